@@ -1,0 +1,71 @@
+// Engines: implementations of the layers' arithmetic. An engine prepares operations for the geometry of
+// tiles, once; running an operation allocates nothing of its own.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "kernels/device.hpp"
+#include "kernels/layers.hpp"
+#include "kernels/stream.hpp"
+#include "kernels/tensor.hpp"
+
+namespace halotile {
+
+/// One layer's work on tiles of one shape. Belongs to one stream: it may keep state between runs.
+class Operation {
+ public:
+  virtual ~Operation() = default;
+  /// `in` and `out` have the extents, strides and relative position that the operation was prepared for, with
+  /// data. `scratch` holds at least scratch_bytes(), aligned to 64 bytes.
+  virtual void run(const ConstMapView& in, const MapView& out, std::span<std::byte> scratch) = 0;
+  [[nodiscard]] virtual std::size_t scratch_bytes() const { return 0; }
+};
+
+/// Makes operations. All arguments that are geometry describe tiles: in.rect holds at least what out.rect
+/// needs, positions outside in.rect read as padding. Layers must outlive the engine: it keeps their weights'
+/// addresses. Methods are called from one thread.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  [[nodiscard]] virtual std::string_view name() const = 0;
+  /// Element type of its feature maps; vectors between fully connected layers too. The last outputs are f32.
+  [[nodiscard]] virtual DType map_type() const = 0;
+  /// True when equal bits for every patching are promised by construction, false when they are only measured.
+  [[nodiscard]] virtual bool promises_bits() const = 0;
+  /// The device its operations run on; their views point into its memory.
+  [[nodiscard]] virtual Device& device() = 0;
+
+  [[nodiscard]] virtual std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
+                                                          const MapGeometry& out) = 0;
+  /// Outputs [features.begin, features.end). The bits must not depend on how features are cut into such
+  /// blocks.
+  [[nodiscard]] virtual std::unique_ptr<Operation> fully_connected(const FullyConnected& layer,
+                                                                   Interval features, const MapGeometry& in,
+                                                                   const MapGeometry& out) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Operation> pool2d(const Pool2d& layer, const MapGeometry& in,
+                                                          const MapGeometry& out) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry& in,
+                                                       const MapGeometry& out) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Operation> relu(const MapGeometry& in, const MapGeometry& out) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Operation> softmax(const MapGeometry& in, const MapGeometry& out) = 0;
+  /// Copies out.rect, converting between element types: cutting and placing packed tiles, and the input.
+  [[nodiscard]] virtual std::unique_ptr<Operation> copy(const MapGeometry& in, const MapGeometry& out) = 0;
+};
+
+/// Names of the engines in this build, the default first.
+[[nodiscard]] std::span<const std::string_view> engine_names();
+
+/// Plain fp32, fixed order; the oracle of the project. One thread per stream.
+[[nodiscard]] std::unique_ptr<Engine> make_reference_engine();
+/// oneDNN, `threads` threads inside each stream. `map_type` f32, or bf16 where the CPU has it
+/// (UnsupportedError otherwise).
+[[nodiscard]] std::unique_ptr<Engine> make_onednn_engine(DType map_type, int threads);
+/// True when this CPU multiplies bf16 in hardware.
+[[nodiscard]] bool cpu_has_bf16();
+/// Version of the oneDNN library in use, for provenance.
+[[nodiscard]] std::string onednn_version();
+
+}  // namespace halotile
