@@ -14,13 +14,19 @@
 
 namespace halotile {
 
+/// Where an operation runs.
+struct RunContext {
+  Stream& stream;                ///< the stream whose turn it is; a device engine launches on it
+  std::span<std::byte> scratch;  ///< the stream's own: at least scratch_bytes(), aligned to 64 bytes
+};
+
 /// One layer's work on tiles of one shape. Belongs to one stream: it may keep state between runs.
 class Operation {
  public:
   virtual ~Operation() = default;
   /// `in` and `out` have the extents, strides and relative position that the operation was prepared for, with
-  /// data. `scratch` holds at least scratch_bytes(), aligned to 64 bytes.
-  virtual void run(const ConstMapView& in, const MapView& out, std::span<std::byte> scratch) = 0;
+  /// data.
+  virtual void run(const ConstMapView& in, const MapView& out, const RunContext& context) = 0;
   [[nodiscard]] virtual std::size_t scratch_bytes() const { return 0; }
 };
 
