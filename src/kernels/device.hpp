@@ -41,8 +41,9 @@ class Device {
   /// Copies behind what the stream was given before; `host` must stay until the stream has been synchronized.
   virtual void upload(Stream& stream, void* device, const void* host, std::size_t bytes) = 0;
   virtual void download(Stream& stream, void* host, const void* device, std::size_t bytes) = 0;
-  /// Fills with bytes 0xff, which read as NaN in every floating-point type. Blocks.
-  virtual void poison(const Buffer& buffer) = 0;
+  /// Fills everything from `begin` on with bytes 0xff, which read as NaN in every floating-point type.
+  /// Blocks.
+  virtual void poison(const Buffer& buffer, std::size_t begin) = 0;
 };
 
 /// The host's own memory; streams are worker threads.
@@ -58,7 +59,7 @@ class CpuDevice final : public Device {
   [[nodiscard]] std::unique_ptr<Stream> make_stream() override;
   void upload(Stream& stream, void* device, const void* host, std::size_t bytes) override;
   void download(Stream& stream, void* host, const void* device, std::size_t bytes) override;
-  void poison(const Buffer& buffer) override;
+  void poison(const Buffer& buffer, std::size_t begin) override;
 
  private:
   std::function<void()> on_stream_start_;

@@ -1,0 +1,33 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "commands.hpp"
+#include "provenance.hpp"
+
+namespace halotile {
+
+int command_info(const CommandLine& line) {
+  nlohmann::json json = machine_json();
+  json["engines"] = engine_names();
+#ifdef HALOTILE_HAS_CAIRO
+  json["pictures"] = true;
+#else
+  json["pictures"] = false;
+#endif
+  if (line.json) {
+    fmt::print("{}\n", json.dump(2));
+    return 0;
+  }
+  fmt::print("halotile {} (git {}{}), {}, {} build\n", build_info.version, build_info.git_commit,
+             build_info.git_dirty ? ", with local changes" : "", build_info.compiler, build_info.build_type);
+  fmt::print("CPU      {}, {} cores, bf16 {}\n", cpu_name(), available_cores(),
+             cpu_has_bf16() ? "in hardware" : "not available");
+  fmt::print("engines  {} (the first is the default); oneDNN {}\n", fmt::join(engine_names(), ", "),
+             onednn_version());
+  fmt::print("CUDA     this build has no CUDA engines\n");
+  fmt::print("pictures {}\n",
+             json["pictures"].get<bool>() ? "yes (halotile plan --image)" : "no, built without Cairo");
+  return 0;
+}
+
+}  // namespace halotile

@@ -1,0 +1,23 @@
+// The commands of the program. Each returns the exit status: 0 fine or same, 1 different; trouble is thrown.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace halotile {
+
+struct CommandLine {
+  std::filesystem::path config;
+  std::vector<std::string> overrides;  ///< key=value
+  bool json = false;                   ///< one JSON object on standard output and nothing else there
+  std::filesystem::path image;         ///< plan: picture to write
+  std::int64_t stage = 0;              ///< plan: stage to draw
+};
+
+int command_run(const CommandLine& line);
+int command_verify(const CommandLine& line);
+int command_plan(const CommandLine& line);
+int command_info(const CommandLine& line);
+
+}  // namespace halotile

@@ -1,0 +1,90 @@
+// halotile: runs, verifies and explains patch-parallel convolution from a config.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <new>
+
+#include "commands.hpp"
+#include "patching/error.hpp"
+#include "pipeline/stop.hpp"
+
+namespace {
+
+constexpr int exit_trouble = 2;
+constexpr int exit_interrupted = 130;
+
+void on_interrupt(int signal) {
+  halotile::stop_requested = true;
+  std::signal(signal, SIG_DFL);  // a second Ctrl-C ends at once
+}
+
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& what,
+                      halotile::CommandLine& line, int (*run)(const halotile::CommandLine&),
+                      int (*&chosen)(const halotile::CommandLine&)) {
+  CLI::App* const command = app.add_subcommand(name, what);
+  command->add_flag("--json", line.json, "Print one JSON object instead of text");
+  command->callback([&chosen, run] { chosen = run; });
+  return command;
+}
+
+void add_config(CLI::App* command, halotile::CommandLine& line) {
+  command->add_option("CONFIG", line.config, "Experiment config (YAML)")->required();
+  command->add_option("OVERRIDES", line.overrides,
+                      "key=value words that replace keys of the config: patch.size=32 streams=8");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "halotile: patch-parallel convolution. Cuts images into halo-padded tiles, runs them on separate "
+      "streams, "
+      "and gives the same bits as the whole.",
+      "halotile"};
+  app.require_subcommand(1);
+  app.footer(
+      "Exit status: 0 fine or same, 1 different, 2 trouble, 130 interrupted.\nTry: halotile verify "
+      "configs/alexnet.yaml");
+  halotile::CommandLine line;
+  int (*command)(const halotile::CommandLine&) = nullptr;
+
+  add_config(add_command(app, "run", "Run the experiment: top-5 and a table of timings", line,
+                         halotile::command_run, command),
+             line);
+  add_config(add_command(app, "verify", "Compare the patched pipeline with the unpatched one, bit by bit",
+                         line, halotile::command_verify, command),
+             line);
+  CLI::App* const plan =
+      add_command(app, "plan", "Print tiles, halos, recomputed work and memory without running", line,
+                  halotile::command_plan, command);
+  add_config(plan, line);
+  plan->add_option("--image", line.image, "Draw cores, halos and keys of one stage on the first image (PNG)");
+  plan->add_option("--stage", line.stage, "The stage to draw")->capture_default_str();
+  add_command(app, "info", "Tell the build, the devices and the engines", line, halotile::command_info,
+              command);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    fmt::print(stderr, "halotile: {} (try halotile --help)\n", e.what());
+    return exit_trouble;
+  }
+
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  try {
+    return command(line);
+  } catch (const halotile::Interrupted&) {
+    fmt::print(stderr, "halotile: interrupted; no result was written\n");
+    return exit_interrupted;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "halotile: out of memory; use a smaller batch or input\n");
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "halotile: {}\n", e.what());
+  }
+  return exit_trouble;
+}

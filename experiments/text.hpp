@@ -1,0 +1,21 @@
+// Text for people: tables and numbers with units.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace halotile {
+
+/// Rows of cells as aligned columns, the first row as the head; numbers (cells that begin with a digit, sign
+/// or dot) to the right.
+[[nodiscard]] std::string table(const std::vector<std::vector<std::string>>& rows);
+
+/// "726.3 MiB".
+[[nodiscard]] std::string bytes_text(std::size_t bytes);
+/// "1.43 GFLOP".
+[[nodiscard]] std::string flops_text(double flops);
+/// "12.5%".
+[[nodiscard]] std::string percent(double share);
+
+}  // namespace halotile

@@ -1,0 +1,74 @@
+#include "formats/image_list.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <system_error>
+
+#include "patching/error.hpp"
+
+namespace halotile {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool has_image_extension(const fs::path& path) {
+  std::string extension = path.extension().string();
+  // By hand, not by tolower(): what is an image must not depend on the locale.
+  for (char& c : extension) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
+}
+
+std::vector<fs::path> images_in_folder(const fs::path& folder) {
+  std::vector<fs::path> images;
+  std::error_code error;
+  fs::directory_iterator entry(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    std::error_code unknown_kind;  // a dangling link is no image; it is passed over
+    if (has_image_extension(entry->path()) && entry->is_regular_file(unknown_kind)) {
+      images.push_back(entry->path());
+    }
+  }
+  if (error) {
+    throw FormatError(
+        fmt::format("{} cannot be listed: {}; change its permissions", folder.string(), error.message()));
+  }
+  if (images.empty()) {
+    throw FormatError(fmt::format(
+        "{} holds no images: looked for .jpg, .jpeg and .png files right in it (not in subfolders); "
+        "name another folder or the files themselves",
+        folder.string()));
+  }
+  std::ranges::sort(images, {}, [](const fs::path& path) { return path.filename().string(); });
+  return images;
+}
+
+}  // namespace
+
+std::vector<fs::path> list_images(std::span<const fs::path> inputs) {
+  if (inputs.empty()) throw FormatError("no images were given; name image files, or folders that hold some");
+  std::vector<fs::path> images;
+  for (const fs::path& input : inputs) {
+    std::error_code error;
+    const fs::file_status status = fs::status(input, error);
+    if (status.type() == fs::file_type::not_found) {
+      throw FormatError(fmt::format("{} does not exist; check the path", input.string()));
+    }
+    if (status.type() == fs::file_type::none) {
+      throw FormatError(
+          fmt::format("{} cannot be examined: {}; change its permissions", input.string(), error.message()));
+    }
+    if (fs::is_directory(status)) {
+      const std::vector<fs::path> found = images_in_folder(input);
+      images.insert(images.end(), found.begin(), found.end());
+    } else {
+      images.push_back(input);
+    }
+  }
+  return images;
+}
+
+}  // namespace halotile

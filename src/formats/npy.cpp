@@ -1,0 +1,345 @@
+#include "formats/npy.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "formats/atomic_file.hpp"
+#include "formats/input_file.hpp"
+#include "patching/error.hpp"
+#include "patching/geometry.hpp"
+
+namespace halotile {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, ".npy elements are copied as they are");
+
+constexpr std::string_view kMagic{"\x93NUMPY", 6};
+constexpr std::size_t kMaxRank = 64;                  // NumPy's own limit
+constexpr std::int64_t kMaxHeader = 1 << 20;          // a shape of 64 numbers needs 2 KiB
+constexpr std::size_t kBlock = std::size_t{1} << 16;  // elements converted at a time
+
+[[noreturn]] void fail(const std::string& name, std::string_view trouble) {
+  throw FormatError(fmt::format("{} {}", name, trouble));
+}
+
+struct Header {
+  std::string descr;
+  bool fortran_order = false;
+  std::vector<std::int64_t> shape;
+};
+
+/// Reads the Python dictionary of the header: exactly the keys descr, fortran_order and shape, in any order.
+class HeaderParser {
+ public:
+  HeaderParser(std::string_view text, const std::string& name) : text_(text), name_(name) {}
+
+  Header parse() {
+    std::optional<std::string> descr;
+    std::optional<bool> fortran_order;
+    std::optional<std::vector<std::int64_t>> shape;
+    expect('{');
+    while (!accept('}')) {
+      const std::string_view key = string();
+      expect(':');
+      if (key == "descr" && !descr) {
+        descr = string();
+      } else if (key == "fortran_order" && !fortran_order) {
+        fortran_order = boolean();
+      } else if (key == "shape" && !shape) {
+        shape = tuple();
+      } else {
+        complain(fmt::format("the key '{}' is unknown or doubled", key));
+      }
+      if (!accept(',')) {
+        expect('}');
+        break;
+      }
+    }
+    skip_space();
+    if (at_ != text_.size()) complain("something follows the dictionary");
+    if (!descr || !fortran_order || !shape)
+      complain("one of the keys descr, fortran_order, shape is missing");
+    return {*descr, *fortran_order, *shape};
+  }
+
+ private:
+  [[noreturn]] void complain(std::string_view what) const {
+    fail(name_,
+         fmt::format("has a malformed .npy header: {} (at character {}); save it again with numpy.save", what,
+                     at_));
+  }
+
+  void skip_space() {
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n')) ++at_;
+  }
+
+  bool accept(char c) {
+    skip_space();
+    if (at_ == text_.size() || text_[at_] != c) return false;
+    ++at_;
+    return true;
+  }
+
+  void expect(char c) {
+    if (!accept(c)) complain(fmt::format("'{}' is missing", c));
+  }
+
+  std::string_view string() {
+    const char quote = accept('\'') ? '\'' : '"';
+    if (quote == '"' && !accept('"'))
+      complain("a quoted word is missing (structured types are not supported)");
+    const std::size_t end = text_.find(quote, at_);
+    if (end == std::string_view::npos) complain("a quote is not closed");
+    const std::string_view word = text_.substr(at_, end - at_);
+    at_ = end + 1;
+    return word;
+  }
+
+  bool boolean() {
+    skip_space();
+    for (const bool value : {false, true}) {
+      const std::string_view word = value ? "True" : "False";
+      if (text_.substr(at_).starts_with(word)) {
+        at_ += word.size();
+        return value;
+      }
+    }
+    complain("True or False is missing");
+  }
+
+  std::vector<std::int64_t> tuple() {
+    std::vector<std::int64_t> values;
+    expect('(');
+    while (!accept(')')) {
+      skip_space();
+      std::int64_t value = 0;
+      const char* const begin = text_.data() + at_;
+      const auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), value);
+      if (error != std::errc{} || value < 0) complain("a size is not a whole number from 0 to 2^63 - 1");
+      at_ += static_cast<std::size_t>(end - begin);
+      values.push_back(value);
+      if (values.size() > kMaxRank) complain("there are more than 64 dimensions");
+      if (!accept(',')) {
+        if (values.size() == 1) complain("a comma is missing after the only size");
+        expect(')');
+        break;
+      }
+    }
+    return values;
+  }
+
+  std::string_view text_;
+  const std::string& name_;
+  std::size_t at_ = 0;
+};
+
+/// IEEE binary16 to float: exact.
+float half_to_float(std::uint16_t bits) {
+  const int exponent = (bits >> 10) & 0x1f;
+  const int fraction = bits & 0x3ff;
+  float magnitude = 0.0f;
+  if (exponent == 0x1f) {
+    magnitude = std::bit_cast<float>(0x7f800000u | (static_cast<std::uint32_t>(fraction) << 13));
+  } else if (exponent == 0) {
+    magnitude = std::ldexp(static_cast<float>(fraction), -24);
+  } else {
+    magnitude = std::ldexp(static_cast<float>(fraction + 0x400), exponent - 25);
+  }
+  return (bits & 0x8000) != 0 ? -magnitude : magnitude;
+}
+
+/// Convert `count` elements at `bytes` (any alignment) to floats; return how many, fewer when the next one is
+/// a finite number too large for a float.
+template <typename T>
+std::size_t convert(const std::byte* bytes, std::size_t count, float* out) {
+  for (std::size_t i = 0; i < count; ++i) {
+    T value{};
+    std::memcpy(&value, bytes + i * sizeof(T), sizeof(T));
+    if constexpr (std::is_same_v<T, double>) {
+      constexpr double kBeyond = 0x1.ffffffp127;  // halfway from the largest float to 2^128: rounds away
+      if (std::isfinite(value) && std::abs(value) >= kBeyond) return i;
+    }
+    out[i] = static_cast<float>(value);
+  }
+  return count;
+}
+
+std::size_t convert_half(const std::byte* bytes, std::size_t count, float* out) {
+  for (std::size_t i = 0; i < count; ++i) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, bytes + i * sizeof(bits), sizeof(bits));
+    out[i] = half_to_float(bits);
+  }
+  return count;
+}
+
+struct ElementType {
+  std::string_view descr;
+  std::int64_t size;
+  std::size_t (*convert)(const std::byte*, std::size_t, float*);
+};
+constexpr std::array kTypes{
+    ElementType{"<f4", 4, convert<float>},        ElementType{"<f2", 2, convert_half},
+    ElementType{"<f8", 8, convert<double>},       ElementType{"|u1", 1, convert<std::uint8_t>},
+    ElementType{"<i4", 4, convert<std::int32_t>}, ElementType{"<i8", 8, convert<std::int64_t>},
+};
+
+const ElementType& find_type(const std::string& descr, const std::string& name) {
+  const auto* const found = std::ranges::find(kTypes, descr, &ElementType::descr);
+  if (found != kTypes.end()) return *found;
+  fail(name, fmt::format("holds elements of type '{}', where little-endian float16, float32, float64, uint8, "
+                         "int32 and int64 "
+                         "are supported; save array.astype('float32') instead",
+                         descr));
+}
+
+/// The header, and where the elements begin.
+struct Opening {
+  Header header;
+  std::int64_t data_begin;
+};
+
+Opening read_opening(const InputFile& file, const std::string& name) {
+  if (file.size() == 0) fail(name, "is empty; save the array again");
+  std::array<std::byte, 12> start{};
+  const auto known = static_cast<std::size_t>(std::min<std::int64_t>(file.size(), start.size()));
+  file.read(0, std::span(start).first(known));
+  if (!std::string_view(reinterpret_cast<const char*>(start.data()), known).starts_with(kMagic)) {
+    fail(name, "is not a .npy file (it does not begin with \\x93NUMPY); save the array with numpy.save");
+  }
+  if (known < start.size()) fail(name, "is a truncated .npy file: ends in its header; save it again");
+  const int major = std::to_integer<int>(start[6]);
+  const int minor = std::to_integer<int>(start[7]);
+  if (major < 1 || major > 3 || minor != 0) {
+    fail(name,
+         fmt::format("is of .npy version {}.{}, where 1.0, 2.0 and 3.0 are known; save it with another NumPy",
+                     major, minor));
+  }
+  const std::int64_t text_begin = major == 1 ? 10 : 12;
+  std::int64_t text_size = 0;
+  for (std::int64_t at = text_begin - 1; at >= 8; --at) {
+    text_size = text_size * 256 + std::to_integer<std::int64_t>(start[static_cast<std::size_t>(at)]);
+  }
+  if (text_size > kMaxHeader) {
+    fail(name, fmt::format("announces a .npy header of {} bytes, more than the limit of {}; save it again",
+                           text_size, kMaxHeader));
+  }
+  if (text_begin + text_size > file.size())
+    fail(name, "is a truncated .npy file: ends in its header; save it again");
+  std::string text(static_cast<std::size_t>(text_size), '\0');
+  file.read(text_begin, std::as_writable_bytes(std::span(text)));
+  return {HeaderParser(text, name).parse(), text_begin + text_size};
+}
+
+/// Number of elements, checked against the bytes that the file has for them.
+std::int64_t checked_count(const Header& header, std::int64_t element_size, std::int64_t available,
+                           const std::string& name) {
+  // A zero makes the array empty whatever the other sizes; then no product may overflow either.
+  std::int64_t count = std::ranges::count(header.shape, 0) > 0 ? 0 : 1;
+  for (const std::int64_t size : header.shape) {
+    if (__builtin_mul_overflow(count, size, &count)) count = available;  // too large in any case
+    if (count > available) break;
+  }
+  if (count > available / element_size) {
+    fail(name, fmt::format("is a truncated .npy file: shape ({}) of type '{}' needs more than the {} bytes "
+                           "that follow the header; "
+                           "save it again",
+                           fmt::join(header.shape, ", "), header.descr, available));
+  }
+  if (count * element_size != available) {
+    fail(name, fmt::format("has {} bytes after its .npy array; save one array in one file",
+                           available - count * element_size));
+  }
+  return count;
+}
+
+/// From Fortran order (first index fastest) to C order.
+std::vector<float> to_c_order(const std::vector<float>& in, const std::vector<std::int64_t>& shape) {
+  std::vector<std::int64_t> stride(shape.size(), 1);  // of each index in `in`
+  for (std::size_t axis = 1; axis < shape.size(); ++axis) stride[axis] = stride[axis - 1] * shape[axis - 1];
+  std::vector<std::int64_t> index(shape.size(), 0);
+  std::vector<float> out(in.size());
+  std::int64_t from = 0;
+  for (float& value : out) {
+    value = in[static_cast<std::size_t>(from)];
+    for (std::size_t axis = shape.size(); axis-- > 0;) {
+      from += stride[axis];
+      if (++index[axis] < shape[axis]) break;
+      from -= stride[axis] * shape[axis];
+      index[axis] = 0;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+NpyArray read_npy(const std::filesystem::path& path) {
+  const std::string name = path.string();
+  const InputFile file(path);
+  const auto [header, data_begin] = read_opening(file, name);
+  const ElementType& type = find_type(header.descr, name);
+  const std::int64_t count = checked_count(header, type.size, file.size() - data_begin, name);
+
+  NpyArray array{header.shape, std::vector<float>(static_cast<std::size_t>(count))};
+  if (type.descr == "<f4") {
+    file.read(data_begin, std::as_writable_bytes(std::span(array.data)));
+  } else {
+    std::vector<std::byte> block;
+    for (std::size_t done = 0; done < array.data.size();) {
+      const std::size_t part = std::min(kBlock, array.data.size() - done);
+      block.resize(part * static_cast<std::size_t>(type.size));
+      file.read(data_begin + static_cast<std::int64_t>(done) * type.size, block);
+      const std::size_t converted = type.convert(block.data(), part, array.data.data() + done);
+      done += converted;
+      if (converted < part) {
+        fail(name,
+             fmt::format("has an element (number {} in the file) too large for float32; rescale the array",
+                         done));
+      }
+    }
+  }
+  if (header.fortran_order && count > 1) array.data = to_c_order(array.data, array.shape);
+  return array;
+}
+
+void write_npy(const std::filesystem::path& path, std::span<const std::int64_t> shape,
+               std::span<const float> data) {
+  std::int64_t count = 1;
+  for (const std::int64_t size : shape)
+    count = checked_multiply(count, size, "the number of elements of an array");
+  if (count != static_cast<std::int64_t>(data.size())) {
+    throw ShapeError(fmt::format("{} cannot be written: shape ({}) has {} elements, the data {}",
+                                 path.string(), fmt::join(shape, ", "), count, data.size()));
+  }
+  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{}), }}",
+                                   fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+  // NumPy pads with spaces so that the elements begin at a multiple of 64 bytes; magic and length take 10.
+  header.append((64 - (10 + header.size() + 1) % 64) % 64, ' ');
+  header += '\n';
+  std::string opening(kMagic);
+  for (const std::size_t byte : {std::size_t{1}, std::size_t{0}, header.size() % 256, header.size() / 256}) {
+    opening += static_cast<char>(byte);
+  }
+  AtomicFile file(path);
+  file.write(opening + header);
+  file.write(std::as_bytes(data));
+  file.commit();
+}
+
+void write_npy(const std::filesystem::path& path, const NpyArray& array) {
+  write_npy(path, array.shape, array.data);
+}
+
+}  // namespace halotile

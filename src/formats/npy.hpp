@@ -1,0 +1,30 @@
+// NumPy's .npy files: a header that names type, order and shape, then the elements.
+// Source: NEP 1 and numpy.lib.format, versions 1.0, 2.0 and 3.0.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+namespace halotile {
+
+/// An array of any rank in C order (last index fastest). A rank of 0 is one number.
+struct NpyArray {
+  std::vector<std::int64_t> shape;
+  std::vector<float> data;
+};
+
+/// Reads little-endian float16, float32, float64, uint8, int32 or int64, in C or Fortran order, and rounds
+/// each element to the nearest float. Nothing is allocated before the sizes are known to fit the file. Throws
+/// FormatError when the file cannot be read, its header is not exactly as NumPy writes it, its length is not
+/// what the header says, the type is another, or a float64 is too large for a float.
+[[nodiscard]] NpyArray read_npy(const std::filesystem::path& path);
+
+/// Writes float32 in C order, whole or not at all (see atomic_file.hpp). Throws ShapeError when `shape` does
+/// not have as many elements as `data`, FormatError when the file cannot be written.
+void write_npy(const std::filesystem::path& path, std::span<const std::int64_t> shape,
+               std::span<const float> data);
+void write_npy(const std::filesystem::path& path, const NpyArray& array);
+
+}  // namespace halotile

@@ -1,0 +1,69 @@
+// What the host and the kernels of conv2d_direct share: the register tiles, the launch parameters, and the
+// layout of a block's shared memory.
+#pragma once
+
+#include <tuple>
+
+#include "kernels/conv2d_direct.hpp"
+#include "kernels/device_map.cuh"
+#include "kernels/register_tile.cuh"
+
+namespace halotile::direct {
+
+//                            pixels, channel vectors of a thread; threads along both; resident blocks
+using Tile128x128 = RegisterTile<8, 2, 16, 16, 2>;
+using Tile128x96 = RegisterTile<8, 3, 16, 8, 3>;
+using Tile128x64 = RegisterTile<8, 2, 16, 8, 4>;
+using Tile64x128 = RegisterTile<8, 2, 8, 16, 4>;
+using Tile64x64 = RegisterTile<8, 2, 8, 8, 8>;
+using Tile128x128Wide = RegisterTile<8, 4, 16, 8, 2>;
+using Tile32x64 = RegisterTile<4, 2, 8, 8, 8>;
+using Tile32x32 = RegisterTile<4, 1, 8, 8, 12>;
+using Conv2dTiles = std::tuple<Tile128x128, Tile128x96, Tile128x64, Tile64x128, Tile64x64, Tile128x128Wide,
+                               Tile32x64, Tile32x32>;
+inline constexpr int conv2d_tile_count = std::tuple_size_v<Conv2dTiles>;
+
+struct Conv2dParameters {
+  DeviceMap in;
+  DeviceMap out;
+  const float* filters;
+  const float* bias;
+  int bias_constant;  // offset in constant memory, or -1
+  bool has_bias;
+  bool relu;
+  bool vector_in;   // channels of the input may be read 16 bytes at a time
+  bool vector_out;  // likewise written
+  int pixels;       // of all images
+  int channels;     // of a group
+  int outputs;      // of a group
+  int output_pitch; // filters: floats from one k to the next
+  int k_rows;       // filters: values of k of a group
+  int group_tiles;  // blocks along the output channels of a group
+  int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  // patch
+  int tile_rows, tile_cols;     // outputs of a block
+  int tiles_down, tiles_across; // blocks of an image
+  int patch_rows, patch_cols;   // input positions of a block
+  int row_pitch, col_pitch;     // floats in shared memory
+  bool merged;
+  int run_groups;               // groups of four k from one run of contiguous values to the next
+  int run_tail;                 // values of k in a run's last group, or 0 for all four
+};
+
+/// A pixel of the block, in shared memory.
+struct PixelSource {
+  std::int64_t input;  // element offset of its window's first tap, channel 0 of the group
+  int row;             // of that tap, in coordinates of the whole map
+  int col;
+};
+
+inline constexpr int pixel_table_bytes = sizeof(PixelSource) + sizeof(std::int64_t);
+
+/// Dynamic shared memory: the table of pixels, then the ring of filter slices, then the input.
+template <typename Tile>
+constexpr std::size_t conv2d_shared_bytes(std::size_t input_floats) {
+  return std::size_t{Tile::pixels} * pixel_table_bytes +
+         sizeof(float) * (std::size_t{stages} * Tile::filter_slice + input_floats);
+}
+
+}  // namespace halotile::direct

@@ -1,0 +1,40 @@
+#include "kernels/device.hpp"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "patching/error.hpp"
+
+namespace halotile {
+
+Buffer CpuDevice::allocate(std::size_t bytes) {
+  if (bytes == 0) return {};
+  constexpr std::size_t alignment = 4096;
+  void* data = nullptr;
+  if (bytes < SIZE_MAX - alignment)
+    data = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  if (data == nullptr) {
+    throw UnsupportedError("not enough memory: " + std::to_string(bytes >> 20) +
+                           " MiB are needed for the maps; use a smaller batch or sub_batch, or patches with "
+                           "patch.stages: fused");
+  }
+  return {data, bytes, [](void* p) { std::free(p); }};
+}
+
+std::unique_ptr<Stream> CpuDevice::make_stream() { return std::make_unique<CpuStream>(on_stream_start_); }
+
+void CpuDevice::upload(Stream& stream, void* device, const void* host, std::size_t bytes) {
+  stream.synchronize();
+  std::memcpy(device, host, bytes);
+}
+
+void CpuDevice::download(Stream& stream, void* host, const void* device, std::size_t bytes) {
+  stream.synchronize();
+  std::memcpy(host, device, bytes);
+}
+
+void CpuDevice::poison(const Buffer& buffer, std::size_t begin) {
+  if (begin < buffer.bytes()) std::memset(buffer.data() + begin, 0xff, buffer.bytes() - begin);
+}
+
+}  // namespace halotile

@@ -1,0 +1,443 @@
+// The `onednn` engine: convolutions and fully connected layers by oneDNN, the rest by the shared kernels.
+//
+// Convolution runs image by image on NHWC memory, so its bits cannot depend on the batch or sub-batch.
+// oneDNN's fast kernels want a dense image: a view whose rows are not contiguous is packed into scratch, and
+// a result that goes into a larger map is computed in scratch and copied. What a tile reads outside the image
+// becomes the primitive's own padding, so a halo position outside the image is a zero at every layer.
+//
+// oneDNN does not promise equal bits for different shapes. We ask for the implementation that the whole map
+// would get also for every tile of it; within one implementation the order of the sum has depended on the
+// channels and the kernel only in all that we measured (docs/engines.md).
+#include <dnnl.h>
+#include <omp.h>
+
+#include <array>
+#include <dnnl.hpp>
+#include <map>
+#include <string>
+#include <tuple>
+
+#include "kernels/cpu_operations.hpp"
+#include "kernels/pointwise.hpp"
+#include "patching/error.hpp"
+
+namespace halotile {
+namespace {
+
+using dnnl::memory;
+
+memory::data_type data_type(DType type) {
+  return type == DType::f32 ? memory::data_type::f32 : memory::data_type::bf16;
+}
+
+[[noreturn]] void fail(const char* what, const dnnl::error& error) {
+  throw UnsupportedError(std::string("oneDNN cannot make ") + what + " (" + error.what() +
+                         "); use engine: reference for this network");
+}
+
+void execute(const dnnl::primitive& primitive, const dnnl::stream& stream,
+             std::span<const dnnl_exec_arg_t> args) {
+  const dnnl_status_t status =
+      dnnl_primitive_execute(primitive.get(), stream.get(), static_cast<int>(args.size()), args.data());
+  if (status != dnnl_success) {
+    throw UnsupportedError("oneDNN failed to run a primitive (status " + std::to_string(status) + ")");
+  }
+}
+
+void set_data(memory& m, const void* data) {
+  // oneDNN takes sources, too, as non-const pointers; it does not write through them.
+  m.set_data_handle(const_cast<void*>(data));
+}
+
+std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// The thread count that oneDNN sees while primitives are made here.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+  ~ThreadCount() { omp_set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+dnnl::primitive_attr attributes(bool relu) {
+  dnnl::primitive_attr attr;
+  if (relu) {
+    dnnl::post_ops post;
+    post.append_eltwise(1.0F, dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
+    attr.set_post_ops(post);
+  }
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attr;
+}
+
+// A convolution of one dense image, and the weights in the format it wants.
+struct ConvPrimitive {
+  dnnl::convolution_forward::primitive_desc desc;
+  dnnl::convolution_forward primitive;
+  memory weight;
+  memory bias;
+};
+
+struct ConvShape {
+  Extent2 in;
+  Extent2 out;
+  Halo padding;
+};
+
+class Conv2dOperation final : public Operation {
+ public:
+  Conv2dOperation(const dnnl::engine& engine, const ConvPrimitive& conv, const MapGeometry& in,
+                  const MapGeometry& out, Rect used)
+      : stream_(engine),
+        conv_(conv),
+        src_(conv.desc.src_desc(), engine, nullptr),
+        dst_(conv.desc.dst_desc(), engine, nullptr),
+        scratchpad_(conv.desc.scratchpad_desc(), engine, nullptr),
+        used_(used),
+        pack_in_(!row_dense(in, used.extent())),
+        pack_out_(!row_dense(out, out.rect.extent())) {
+    if (pack_in_)
+      in_bytes_ = aligned(static_cast<std::size_t>(used.area() * in.channels * size_of(in.dtype)));
+    if (pack_out_)
+      out_bytes_ = aligned(static_cast<std::size_t>(out.rect.area() * out.channels * size_of(out.dtype)));
+    args_ = {{{DNNL_ARG_SRC, src_.get()},
+              {DNNL_ARG_WEIGHTS, conv_.weight.get()},
+              {DNNL_ARG_DST, dst_.get()},
+              {DNNL_ARG_SCRATCHPAD, scratchpad_.get()},
+              {DNNL_ARG_BIAS, conv_.bias ? conv_.bias.get() : nullptr}}};
+    arg_count_ = conv_.bias ? 5 : 4;
+  }
+
+  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+    // The prepared rectangle is relative to the input's begin: tiles of one shape share the operation.
+    const Rect used{{in.rect.rows.begin, in.rect.rows.begin + used_.rows.size()},
+                    {in.rect.cols.begin, in.rect.cols.begin + used_.cols.size()}};
+    set_data(scratchpad_, context.scratch.data() + in_bytes_ + out_bytes_);
+    for (std::int64_t image = 0; image < out.images; ++image) {
+      const Interval one{image, image + 1};
+      const ConstMapView source = subview(in, one, used);
+      const MapView target = subview(out, one, out.rect);
+      if (pack_in_) {
+        MapView packed{dense_geometry(in.dtype, 1, in.channels, used, in.whole), context.scratch.data()};
+        copy_map(source, packed);
+        set_data(src_, packed.data);
+      } else {
+        set_data(src_, source.data);
+      }
+      std::byte* const staged = context.scratch.data() + in_bytes_;
+      set_data(dst_, pack_out_ ? staged : target.data);
+      execute(conv_.primitive, stream_, {args_.data(), arg_count_});
+      if (pack_out_) {
+        copy_map({dense_geometry(out.dtype, 1, out.channels, out.rect, out.whole), staged}, target);
+      }
+    }
+  }
+
+  [[nodiscard]] std::size_t scratch_bytes() const override {
+    return in_bytes_ + out_bytes_ + conv_.desc.scratchpad_desc().get_size();
+  }
+
+ private:
+  static bool row_dense(const MapGeometry& g, Extent2 extent) {
+    return g.col_stride == g.channels && (g.row_stride == extent.width * g.channels || extent.height == 1);
+  }
+
+  dnnl::stream stream_;
+  ConvPrimitive conv_;
+  memory src_;
+  memory dst_;
+  memory scratchpad_;
+  Rect used_;
+  bool pack_in_;
+  bool pack_out_;
+  std::size_t in_bytes_ = 0;
+  std::size_t out_bytes_ = 0;
+  std::array<dnnl_exec_arg_t, 5> args_{};
+  std::size_t arg_count_ = 0;
+};
+
+// All of the tile's input is padding: every product is zero.
+class BiasOnly final : public Operation {
+ public:
+  explicit BiasOnly(const Conv2d& layer) : layer_(layer) {}
+  void run(const ConstMapView&, const MapView& out, const RunContext&) override {
+    for (std::int64_t n = 0; n < out.images; ++n) {
+      for (std::int64_t y = out.rect.rows.begin; y < out.rect.rows.end; ++y) {
+        for (std::int64_t x = out.rect.cols.begin; x < out.rect.cols.end; ++x) {
+          for (std::int64_t c = 0; c < out.channels; ++c) {
+            const float bias = layer_.bias.empty() ? 0.0F : layer_.bias[static_cast<std::size_t>(c)];
+            const float value = layer_.relu && bias < 0 ? 0.0F : bias;
+            if (out.dtype == DType::f32) {
+              out.at<float>(n, y, x)[c] = value;
+            } else {
+              out.at<Bfloat16>(n, y, x)[c] = Bfloat16(value);
+            }
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  Conv2d layer_;
+};
+
+struct FullyConnectedPrimitive {
+  dnnl::inner_product_forward::primitive_desc desc;
+  dnnl::inner_product_forward primitive;
+  memory weight;
+  memory bias;
+};
+
+class FullyConnectedOperation final : public Operation {
+ public:
+  FullyConnectedOperation(const dnnl::engine& engine, const FullyConnectedPrimitive& fc,
+                          const MapGeometry& out)
+      : stream_(engine),
+        fc_(fc),
+        src_(fc.desc.src_desc(), engine, nullptr),
+        dst_(fc.desc.dst_desc(), engine, nullptr),
+        scratchpad_(fc.desc.scratchpad_desc(), engine, nullptr),
+        pack_out_(out.image_stride != out.channels && out.images > 1) {
+    if (pack_out_)
+      out_bytes_ = aligned(static_cast<std::size_t>(out.images * out.channels * size_of(out.dtype)));
+    args_ = {{{DNNL_ARG_SRC, src_.get()},
+              {DNNL_ARG_WEIGHTS, fc_.weight.get()},
+              {DNNL_ARG_DST, dst_.get()},
+              {DNNL_ARG_SCRATCHPAD, scratchpad_.get()},
+              {DNNL_ARG_BIAS, fc_.bias ? fc_.bias.get() : nullptr}}};
+    arg_count_ = fc_.bias ? 5 : 4;
+  }
+
+  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+    set_data(scratchpad_, context.scratch.data() + out_bytes_);
+    set_data(src_, in.data);
+    set_data(dst_, pack_out_ ? context.scratch.data() : out.data);
+    execute(fc_.primitive, stream_, {args_.data(), arg_count_});
+    if (pack_out_) {
+      copy_map(
+          {dense_geometry(out.dtype, out.images, out.channels, out.rect, out.whole), context.scratch.data()},
+          out);
+    }
+  }
+
+  [[nodiscard]] std::size_t scratch_bytes() const override {
+    return out_bytes_ + fc_.desc.scratchpad_desc().get_size();
+  }
+
+ private:
+  dnnl::stream stream_;
+  FullyConnectedPrimitive fc_;
+  memory src_;
+  memory dst_;
+  memory scratchpad_;
+  bool pack_out_;
+  std::size_t out_bytes_ = 0;
+  std::array<dnnl_exec_arg_t, 5> args_{};
+  std::size_t arg_count_ = 0;
+};
+
+class OneDnnEngine final : public CpuEngine {
+ public:
+  OneDnnEngine(DType map_type, int thread_count)
+      : CpuEngine(thread_count, [thread_count] { omp_set_num_threads(thread_count); }),
+        map_type_(map_type),
+        engine_(dnnl::engine::kind::cpu, 0),
+        stream_(engine_) {}
+
+  [[nodiscard]] std::string_view name() const override { return "onednn"; }
+  [[nodiscard]] DType map_type() const override { return map_type_; }
+  [[nodiscard]] bool promises_bits() const override { return false; }
+
+  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
+                                                  const MapGeometry& out) override {
+    if (in.rect.empty()) return std::make_unique<BiasOnly>(layer);
+    const Window& w = layer.window;
+    const auto pads = [](const AxisWindow& axis, Interval have, Interval make) {
+      // Before the first input position, and after the last; negative: positions that no output reads.
+      return std::pair{
+          have.begin - (make.begin * axis.stride - axis.padding),
+          (make.end - 1) * axis.stride - axis.padding + (axis.kernel - 1) * axis.dilation + 1 - have.end};
+    };
+    const auto [top, bottom] = pads(w.rows(), in.rect.rows, out.rect.rows);
+    const auto [left, right] = pads(w.cols(), in.rect.cols, out.rect.cols);
+    if (top < 0 || left < 0) throw ShapeError("a tile's input begins before what its outputs read");
+    // Up to stride - 1 unread positions at the end do not change oneDNN's output size, and keeping them keeps
+    // rows dense; more are cut off.
+    const auto unread = [](std::int64_t pad, std::int64_t stride) {
+      return pad < 0 && -pad >= stride ? -pad : std::int64_t{0};
+    };
+    const Rect used{{in.rect.rows.begin, in.rect.rows.end - unread(bottom, w.stride.height)},
+                    {in.rect.cols.begin, in.rect.cols.end - unread(right, w.stride.width)}};
+    const ConvShape shape{used.extent(),
+                          out.rect.extent(),
+                          {top, left, std::max<std::int64_t>(0, bottom), std::max<std::int64_t>(0, right)}};
+    return std::make_unique<Conv2dOperation>(engine_, conv_primitive(layer, in.whole, out.whole, shape), in,
+                                             out, used);
+  }
+
+  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
+                                                           const MapGeometry& in,
+                                                           const MapGeometry& out) override {
+    const Key key{layer.weight.data(), layer.relu,   in.images,
+                  features.begin,      features.end, size_of(out.dtype)};
+    auto found = fully_connected_.find(key);
+    if (found == fully_connected_.end()) {
+      found =
+          fully_connected_.emplace(key, make_fully_connected(layer, features, in.images, out.dtype)).first;
+    }
+    return std::make_unique<FullyConnectedOperation>(engine_, found->second, out);
+  }
+
+ private:
+  using Key = std::tuple<const float*, bool, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
+  using ConvKey = std::pair<const float*, std::array<std::int64_t, 9>>;
+
+  const ConvPrimitive& conv_primitive(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out,
+                                      const ConvShape& shape) {
+    const ConvKey key{layer.weight.data(),
+                      {shape.in.height, shape.in.width, shape.out.height, shape.out.width, shape.padding.top,
+                       shape.padding.left, shape.padding.bottom, shape.padding.right, layer.relu}};
+    const auto found = convolutions_.find(key);
+    if (found != convolutions_.end()) return found->second;
+    const ThreadCount count(threads());
+    try {
+      std::string& implementation = implementations_[layer.weight.data()];
+      if (implementation.empty()) {
+        // What a whole map gets: its padding at the end is what the last window reaches.
+        const auto end = [](const AxisWindow& axis, std::int64_t inputs, std::int64_t outputs) {
+          return std::max<std::int64_t>(0, reach(axis, inputs, {0, outputs}).end - inputs);
+        };
+        const Window& w = layer.window;
+        const ConvShape whole{
+            whole_in,
+            whole_out,
+            {w.padding.height, w.padding.width, end(w.rows(), whole_in.height, whole_out.height),
+             end(w.cols(), whole_in.width, whole_out.width)}};
+        implementation = conv_desc(layer, whole).impl_info_str();
+      }
+      auto desc = conv_desc(layer, shape);
+      while (desc.impl_info_str() != implementation && desc.next_impl()) {
+      }
+      if (desc.impl_info_str() != implementation) desc = conv_desc(layer, shape);
+      ConvPrimitive made{desc, dnnl::convolution_forward(desc), conv_weight(layer, desc), bias(layer.bias)};
+      return convolutions_.emplace(key, std::move(made)).first->second;
+    } catch (const dnnl::error& error) {
+      fail("a convolution", error);
+    }
+  }
+
+  [[nodiscard]] dnnl::convolution_forward::primitive_desc conv_desc(const Conv2d& layer,
+                                                                    const ConvShape& s) const {
+    const auto type = data_type(map_type_);
+    const Window& w = layer.window;
+    const memory::desc src({1, layer.in_channels, s.in.height, s.in.width}, type, memory::format_tag::nhwc);
+    const memory::desc dst({1, layer.out_channels, s.out.height, s.out.width}, type,
+                           memory::format_tag::nhwc);
+    const memory::desc weight(conv_weight_dims(layer), type, memory::format_tag::any);
+    const memory::desc bias_desc =
+        layer.bias.empty()
+            ? memory::desc()
+            : memory::desc({layer.out_channels}, memory::data_type::f32, memory::format_tag::x);
+    const dnnl::convolution_forward::desc desc(
+        dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src, weight, bias_desc, dst,
+        {w.stride.height, w.stride.width}, {w.dilation.height - 1, w.dilation.width - 1},
+        {s.padding.top, s.padding.left}, {s.padding.bottom, s.padding.right});
+    return {desc, attributes(layer.relu), engine_};
+  }
+
+  static memory::dims conv_weight_dims(const Conv2d& layer) {
+    const Extent2 k = layer.window.kernel;
+    const std::int64_t g = layer.groups;
+    if (g == 1) return {layer.out_channels, layer.in_channels, k.height, k.width};
+    return {g, layer.out_channels / g, layer.in_channels / g, k.height, k.width};
+  }
+
+  // Reorders `values`, in the plain layout `tag`, into `wanted`. Equal formats of one tensor are kept once.
+  memory packed(const float* values, const memory::dims& dims, memory::format_tag tag,
+                const memory::desc& wanted) {
+    auto& formats = packed_[values];
+    for (const memory& have : formats) {
+      if (have.get_desc() == wanted) return have;
+    }
+    memory plain({dims, memory::data_type::f32, tag}, engine_, const_cast<float*>(values));
+    memory result(wanted, engine_);
+    dnnl::reorder(plain, result).execute(stream_, plain, result);
+    stream_.wait();
+    formats.push_back(result);
+    return result;
+  }
+
+  memory conv_weight(const Conv2d& layer, const dnnl::convolution_forward::primitive_desc& desc) {
+    const auto tag = layer.groups == 1 ? memory::format_tag::oihw : memory::format_tag::goihw;
+    return packed(layer.weight.data(), conv_weight_dims(layer), tag, desc.weights_desc());
+  }
+
+  memory bias(std::span<const float> values) {
+    if (values.empty()) return {};
+    return memory({{static_cast<std::int64_t>(values.size())}, memory::data_type::f32, memory::format_tag::x},
+                  engine_, const_cast<float*>(values.data()));
+  }
+
+  FullyConnectedPrimitive make_fully_connected(const FullyConnected& layer, Interval features,
+                                               std::int64_t images, DType out_type) {
+    const ThreadCount count(threads());
+    try {
+      const auto type = data_type(map_type_);
+      const std::int64_t size = features.size();
+      const memory::desc src({images, layer.in_features}, type, memory::format_tag::nc);
+      const memory::desc weight({size, layer.in_features}, type, memory::format_tag::any);
+      const memory::desc dst({images, size}, data_type(out_type), memory::format_tag::nc);
+      const std::span<const float> part =
+          layer.bias.empty()
+              ? layer.bias
+              : layer.bias.subspan(static_cast<std::size_t>(features.begin), static_cast<std::size_t>(size));
+      const memory::desc bias_desc =
+          part.empty() ? memory::desc() : memory::desc({size}, memory::data_type::f32, memory::format_tag::x);
+      const dnnl::inner_product_forward::desc desc(dnnl::prop_kind::forward_inference, src, weight, bias_desc,
+                                                   dst);
+      const dnnl::inner_product_forward::primitive_desc pd(desc, attributes(layer.relu), engine_);
+      const float* rows = layer.weight.data() + features.begin * layer.in_features;
+      return {pd, dnnl::inner_product_forward(pd),
+              packed(rows, {size, layer.in_features}, memory::format_tag::nc, pd.weights_desc()), bias(part)};
+    } catch (const dnnl::error& error) {
+      fail("a fully connected layer", error);
+    }
+  }
+
+  DType map_type_;
+  dnnl::engine engine_;
+  dnnl::stream stream_;
+  std::map<ConvKey, ConvPrimitive> convolutions_;
+  std::map<const float*, std::string> implementations_;
+  std::map<Key, FullyConnectedPrimitive> fully_connected_;
+  std::map<const float*, std::vector<memory>> packed_;  // by the address of the plain weight
+};
+
+}  // namespace
+
+bool cpu_has_bf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
+
+std::string onednn_version() {
+  const dnnl_version_t* v = dnnl_version();
+  return std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch);
+}
+
+std::unique_ptr<Engine> make_onednn_engine(DType map_type, int threads) {
+  if (map_type == DType::bf16 && !cpu_has_bf16()) {
+    throw UnsupportedError(
+        "precision bf16: this CPU has no bf16 arithmetic (AVX512_BF16); use precision: fp32");
+  }
+  return std::make_unique<OneDnnEngine>(map_type, threads);
+}
+
+std::span<const std::string_view> engine_names() {
+  static constexpr std::array<std::string_view, 2> names{"onednn", "reference"};
+  return names;
+}
+
+}  // namespace halotile

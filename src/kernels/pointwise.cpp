@@ -1,0 +1,141 @@
+// ReLU, softmax and copies: every output element depends on its own position alone.
+//
+//   relu      y = x < 0 ? 0 : x   (keeps -0 and NaN)
+//   softmax   y(c) = exp(x(c) - m) / s,  m = max of x, s = sum ascending of exp(x(c) - m), over the channels
+//   copy_map  y = x, converted when the element types differ
+//
+// Maps are NHWC views of f32 or bf16. ReLU and copies run over the longest stretches that are contiguous in
+// both maps: whole rows of positions when neither has gaps between positions.
+//
+// Preconditions: those of reference.hpp; out.rect in in.rect; relu may work in place.
+#include "kernels/pointwise.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "kernels/simd.hpp"
+#include "patching/error.hpp"
+
+namespace halotile {
+namespace {
+
+void check_maps(const char* what, const ConstMapView& in, const MapView& out) {
+  if (in.images != out.images || in.channels != out.channels) {
+    throw ShapeError(std::string(what) + ": in and out must have the same images and channels");
+  }
+  if (!in.rect.contains(out.rect)) {
+    throw ShapeError(std::string(what) + ": the outputs " + to_string(out.rect) +
+                     " must lie in the input's rectangle " + to_string(in.rect));
+  }
+}
+
+// Calls apply(from, to, elements) for stretches that are contiguous in both maps.
+template <typename From, typename To, typename Apply>
+void for_each_stretch(const ConstMapView& in, const MapView& out, Apply apply) {
+  const Rect& rect = out.rect;
+  const bool whole_rows = in.col_stride == in.channels && out.col_stride == out.channels;
+  const std::int64_t step = whole_rows ? rect.cols.size() : 1;
+  if (step == 0) return;
+  for (std::int64_t image = 0; image < out.images; ++image) {
+    for (std::int64_t row = rect.rows.begin; row < rect.rows.end; ++row) {
+      for (std::int64_t col = rect.cols.begin; col < rect.cols.end; col += step) {
+        apply(in.at<From>(image, row, col), out.at<To>(image, row, col), step * out.channels);
+      }
+    }
+  }
+}
+
+// ivdep: `from` and `to` are the same or apart.
+template <typename T>
+HALOTILE_INLINE void relu_loop(const T* from, T* to, std::int64_t elements) {
+#pragma GCC ivdep
+  for (std::int64_t i = 0; i < elements; ++i) {
+    const auto x = static_cast<float>(from[i]);
+    to[i] = static_cast<T>(x < 0.0F ? 0.0F : x);
+  }
+}
+
+HALOTILE_MULTIVERSION void relu_stretch(const float* from, float* to, std::int64_t elements) {
+  relu_loop(from, to, elements);
+}
+HALOTILE_MULTIVERSION void relu_stretch(const Bfloat16* from, Bfloat16* to, std::int64_t elements) {
+  relu_loop(from, to, elements);
+}
+
+HALOTILE_MULTIVERSION void convert_stretch(const float* __restrict from, Bfloat16* __restrict to,
+                                           std::int64_t elements) {
+  for (std::int64_t i = 0; i < elements; ++i) to[i] = Bfloat16(from[i]);
+}
+HALOTILE_MULTIVERSION void convert_stretch(const Bfloat16* __restrict from, float* __restrict to,
+                                           std::int64_t elements) {
+  for (std::int64_t i = 0; i < elements; ++i) to[i] = static_cast<float>(from[i]);
+}
+
+template <typename T>
+void softmax_of(const ConstMapView& in, const MapView& out) {
+  for (std::int64_t image = 0; image < out.images; ++image) {
+    for (std::int64_t row = out.rect.rows.begin; row < out.rect.rows.end; ++row) {
+      for (std::int64_t col = out.rect.cols.begin; col < out.rect.cols.end; ++col) {
+        const T* x = in.at<T>(image, row, col);
+        float* y = out.at<float>(image, row, col);
+        float largest = -std::numeric_limits<float>::infinity();
+        for (std::int64_t c = 0; c < out.channels; ++c) largest = std::max(largest, static_cast<float>(x[c]));
+        float sum = 0.0F;
+        for (std::int64_t c = 0; c < out.channels; ++c) {
+          y[c] = std::exp(static_cast<float>(x[c]) - largest);
+          sum += y[c];
+        }
+        for (std::int64_t c = 0; c < out.channels; ++c) y[c] /= sum;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void relu(const ConstMapView& in, const MapView& out) {
+  check_maps("relu", in, out);
+  if (in.dtype != out.dtype) throw ShapeError("relu: in and out must have the same element type");
+  const auto apply = [](const auto* from, auto* to, std::int64_t elements) {
+    relu_stretch(from, to, elements);
+  };
+  if (in.dtype == DType::f32) {
+    for_each_stretch<float, float>(in, out, apply);
+  } else {
+    for_each_stretch<Bfloat16, Bfloat16>(in, out, apply);
+  }
+}
+
+void softmax(const ConstMapView& in, const MapView& out) {
+  check_maps("softmax", in, out);
+  if (out.dtype != DType::f32) throw UnsupportedError("softmax writes f32 maps only");
+  if (in.dtype == DType::f32) {
+    softmax_of<float>(in, out);
+  } else {
+    softmax_of<Bfloat16>(in, out);
+  }
+}
+
+void copy_map(const ConstMapView& in, const MapView& out) {
+  check_maps("copy_map", in, out);
+  const auto same = [](const auto* from, auto* to, std::int64_t elements) {
+    std::memcpy(to, from, static_cast<std::size_t>(elements) * sizeof(*to));
+  };
+  const auto convert = [](const auto* from, auto* to, std::int64_t elements) {
+    convert_stretch(from, to, elements);
+  };
+  if (in.dtype == DType::f32 && out.dtype == DType::f32) {
+    for_each_stretch<float, float>(in, out, same);
+  } else if (in.dtype == DType::bf16 && out.dtype == DType::bf16) {
+    for_each_stretch<Bfloat16, Bfloat16>(in, out, same);
+  } else if (in.dtype == DType::f32) {
+    for_each_stretch<float, Bfloat16>(in, out, convert);
+  } else {
+    for_each_stretch<Bfloat16, float>(in, out, convert);
+  }
+}
+
+}  // namespace halotile

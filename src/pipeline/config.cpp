@@ -1,0 +1,347 @@
+#include "pipeline/config.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "patching/error.hpp"
+#include "pipeline/yaml_reader.hpp"
+
+namespace halotile {
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+// Keys of which one excludes the others: an override of one drops the others from the file.
+const std::array<Words, 3> exclusive{Words{"patch.size", "patch.grid"},
+                                     Words{"weights.random", "weights.file"},
+                                     Words{"input.random", "input.images", "input.file"}};
+// Keys that name files to read.
+const Words path_keys{"model", "input.images", "input.file", "weights.file"};
+
+std::pair<std::string, std::string> split_override(const std::string& word) {
+  const auto equals = word.find('=');
+  if (equals == 0 || equals == std::string::npos) {
+    throw ConfigError(
+        fmt::format("command line '{}': is no override; write key=value, for example patch.size=32", word));
+  }
+  return {word.substr(0, equals), word.substr(equals + 1)};
+}
+
+Words split_path(const std::string& path, const std::string& word) {
+  Words parts;
+  for (std::size_t begin = 0; begin <= path.size();) {
+    const std::size_t end = std::min(path.find('.', begin), path.size());
+    if (end == begin) throw ConfigError(fmt::format("command line '{}': '{}' is no key", word, path));
+    parts.push_back(path.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+void erase(YAML::Node root, const std::string& path) {
+  const std::size_t dot = path.find('.');
+  YAML::Node section = root[path.substr(0, dot)];
+  if (section && section.IsMap()) section.remove(path.substr(dot + 1));
+}
+
+// Paths on the command line are relative to the current folder, not to the config's.
+YAML::Node absolute_paths(const YAML::Node& value) {
+  if (value.IsScalar()) return YAML::Node(fs::absolute(value.Scalar()).string());
+  YAML::Node list(YAML::NodeType::Sequence);
+  for (const auto& entry : value)
+    list.push_back(entry.IsScalar() ? absolute_paths(entry) : YAML::Clone(entry));
+  return list;
+}
+
+void apply_override(YAML::Node root, const std::string& word, Diagnostics& diagnostics) {
+  const auto [path, text] = split_override(word);
+  YAML::Node value;
+  try {
+    value = YAML::Load(text);
+  } catch (const YAML::Exception& e) {
+    throw ConfigError(fmt::format("command line '{}': the value is not valid YAML: {}", word, e.msg));
+  }
+  if (std::find(path_keys.begin(), path_keys.end(), path) != path_keys.end()) value = absolute_paths(value);
+  for (const Words& group : exclusive) {
+    if (std::find(group.begin(), group.end(), path) == group.end()) continue;
+    for (const std::string& other : group) {
+      if (other != path) erase(root, other);
+    }
+  }
+  YAML::Node node = root;
+  const Words parts = split_path(path, word);
+  for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
+    if (!node[parts[i]] || !node[parts[i]].IsMap()) node[parts[i]] = YAML::Node(YAML::NodeType::Map);
+    YAML::Node next = node[parts[i]];
+    node.reset(next);
+  }
+  node[parts.back()] = value;
+  diagnostics.overridden(path, word);
+}
+
+class ExperimentReader {
+ public:
+  ExperimentReader(const fs::path& file, std::span<const std::string> overrides)
+      : folder_(file.parent_path()), diagnostics_(file.string()) {
+    YAML::Node root = load_yaml(file);
+    {
+      // Keys that stand twice in the file, before overrides hide them.
+      YamlMap check(diagnostics_, root, "");
+    }
+    diagnostics_.throw_if_any();
+    for (const std::string& word : overrides) apply_override(root, word, diagnostics_);
+    experiment_.name = file.stem().string();
+    YamlMap map(diagnostics_, root, "");
+    read(map);
+    map.finish();
+    diagnostics_.throw_if_any();
+  }
+
+  [[nodiscard]] Experiment take() { return std::move(experiment_); }
+
+ private:
+  void read(YamlMap& map) {
+    if (const auto model = map.require("model", "model: models/alexnet.yaml"))
+      experiment_.model = path(*model);
+    if (const auto until = map.find("until")) experiment_.until = until->text().value_or("");
+    if (const auto weights = map.find("weights")) read_weights(*weights);
+    if (const auto input = map.require("input", "input: {images: [photos], batch: 32}")) read_input(*input);
+    if (const auto preprocess = map.find("preprocess")) read_preprocess(*preprocess);
+    experiment_.device = read_device(map);
+    static const Words engines{"auto", "onednn", "reference"};
+    experiment_.engine = map.choice("engine", "auto", engines);
+    static const Words precisions{"fp32", "tf32", "bf16", "fp16"};
+    experiment_.precision = map.choice("precision", "fp32", precisions);
+    if (const auto patch = map.find("patch")) read_patch(*patch);
+    experiment_.streams = static_cast<int>(map.integer("streams", 1, 1, 256));
+    experiment_.threads = static_cast<int>(read_or_word(map, "threads", "auto", 1024));
+    experiment_.sub_batch = read_or_word(map, "sub_batch", "all", 1 << 20);
+    static const Words dispatches{"streams"};
+    experiment_.dispatch = map.choice("dispatch", "streams", dispatches);
+    if (const auto output = map.find("output")) read_output(*output);
+    if (const auto measure = map.find("measure")) {
+      YamlMap m(diagnostics_, measure->node(), "measure");
+      MeasureSettings& s = experiment_.measure;
+      s.warmup = static_cast<int>(m.integer("warmup", s.warmup, 0, 1'000'000));
+      s.min_runs = static_cast<int>(m.integer("min_runs", s.min_runs, 1, 1'000'000));
+      s.max_seconds = m.number("max_seconds", s.max_seconds, 0, 1e6);
+      m.finish();
+    }
+  }
+
+  // A whole number of at least 1, or a word that stands for 0.
+  std::int64_t read_or_word(YamlMap& map, const std::string& key, const char* word, std::int64_t high) {
+    const auto value = map.find(key);
+    if (!value || value->is_word(word)) return 0;
+    return value->integer(1, high).value_or(0);
+  }
+
+  [[nodiscard]] fs::path path(const YamlValue& value) const {
+    const fs::path given = value.text().value_or("");
+    return given.is_absolute() ? given : folder_ / given;
+  }
+
+  std::string read_device(YamlMap& map) {
+    const auto value = map.find("device");
+    if (!value) return "auto";
+    const std::string word = value->text().value_or("auto");
+    const bool numbered = word.starts_with("cuda:") && word.size() > 5 && word.size() < 8 &&
+                          word.find_first_not_of("0123456789", 5) == std::string::npos;
+    if (word != "auto" && word != "cpu" && word != "cuda" && !numbered) {
+      value->error(fmt::format("is '{}'; one of auto, cpu, cuda, cuda:1 is needed", word));
+    }
+    return word;
+  }
+
+  void read_weights(const YamlValue& value) {
+    YamlMap map(diagnostics_, value.node(), value.path());
+    experiment_.weights.seed = static_cast<std::uint64_t>(map.integer("random", 7, 0, INT64_MAX));
+    map.finish();
+  }
+
+  void read_input(const YamlValue& value) {
+    YamlMap map(diagnostics_, value.node(), value.path());
+    InputConfig& input = experiment_.input;
+    const auto random = map.find("random");
+    const auto images = map.find("images");
+    const auto file = map.find("file");
+    if (int{random.has_value()} + int{images.has_value()} + int{file.has_value()} != 1) {
+      map.error("needs exactly one of random: SEED, images: [folder, photo.jpg], file: x.npy");
+    }
+    if (random)
+      input.source = RandomInput{static_cast<std::uint64_t>(random->integer(0, INT64_MAX).value_or(1))};
+    if (images) {
+      ImageInput paths;
+      if (images->is_list()) {
+        for (const YamlValue& entry : images->list()) paths.paths.push_back(path(entry));
+      } else {
+        paths.paths.push_back(path(*images));
+      }
+      input.source = paths;
+    }
+    if (file) input.source = NpyInput{path(*file)};
+    input.batch = map.integer("batch", 0, 1, 1 << 20);
+    const auto height = map.find("height");
+    const auto width = map.find("width");
+    if (height.has_value() != width.has_value())
+      map.error("has one of height and width; give both or neither");
+    if (height && width) {
+      input.extent =
+          Extent2{height->integer(1, largest_size).value_or(1), width->integer(1, largest_size).value_or(1)};
+    }
+    map.finish();
+  }
+
+  void read_preprocess(const YamlValue& value) {
+    YamlMap map(diagnostics_, value.node(), value.path());
+    Preprocess& p = experiment_.preprocess;
+    p.resize = map.integer("resize", 0, 1, 1 << 20);
+    p.crop = map.extent("crop", {0, 0}, 1, 1 << 20);
+    static const Words filters{"bilinear", "bicubic"};
+    p.interpolation = map.choice("interpolation", "bilinear", filters) == "bilinear" ? Interpolation::bilinear
+                                                                                     : Interpolation::bicubic;
+    read_channels(map, "mean", p.mean, -1e6);
+    read_channels(map, "std", p.stddev, 1e-6);
+    map.finish();
+  }
+
+  static void read_channels(YamlMap& map, const std::string& key, std::array<float, 3>& channels,
+                            double low) {
+    const auto value = map.find(key);
+    if (!value) return;
+    const auto parts = value->list();
+    if (value->is_list() && parts.size() != channels.size()) {
+      value->error(fmt::format("is {}; three numbers are needed: red, green, blue", value->shown()));
+      return;
+    }
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      channels[i] = static_cast<float>(parts[i].number(low, 1e6).value_or(1));
+    }
+  }
+
+  void read_patch(const YamlValue& value) {
+    if (value.is_word("whole")) return;
+    YamlMap map(diagnostics_, value.node(), value.path());
+    const auto size = map.find("size");
+    const auto grid = map.find("grid");
+    if (size && grid) map.error("has both size and grid; keep one of the two");
+    if (size && !size->is_word("whole")) {
+      experiment_.patch = {PatchSpec::Kind::size, size->extent(1, largest_size).value_or(Extent2{1, 1})};
+    } else if (grid) {
+      experiment_.patch = {PatchSpec::Kind::grid, grid->extent(1, 1 << 18).value_or(Extent2{1, 1})};
+    }
+    if (const auto stages = map.find("stages")) read_stages(*stages);
+    static const Words storages{"view", "packed"};
+    experiment_.storage = map.choice("storage", "view", storages) == "view" ? Storage::view : Storage::packed;
+    map.finish();
+  }
+
+  void read_stages(const YamlValue& value) {
+    StagesConfig& stages = experiment_.stages;
+    if (!value.is_list()) {
+      static const Words words{"per_conv", "fused"};
+      stages.kind = value.choice(words) == "fused" ? StagesConfig::Kind::fused : StagesConfig::Kind::per_conv;
+      return;
+    }
+    stages.kind = StagesConfig::Kind::groups;
+    for (const YamlValue& group : value.list()) {
+      Words names;
+      for (const YamlValue& layer : group.list()) names.push_back(layer.text().value_or(""));
+      stages.groups.push_back(std::move(names));
+    }
+  }
+
+  void read_output(const YamlValue& value) {
+    YamlMap map(diagnostics_, value.node(), value.path());
+    if (const auto directory = map.find("directory"))
+      experiment_.output.directory = directory->text().value_or("");
+    if (const auto save = map.find("save")) {
+      YamlMap names(diagnostics_, save->node(), save->path());
+      for (const auto& entry : save->node()) {
+        if (!entry.first.IsScalar()) continue;
+        const auto file = names.find(entry.first.Scalar());
+        if (!file) continue;
+        const std::string name = file->text().value_or("x.npy");
+        if (fs::path(name).has_parent_path() || fs::path(name).extension() != ".npy") {
+          file->error(fmt::format("is '{}'; a file name ending in .npy is needed, without folders", name));
+        }
+        experiment_.output.save[entry.first.Scalar()] = name;
+      }
+    }
+    map.finish();
+  }
+
+  fs::path folder_;
+  Diagnostics diagnostics_;
+  Experiment experiment_;
+};
+
+nlohmann::json extent_json(Extent2 e) { return {e.height, e.width}; }
+
+nlohmann::json input_json(const InputConfig& input) {
+  nlohmann::json json{{"batch", input.batch}};
+  if (const auto* random = std::get_if<RandomInput>(&input.source)) json["random"] = random->seed;
+  if (const auto* npy = std::get_if<NpyInput>(&input.source)) json["file"] = npy->file.string();
+  if (const auto* images = std::get_if<ImageInput>(&input.source)) {
+    for (const fs::path& p : images->paths) json["images"].push_back(p.string());
+  }
+  if (input.extent) {
+    json["height"] = input.extent->height;
+    json["width"] = input.extent->width;
+  }
+  return json;
+}
+
+}  // namespace
+
+Experiment read_experiment(const fs::path& file, std::span<const std::string> overrides) {
+  return ExperimentReader(file, overrides).take();
+}
+
+nlohmann::json to_json(const Experiment& e) {
+  nlohmann::json patch{{"storage", e.storage == Storage::view ? "view" : "packed"}};
+  if (e.patch.kind == PatchSpec::Kind::whole) patch["size"] = "whole";
+  if (e.patch.kind == PatchSpec::Kind::size) patch["size"] = extent_json(e.patch.value);
+  if (e.patch.kind == PatchSpec::Kind::grid) patch["grid"] = extent_json(e.patch.value);
+  switch (e.stages.kind) {
+    case StagesConfig::Kind::per_conv:
+      patch["stages"] = "per_conv";
+      break;
+    case StagesConfig::Kind::fused:
+      patch["stages"] = "fused";
+      break;
+    case StagesConfig::Kind::groups:
+      patch["stages"] = e.stages.groups;
+      break;
+  }
+  return {{"model", e.model.string()},
+          {"until", e.until},
+          {"weights", {{"random", e.weights.seed}}},
+          {"input", input_json(e.input)},
+          {"preprocess",
+           {{"resize", e.preprocess.resize},
+            {"crop", extent_json(e.preprocess.crop)},
+            {"interpolation", e.preprocess.interpolation == Interpolation::bilinear ? "bilinear" : "bicubic"},
+            {"mean", e.preprocess.mean},
+            {"std", e.preprocess.stddev}}},
+          {"device", e.device},
+          {"engine", e.engine},
+          {"precision", e.precision},
+          {"patch", patch},
+          {"streams", e.streams},
+          {"threads", e.threads},
+          {"sub_batch", e.sub_batch},
+          {"dispatch", e.dispatch},
+          {"output", {{"directory", e.output.directory.string()}, {"save", e.output.save}}},
+          {"measure",
+           {{"warmup", e.measure.warmup},
+            {"min_runs", e.measure.min_runs},
+            {"max_seconds", e.measure.max_seconds}}}};
+}
+
+}  // namespace halotile

@@ -1,0 +1,84 @@
+// Experiment configs: what to run, on what, and how. docs/config.md describes every key; the defaults are
+// here.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "formats/preprocess.hpp"
+#include "patching/plan.hpp"
+#include "pipeline/executor.hpp"
+#include "pipeline/measure.hpp"
+
+namespace halotile {
+
+struct RandomWeights {
+  std::uint64_t seed = 7;
+};
+
+struct ImageInput {
+  std::vector<std::filesystem::path> paths;  ///< files and folders
+};
+struct RandomInput {
+  std::uint64_t seed = 1;
+};
+struct NpyInput {
+  std::filesystem::path file;  ///< (N, C, H, W)
+};
+
+struct InputConfig {
+  std::variant<RandomInput, ImageInput, NpyInput> source;
+  std::int64_t batch = 0;         ///< images per forward pass; 0: all there are (1 when random)
+  std::optional<Extent2> extent;  ///< replaces the model's input height and width
+};
+
+/// How layers are grouped to stages.
+struct StagesConfig {
+  enum class Kind : std::uint8_t { per_conv, fused, groups };
+  Kind kind = Kind::per_conv;
+  std::vector<std::vector<std::string>> groups;  ///< layer names; the spatial layers in order
+};
+
+struct OutputConfig {
+  std::filesystem::path directory = "results";
+  std::map<std::string, std::string> save;  ///< layer name -> file name in the directory (.npy)
+};
+
+struct Experiment {
+  std::string name;  ///< the config file's stem
+  std::filesystem::path model;
+  std::string until;  ///< last layer to run; empty: all
+  RandomWeights weights;
+  InputConfig input;
+  Preprocess preprocess;  ///< crop {0, 0}: the network's input extent
+  std::string device = "auto";
+  std::string engine = "auto";
+  std::string precision = "fp32";
+  PatchSpec patch;
+  StagesConfig stages;
+  Storage storage = Storage::view;
+  int streams = 1;
+  int threads = 0;  ///< threads inside each stream; 0: cores / streams, at least 1
+  std::int64_t sub_batch = 0;
+  std::string dispatch = "streams";
+  OutputConfig output;
+  MeasureSettings measure;
+};
+
+/// Reads a config and applies `overrides` ("patch.size=32"). Paths of inputs are taken relative to the
+/// config's folder (those in overrides relative to the current one). Throws ConfigError with every problem
+/// found.
+[[nodiscard]] Experiment read_experiment(const std::filesystem::path& file,
+                                         std::span<const std::string> overrides);
+
+/// The experiment as JSON with every default filled in, for provenance.
+[[nodiscard]] nlohmann::json to_json(const Experiment& experiment);
+
+}  // namespace halotile

@@ -1,0 +1,33 @@
+// Where a batch comes from: photographs, an array file, or seeded random values.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/tensor.hpp"
+#include "pipeline/config.hpp"
+
+namespace halotile {
+
+/// A sequence of images of one shape.
+class InputSource {
+ public:
+  virtual ~InputSource() = default;
+  /// Images there are.
+  [[nodiscard]] virtual std::int64_t count() const = 0;
+  /// What an error or a report calls an image: a file's path, or "random image 3".
+  [[nodiscard]] virtual std::string name(std::int64_t image) const = 0;
+  /// Writes images [images.begin, images.end) to the whole maps of `out`, f32 or bf16. Throws FormatError for
+  /// an image that cannot be read.
+  virtual void fill(Interval images, const MapView& out) = 0;
+};
+
+/// Height and width that the source dictates to the network: an array's own, or the config's; otherwise
+/// nothing.
+[[nodiscard]] std::optional<Extent2> input_extent(const InputConfig& input);
+
+/// Opens the experiment's input for a network that takes `shape`. Throws ConfigError or FormatError when the
+/// two do not fit.
+[[nodiscard]] std::unique_ptr<InputSource> open_input(const Experiment& experiment, const MapShape& shape);
+
+}  // namespace halotile

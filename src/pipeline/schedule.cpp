@@ -1,0 +1,172 @@
+#include "pipeline/schedule.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace halotile {
+namespace {
+
+// Per stream, one behind the last task of interest; 0 for none. Streams run in order, so the last stands for
+// all.
+using LastTasks = std::vector<std::uint32_t>;
+
+void raise(LastTasks& to, const LastTasks& by) {
+  for (std::size_t s = 0; s < to.size(); ++s) to[s] = std::max(to[s], by[s]);
+}
+
+// Who used a piece of memory: with its present content, and with the content before.
+struct Use {
+  LastTasks present;
+  LastTasks before;
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(const ScheduleRequest& request)
+      : request_(request),
+        streams_(static_cast<std::size_t>(request.streams)),
+        known_(streams_, LastTasks(streams_)) {
+    for (std::int64_t begin = 0; begin < request.batch; begin += request.sub_batch) {
+      schedule_.chunks.push_back({begin, std::min(request.batch, begin + request.sub_batch)});
+    }
+    schedule_.slots =
+        std::min<std::int64_t>(request.streams, static_cast<std::int64_t>(schedule_.chunks.size()));
+    memory_.resize(static_cast<std::size_t>(schedule_.slots));
+    for (auto& halves : memory_) halves.fill({LastTasks(streams_), LastTasks(streams_)});
+    first_task_.resize(request.stages.size(), std::vector<std::uint32_t>(schedule_.chunks.size()));
+  }
+
+  [[nodiscard]] Schedule make() {
+    const auto chunks = static_cast<std::int64_t>(schedule_.chunks.size());
+    LastTasks done(streams_);  // of the stage before, all chunks
+    for (std::int64_t wave = 0; wave < chunks; wave += schedule_.slots) {
+      const Interval in_wave{wave, std::min(chunks, wave + schedule_.slots)};
+      for (std::size_t s = 0; s < request_.stages.size(); ++s) {
+        std::vector<double> load(streams_);
+        for (std::int64_t c = in_wave.begin; c < in_wave.end; ++c) add_stage(s, c, load);
+        if (s + 1 == request_.stages.size()) raise(done, last_of_stage_);
+      }
+    }
+    for (std::size_t v = 0; v < request_.vector_blocks.size(); ++v) done = add_vector_stage(v, done);
+    for (const std::uint32_t waited : schedule_.waits) schedule_.tasks[waited].awaited = true;
+    return std::move(schedule_);
+  }
+
+ private:
+  // Tiles of one stage of one chunk.
+  void add_stage(std::size_t s, std::int64_t chunk, std::vector<double>& load) {
+    const StagePlan& stage = request_.stages[s];
+    const Extent2 grid = stage.grid();
+    const auto c = static_cast<std::size_t>(chunk);
+    const auto images = static_cast<double>(schedule_.chunks[c].size());
+    Use* const written = request_.whole_batch_output[s] ? nullptr : &half(chunk, s + 1);
+    if (written != nullptr) {
+      // New content: whoever used the old one must be done with it.
+      written->before = written->present;
+      std::fill(written->present.begin(), written->present.end(), 0);
+    }
+    Use* const read = s == 0 || request_.whole_batch_output[s - 1] ? nullptr : &half(chunk, s);
+    first_task_[s][c] = static_cast<std::uint32_t>(schedule_.tasks.size());
+    last_of_stage_.assign(streams_, 0);
+    for (std::int64_t row = 0; row < grid.height; ++row) {
+      for (std::int64_t column = 0; column < grid.width; ++column) {
+        const auto lightest =
+            static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
+        load[lightest] += 1 + stage.flops(row, column) * images;
+        LastTasks needs(streams_);
+        if (s > 0) raise(needs, writers(s - 1, chunk, stage.needed(row, column, 0)));
+        if (written != nullptr) raise(needs, written->before);
+        const std::uint32_t behind = add(
+            {static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk), static_cast<std::int32_t>(row),
+             static_cast<std::int32_t>(column), static_cast<std::int32_t>(lightest)},
+            needs);
+        last_of_stage_[lightest] = behind;
+        if (written != nullptr) written->present[lightest] = behind;
+        if (read != nullptr) read->present[lightest] = behind;
+      }
+    }
+  }
+
+  LastTasks add_vector_stage(std::size_t v, const LastTasks& done) {
+    LastTasks mine(streams_);
+    for (std::int64_t block = 0; block < request_.vector_blocks[v]; ++block) {
+      const auto stream = static_cast<std::size_t>(block) % streams_;
+      mine[stream] = add({static_cast<std::int32_t>(request_.stages.size() + v), 0,
+                          static_cast<std::int32_t>(block), 0, static_cast<std::int32_t>(stream)},
+                         done);
+    }
+    return mine;
+  }
+
+  // Last tasks of `stage` whose cores meet `rect`.
+  [[nodiscard]] LastTasks writers(std::size_t stage, std::int64_t chunk, Rect rect) const {
+    LastTasks last(streams_);
+    const StagePlan& plan = request_.stages[stage];
+    const Extent2 grid = plan.grid();
+    const Interval rows =
+        meeting(rect.rows, grid.height, [&](std::int64_t r) { return plan.core(r, 0).rows; });
+    const Interval cols =
+        meeting(rect.cols, grid.width, [&](std::int64_t c) { return plan.core(0, c).cols; });
+    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+      for (std::int64_t column = cols.begin; column < cols.end; ++column) {
+        const auto task = static_cast<std::uint32_t>(first_task_[stage][static_cast<std::size_t>(chunk)] +
+                                                     row * grid.width + column);
+        auto& of_stream = last[static_cast<std::size_t>(schedule_.tasks[task].stream)];
+        of_stream = std::max(of_stream, task + 1);
+      }
+    }
+    return last;
+  }
+
+  // Indices of the ascending, touching cores that meet `interval`.
+  template <typename Core>
+  static Interval meeting(Interval interval, std::int64_t count, const Core& core) {
+    if (interval.empty()) return {};
+    const auto first_beyond = [&](std::int64_t position) {  // first core that begins behind `position`
+      std::int64_t low = 0;
+      std::int64_t high = count;
+      while (low < high) {
+        const std::int64_t middle = (low + high) / 2;
+        if (core(middle).begin > position) {
+          high = middle;
+        } else {
+          low = middle + 1;
+        }
+      }
+      return low;
+    };
+    return {first_beyond(interval.begin) - 1, first_beyond(interval.end - 1)};
+  }
+
+  // Queues a task behind what it needs; returns its index + 1.
+  std::uint32_t add(Task task, const LastTasks& needs) {
+    const auto own = static_cast<std::size_t>(task.stream);
+    task.first_wait = static_cast<std::uint32_t>(schedule_.waits.size());
+    for (std::size_t s = 0; s < streams_; ++s) {
+      if (s == own || needs[s] <= known_[own][s]) continue;
+      known_[own][s] = needs[s];
+      schedule_.waits.push_back(needs[s] - 1);
+    }
+    task.wait_count = static_cast<std::uint32_t>(schedule_.waits.size()) - task.first_wait;
+    schedule_.tasks.push_back(task);
+    return static_cast<std::uint32_t>(schedule_.tasks.size());
+  }
+
+  Use& half(std::int64_t chunk, std::size_t stage_parity) {
+    return memory_[static_cast<std::size_t>(chunk % schedule_.slots)][stage_parity % 2];
+  }
+
+  const ScheduleRequest& request_;
+  std::size_t streams_;
+  Schedule schedule_;
+  std::vector<LastTasks> known_;                        // what each stream has waited for already
+  std::vector<std::array<Use, 2>> memory_;              // per slot, per half
+  std::vector<std::vector<std::uint32_t>> first_task_;  // per stage, per chunk
+  LastTasks last_of_stage_;
+};
+
+}  // namespace
+
+Schedule make_schedule(const ScheduleRequest& request) { return Scheduler(request).make(); }
+
+}  // namespace halotile

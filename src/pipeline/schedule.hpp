@@ -1,0 +1,50 @@
+// The schedule: which tile runs on which stream, in which order, and which tiles it must wait for. Worked out
+// once from the plan; a run follows it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "patching/plan.hpp"
+
+namespace halotile {
+
+/// One tile of one chunk of images, or one block of a layer behind the feature maps.
+struct Task {
+  std::int32_t stage = 0;  ///< spatial stages first, then the others
+  std::int32_t chunk = 0;
+  std::int32_t row = 0;  ///< tile row, or the block
+  std::int32_t column = 0;
+  std::int32_t stream = 0;
+  bool awaited = false;  ///< a task of another stream waits for this one
+  std::uint32_t first_wait = 0;
+  std::uint32_t wait_count = 0;
+};
+
+struct ScheduleRequest {
+  std::span<const StagePlan> stages;
+  std::vector<bool>
+      whole_batch_output;  ///< per spatial stage: its output has memory of its own for all images
+  std::vector<std::int64_t> vector_blocks;  ///< per stage behind the feature maps: its number of blocks
+  std::int64_t batch = 1;
+  std::int64_t sub_batch = 1;
+  int streams = 1;
+};
+
+struct Schedule {
+  std::vector<Task> tasks;           ///< in the order in which they are queued
+  std::vector<std::uint32_t> waits;  ///< indices of tasks, see Task::first_wait
+  std::vector<Interval> chunks;      ///< images of each chunk
+  std::int64_t slots = 1;            ///< chunks in flight: chunk c uses the memory of slot c % slots
+
+  [[nodiscard]] std::span<const std::uint32_t> waits_of(const Task& task) const {
+    return std::span(waits).subspan(task.first_wait, task.wait_count);
+  }
+};
+
+/// Outputs that have no memory of their own alternate between two halves of their chunk's slot: spatial stage
+/// s writes half (s + 1) % 2.
+[[nodiscard]] Schedule make_schedule(const ScheduleRequest& request);
+
+}  // namespace halotile

@@ -1,0 +1,150 @@
+#include "pipeline/session.hpp"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+
+#include "patching/error.hpp"
+#include "pipeline/steps.hpp"
+
+namespace halotile {
+namespace {
+
+std::unique_ptr<Engine> make_engine(const Experiment& experiment, int threads) {
+  if (experiment.device.starts_with("cuda")) {
+    throw UnsupportedError(fmt::format(
+        "device: {}: this build has no CUDA engines; use device: cpu or device: auto", experiment.device));
+  }
+  const std::string engine =
+      experiment.engine == "auto" ? std::string(engine_names().front()) : experiment.engine;
+  const bool bf16 = experiment.precision == "bf16";
+  if (engine == "reference") {
+    if (experiment.precision != "fp32") {
+      throw UnsupportedError(
+          fmt::format("precision: {}: engine reference computes in fp32 only", experiment.precision));
+    }
+    return make_reference_engine();
+  }
+  if (experiment.precision != "fp32" && !bf16) {
+    throw UnsupportedError(
+        fmt::format("precision: {}: engine onednn has fp32 and bf16", experiment.precision));
+  }
+  return make_onednn_engine(bf16 ? DType::bf16 : DType::f32, threads);
+}
+
+}  // namespace
+
+int available_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+Network load_network(const Experiment& experiment) {
+  return read_network(experiment.model, input_extent(experiment.input), experiment.until);
+}
+
+std::vector<StageRange> make_stages(const Experiment& experiment, const Network& network,
+                                    const std::set<std::size_t>& keep) {
+  std::vector<StageRange> stages;
+  switch (experiment.stages.kind) {
+    case StagesConfig::Kind::per_conv:
+      stages = per_conv_stages(network);
+      break;
+    case StagesConfig::Kind::fused:
+      stages = fused_stages(network);
+      break;
+    case StagesConfig::Kind::groups: {
+      std::size_t next = 0;
+      for (const std::vector<std::string>& group : experiment.stages.groups) {
+        for (const std::string& name : group) {
+          const std::size_t layer = network.index_of(name);
+          // Layers left unnamed between two named ones (a ReLU, say) belong to the group before.
+          if (layer < next || layer >= network.spatial_layers()) {
+            throw ConfigError(
+                fmt::format("patch.stages: '{}' is out of order or behind the feature maps; name the spatial "
+                            "layers in their order",
+                            name));
+          }
+          if (&name == &group.front()) {
+            if (!stages.empty()) stages.back().last = layer;
+            stages.push_back({stages.empty() ? 0 : layer, layer + 1});
+          }
+          next = layer + 1;
+          stages.back().last = next;
+        }
+        if (group.empty())
+          throw ConfigError("patch.stages: a group is empty; name at least one layer in each");
+      }
+      if (stages.empty())
+        throw ConfigError("patch.stages: the list is empty; use per_conv, fused, or groups of layers");
+      stages.back().last = network.spatial_layers();
+      break;
+    }
+  }
+  return split_behind(std::move(stages), {keep.begin(), keep.end()});
+}
+
+std::set<std::size_t> saved_layers(const Experiment& experiment, const Network& network) {
+  std::set<std::size_t> layers;
+  for (const auto& [name, file] : experiment.output.save) {
+    // "logits" is the usual name for what the network ends with.
+    layers.insert(name == "logits" ? network.logits_layer() : network.index_of(name));
+  }
+  return layers;
+}
+
+Session::Session(const Experiment& experiment) : experiment_(experiment), network_(load_network(experiment)) {
+  const bool reference = experiment.engine == "reference";
+  threads_ =
+      experiment.threads > 0 ? experiment.threads : std::max(1, available_cores() / experiment.streams);
+  if (reference) threads_ = 1;
+  input_ = open_input(experiment_, network_.input);
+  constexpr std::int64_t largest_default_batch = 32;
+  batch_ =
+      experiment.input.batch > 0 ? experiment.input.batch : std::min(input_->count(), largest_default_batch);
+  batch_ = std::min(batch_, input_->count());
+  engine_ = make_engine(experiment_, threads_);
+  // Fail on a bad plan before the weights are made.
+  (void)make_plan(network_.geometry(), make_stages(experiment_, network_, {}), experiment_.patch);
+  (void)saved_layers(experiment_, network_);
+  weights_ = Weights::random(network_, experiment_.weights.seed);
+  weights_.bind(network_);
+}
+
+std::vector<Interval> Session::batches() const {
+  std::vector<Interval> batches;
+  for (std::int64_t begin = 0; begin < input_->count(); begin += batch_) {
+    batches.push_back({begin, std::min(input_->count(), begin + batch_)});
+  }
+  return batches;
+}
+
+std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<std::size_t> keep,
+                                                 bool poison) const {
+  keep.merge(saved_layers(experiment_, network_));
+  ExecutorSettings settings;
+  settings.batch = batch;
+  settings.streams = experiment_.streams;
+  settings.sub_batch = experiment_.sub_batch;
+  settings.storage = experiment_.storage;
+  settings.keep = keep;
+  settings.poison = poison;
+  return std::make_unique<Executor>(
+      network_, make_plan(network_.geometry(), make_stages(experiment_, network_, keep), experiment_.patch),
+      *engine_, settings);
+}
+
+std::unique_ptr<Executor> Session::make_whole_executor(std::int64_t batch,
+                                                       const std::set<std::size_t>& keep) const {
+  ExecutorSettings settings;
+  settings.batch = batch;
+  settings.keep = keep;
+  const std::vector<StageRange> stages = split_behind(per_conv_stages(network_), {keep.begin(), keep.end()});
+  return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages, PatchSpec{}), *engine_,
+                                    settings);
+}
+
+}  // namespace halotile

@@ -1,0 +1,63 @@
+// An experiment made ready: network, weights, engine, input and plans.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "pipeline/config.hpp"
+#include "pipeline/executor.hpp"
+#include "pipeline/input.hpp"
+#include "pipeline/network.hpp"
+#include "pipeline/weights.hpp"
+
+namespace halotile {
+
+/// Cores this process may use.
+[[nodiscard]] int available_cores();
+
+/// The experiment's network with input size and `until` applied.
+[[nodiscard]] Network load_network(const Experiment& experiment);
+
+/// Stages as the experiment groups them, with one ending behind each kept spatial layer.
+/// Throws ConfigError when hand-made groups do not cover the spatial layers in order.
+[[nodiscard]] std::vector<StageRange> make_stages(const Experiment& experiment, const Network& network,
+                                                  const std::set<std::size_t>& keep);
+
+/// Layers named in output.save.
+[[nodiscard]] std::set<std::size_t> saved_layers(const Experiment& experiment, const Network& network);
+
+class Session {
+ public:
+  /// Throws ConfigError, FormatError, ShapeError or UnsupportedError for what cannot be.
+  explicit Session(const Experiment& experiment);
+
+  [[nodiscard]] const Experiment& experiment() const { return experiment_; }
+  [[nodiscard]] const Network& network() const { return network_; }
+  [[nodiscard]] const Weights& weights() const { return weights_; }
+  [[nodiscard]] Engine& engine() const { return *engine_; }
+  [[nodiscard]] InputSource& input() const { return *input_; }
+  /// Threads inside each of `streams` streams.
+  [[nodiscard]] int threads() const { return threads_; }
+  /// Images per forward pass, and the batches that cover the input (the last may be smaller).
+  [[nodiscard]] std::int64_t batch() const { return batch_; }
+  [[nodiscard]] std::vector<Interval> batches() const;
+
+  /// The experiment's executor for `batch` images, keeping also the layers that it saves.
+  [[nodiscard]] std::unique_ptr<Executor> make_executor(std::int64_t batch, std::set<std::size_t> keep,
+                                                        bool poison = false) const;
+  /// The unpatched pipeline of the same engine: whole maps, a convolution a stage, one stream.
+  [[nodiscard]] std::unique_ptr<Executor> make_whole_executor(std::int64_t batch,
+                                                              const std::set<std::size_t>& keep) const;
+
+ private:
+  Experiment experiment_;
+  Network network_;
+  Weights weights_;
+  int threads_ = 1;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<InputSource> input_;
+  std::int64_t batch_ = 1;
+};
+
+}  // namespace halotile

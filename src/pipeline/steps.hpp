@@ -1,0 +1,40 @@
+// Lowers layers to steps: what an engine runs as one operation. ReLU right behind a convolution or fully
+// connected layer is fused into it; dropout (identity in inference) and flatten (a change of name) cost
+// nothing.
+#pragma once
+
+#include <set>
+#include <vector>
+
+#include "pipeline/network.hpp"
+
+namespace halotile {
+
+struct Step {
+  std::size_t layer = 0;  ///< the layer that is computed
+  std::size_t first = 0;  ///< the step stands for layers [first, last)
+  std::size_t last = 0;
+  bool relu = false;  ///< with a fused ReLU
+  bool copy = false;  ///< nothing to compute: layers that are all identity
+
+  bool operator==(const Step&) const = default;
+};
+
+/// Steps for layers [first, last) of a network; empty for an empty range. Nothing is fused behind a layer in
+/// `keep`.
+[[nodiscard]] std::vector<Step> lower(const Network& network, std::size_t first, std::size_t last,
+                                      const std::set<std::size_t>& keep);
+
+/// One behind the last layer of the step that changes values.
+[[nodiscard]] std::size_t value_end(const Network& network, const Step& step);
+
+/// Ends of stages for `stages: per_conv`: every convolution and every pooling starts a stage, pointwise
+/// layers stay with what is before them..
+[[nodiscard]] std::vector<StageRange> per_conv_stages(const Network& network);
+/// All spatial layers in one stage.
+[[nodiscard]] std::vector<StageRange> fused_stages(const Network& network);
+/// Splits stages so that one ends behind each of the `layers` that are spatial.
+[[nodiscard]] std::vector<StageRange> split_behind(std::vector<StageRange> stages,
+                                                   const std::vector<std::size_t>& layers);
+
+}  // namespace halotile

@@ -1,0 +1,155 @@
+#include "pipeline/verify.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "kernels/pointwise.hpp"
+
+namespace halotile {
+namespace {
+
+// Position of a value among all values of its type in ascending order: neighbours differ by 1, -0 and +0 are
+// next to each other.
+template <typename Bits>
+std::int64_t rank_of(Bits bits) {
+  constexpr Bits sign = Bits{1} << (8 * sizeof(Bits) - 1);
+  const auto magnitude = static_cast<std::int64_t>(bits & static_cast<Bits>(~sign));
+  return (bits & sign) != 0 ? -magnitude - 1 : magnitude;
+}
+
+struct Element {
+  std::uint32_t bits;
+  std::int64_t rank;
+  double value;
+};
+
+template <typename T>
+Element element(const T& x) {
+  if constexpr (sizeof(T) == 4) {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    return {bits, rank_of(bits), static_cast<double>(x)};
+  } else {
+    return {x.bits, rank_of(x.bits), static_cast<double>(static_cast<float>(x))};
+  }
+}
+
+// Index of the tile row (or column) whose core holds `position`.
+template <typename Core>
+std::int64_t owner(std::int64_t position, std::int64_t count, const Core& core) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (core(i).contains(position)) return i;
+  }
+  return -1;
+}
+
+template <typename T>
+void compare_elements(const ConstMapView& expected, const ConstMapView& got, const StagePlan* stage,
+                      std::int64_t stage_number, std::int64_t first_image, Comparison& result) {
+  for (std::int64_t n = 0; n < expected.images; ++n) {
+    for (std::int64_t y = expected.rect.rows.begin; y < expected.rect.rows.end; ++y) {
+      for (std::int64_t x = expected.rect.cols.begin; x < expected.rect.cols.end; ++x) {
+        const T* const a = expected.at<T>(n, y, x);
+        const T* const b = got.at<T>(n, y, x);
+        for (std::int64_t c = 0; c < expected.channels; ++c) {
+          const Element want = element(a[c]);
+          const Element have = element(b[c]);
+          if (want.bits == have.bits) continue;
+          const double difference = std::abs(want.value - have.value);
+          const double infinite = std::numeric_limits<double>::infinity();
+          result.max_abs = std::max(result.max_abs, std::isnan(difference) ? infinite : difference);
+          const double relative = difference == 0 ? 0 : difference / std::abs(want.value);
+          result.max_rel = std::max(result.max_rel, std::isnan(relative) ? infinite : relative);
+          result.max_ulp =
+              std::max(result.max_ulp, static_cast<std::uint64_t>(std::abs(want.rank - have.rank)));
+          if (result.different++ > 0) continue;
+          FirstDifference first{{first_image + n, -1, 0, 0}, y, x, c, want.value, have.value};
+          if (stage != nullptr) {
+            first.tile.stage = stage_number;
+            first.tile.row =
+                owner(y, stage->grid().height, [&](std::int64_t r) { return stage->core(r, 0).rows; });
+            first.tile.column =
+                owner(x, stage->grid().width, [&](std::int64_t r) { return stage->core(0, r).cols; });
+          }
+          result.first = first;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void Comparison::merge(const Comparison& other) {
+  layer = other.layer;
+  elements += other.elements;
+  different += other.different;
+  max_abs = std::max(max_abs, other.max_abs);
+  max_rel = std::max(max_rel, other.max_rel);
+  max_ulp = std::max(max_ulp, other.max_ulp);
+  if (!first) first = other.first;
+}
+
+Comparison compare(const ConstMapView& expected, const ConstMapView& got, const StagePlan* stage,
+                   std::int64_t stage_number, std::int64_t first_image) {
+  Comparison result;
+  result.elements = expected.elements();
+  if (expected.dtype == DType::f32) {
+    compare_elements<float>(expected, got, stage, stage_number, first_image, result);
+  } else {
+    compare_elements<Bfloat16>(expected, got, stage, stage_number, first_image, result);
+  }
+  return result;
+}
+
+bool Verification::equal_bits() const {
+  return logits.equal_bits() &&
+         std::all_of(stages.begin(), stages.end(), [](const Comparison& c) { return c.equal_bits(); });
+}
+
+Verification verify(const Session& session) {
+  const Network& network = session.network();
+  std::set<std::size_t> keep;
+  for (const StageRange& stage :
+       make_stages(session.experiment(), network, saved_layers(session.experiment(), network))) {
+    keep.insert(stage.last - 1);
+  }
+  const std::size_t logits = network.logits_layer();
+  keep.insert(logits);
+  Verification result;
+  std::unique_ptr<Executor> patched;
+  std::unique_ptr<Executor> whole;
+  std::int64_t made_for = 0;
+  for (const Interval batch : session.batches()) {
+    if (batch.size() != made_for) {
+      patched.reset();
+      whole.reset();
+      patched = session.make_executor(batch.size(), keep, true);
+      whole = session.make_whole_executor(batch.size(), keep);
+      made_for = batch.size();
+    }
+    session.input().fill(batch, whole->input());
+    copy_map(whole->input(), patched->input());
+    whole->run();
+    patched->run();
+    result.stages.resize(patched->plan().size());
+    for (std::size_t s = 0; s < patched->plan().size(); ++s) {
+      const StagePlan& stage = patched->plan()[s];
+      const std::size_t layer = stage.range().last - 1;
+      Comparison compared = compare(whole->output(layer), patched->output(layer), &stage,
+                                    static_cast<std::int64_t>(s), batch.begin);
+      compared.layer = network.layers[layer].name;
+      result.stages[s].merge(compared);
+    }
+    Comparison compared = compare(whole->output(logits), patched->output(logits),
+                                  network.layers[logits].spatial ? &patched->plan().back() : nullptr,
+                                  static_cast<std::int64_t>(patched->plan().size()) - 1, batch.begin);
+    compared.layer = network.layers[logits].name;
+    result.logits.merge(compared);
+    result.images += batch.size();
+  }
+  return result;
+}
+
+}  // namespace halotile

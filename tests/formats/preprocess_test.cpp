@@ -1,0 +1,132 @@
+#include "formats/preprocess.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "support.hpp"
+
+namespace halotile::test {
+namespace {
+
+Interpolation interpolation_of(const std::string& name) {
+  return name == "bicubic" ? Interpolation::bicubic : Interpolation::bilinear;
+}
+
+MapView view_of(std::vector<float>& data, Extent2 extent) {
+  return {dense_geometry(DType::f32, 1, 3, Rect::whole(extent), extent), data.data()};
+}
+
+TEST(Preprocess, ResizeEqualsPillow) {
+  for (const auto& words : golden_cases("resize")) {
+    const Extent2 size{std::stoll(words[1]), std::stoll(words[2])};
+    const Image result = resize(read_image(source_path(words[0])), size, interpolation_of(words[3]));
+    ASSERT_EQ(result.extent(), size);
+    const std::string stem = std::filesystem::path(words[0]).stem().string();
+    expect_golden(result, "resize_" + stem + "_" + to_string(size) + "_" + words[3], words[4]);
+  }
+}
+
+TEST(Preprocess, ResizedExtentEqualsTorchvision) {
+  for (const auto& words : golden_cases("extent")) {
+    const Extent2 image{std::stoll(words[0]), std::stoll(words[1])};
+    const Extent2 expected{std::stoll(words[3]), std::stoll(words[4])};
+    EXPECT_EQ(resized_extent(image, std::stoll(words[2])), expected)
+        << to_string(image) << " to " << words[2];
+  }
+}
+
+TEST(Preprocess, CenterCropEqualsTorchvision) {
+  for (const auto& words : golden_cases("crop")) {
+    const Extent2 size{std::stoll(words[1]), std::stoll(words[2])};
+    const Image result = center_crop(read_image(source_path(words[0])), size);
+    ASSERT_EQ(result.extent(), size);
+    expect_golden(result, "crop_" + to_string(size), words[3]);
+  }
+}
+
+TEST(Preprocess, NetworkInputEqualsTorchvision) {
+  for (const auto& words : golden_cases("input")) {
+    SCOPED_TRACE(words[0] + " " + words[4]);
+    Preprocess preprocess;
+    preprocess.resize = std::stoll(words[1]);
+    preprocess.crop = {std::stoll(words[2]), std::stoll(words[3])};
+    preprocess.interpolation = interpolation_of(words[4]);
+    const Image photograph = read_image(source_path(words[0]));
+    const Image image = resize_and_crop(photograph, preprocess);
+    ASSERT_EQ(image.extent(), preprocess.crop);
+    EXPECT_EQ(preprocessed_extent(photograph.extent(), preprocess), preprocess.crop);
+    std::vector<float> values(image.rgb.size(), std::numeric_limits<float>::quiet_NaN());
+    normalize(image, preprocess, view_of(values, image.extent()));
+    EXPECT_EQ(checksum(std::as_bytes(std::span(values))), words[5]);
+  }
+}
+
+TEST(Preprocess, WithoutStepsTheImageStays) {
+  const Image image = read_image(source_path("tests/formats/golden/png_rgb8.png"));
+  EXPECT_EQ(resize_and_crop(image, {}).rgb, image.rgb);
+  EXPECT_EQ(preprocessed_extent({3, 5}, {}), (Extent2{3, 5}));
+  Preprocess only_resize;
+  only_resize.resize = 6;
+  EXPECT_EQ(preprocessed_extent({3, 5}, only_resize), (Extent2{6, 10}));
+  only_resize.resize = 3;
+  EXPECT_EQ(preprocessed_extent({3, 5}, only_resize), (Extent2{3, 5}));
+}
+
+TEST(Preprocess, NormalizeWritesOnlyItsPixels) {
+  // A 2 x 3 image into the middle of a 4 x 5 map with 4 floats a pixel; everything else must keep its value.
+  constexpr float kPoison = -12345.0f;
+  Image image{2, 3, {}};
+  for (int i = 0; i < 18; ++i) image.rgb.push_back(static_cast<std::uint8_t>(i * 14));
+  std::vector<float> values(4 * 5 * 4, kPoison);
+  MapView view;
+  view.images = 1;
+  view.channels = 3;
+  view.rect = {{1, 3}, {1, 4}};
+  view.whole = {4, 5};
+  view.image_stride = 80;
+  view.row_stride = 20;
+  view.col_stride = 4;
+  view.data = values.data() + 20 + 4;
+  Preprocess preprocess;
+  preprocess.mean = {0.5f, 0.25f, 0.125f};
+  preprocess.stddev = {2.0f, 0.3f, -0.7f};
+  normalize(image, preprocess, view);
+  for (std::size_t at = 0; at < values.size(); ++at) {
+    const std::size_t row = at / 20;
+    const std::size_t col = at / 4 % 5;
+    const std::size_t channel = at % 4;
+    float expected = kPoison;
+    if (row >= 1 && row < 3 && col >= 1 && col < 4 && channel < 3) {
+      const float unit = static_cast<float>(image.rgb[((row - 1) * 3 + col - 1) * 3 + channel]) / 255.0f;
+      expected = (unit - preprocess.mean[channel]) / preprocess.stddev[channel];
+    }
+    EXPECT_EQ(values[at], expected) << row << ", " << col << ", " << channel;
+  }
+}
+
+TEST(Preprocess, RefusesImpossibleSizes) {
+  const Image image{2, 2, std::vector<std::uint8_t>(12)};
+  EXPECT_THROW((void)resize(image, {0, 5}, Interpolation::bilinear), ShapeError);
+  EXPECT_THROW((void)resize(image, {5, -1}, Interpolation::bilinear), ShapeError);
+  EXPECT_THROW((void)resize(image, {std::int64_t{1} << 40, std::int64_t{1} << 40}, Interpolation::bilinear),
+               ShapeError);
+  EXPECT_THROW((void)resize({1 << 20, 1, {}}, {1, 1 << 20}, Interpolation::bilinear), ShapeError);
+  EXPECT_THROW((void)center_crop(image, {0, 5}), ShapeError);
+  EXPECT_THROW((void)center_crop(image, {1 << 20, 1 << 20}), ShapeError);
+  EXPECT_THROW((void)resized_extent({2, 3}, 0), ShapeError);
+  EXPECT_THROW((void)resized_extent({2, 3}, -4), ShapeError);
+  EXPECT_THROW((void)resized_extent({1, 1 << 20}, 1 << 15), ShapeError);
+  EXPECT_THROW((void)resized_extent({0, 3}, 4), ShapeError);
+
+  std::vector<float> values(12);
+  EXPECT_THROW(normalize(image, {}, view_of(values, {2, 1})), ShapeError);
+  Preprocess flat;
+  flat.stddev[1] = 0.0f;
+  EXPECT_THROW(normalize(image, flat, view_of(values, {2, 2})), ShapeError);
+}
+
+}  // namespace
+}  // namespace halotile::test
