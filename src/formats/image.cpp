@@ -6,6 +6,7 @@
 #include <array>
 #include <new>
 #include <string_view>
+#include <utility>
 
 #include "formats/image_codecs.hpp"
 #include "formats/input_file.hpp"

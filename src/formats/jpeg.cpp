@@ -1,17 +1,20 @@
 // JPEG through libjpeg-turbo, with the settings Pillow uses: the defaults.
 // libjpeg reports errors through callbacks that must not return. An exception would unwind through C frames,
 // so the callbacks longjmp back into JpegDecoder::attempt, below which no object with a destructor lives.
-#include <csetjmp>
-#include <cstdio>  // jpeglib.h needs FILE
-// After <cstdio>:
 #include <fmt/format.h>
+
+#include <array>
+#include <csetjmp>
+#include <cstdio>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// These two stand last and in this order: neither includes what it needs.
 #include <jpeglib.h>
 
 #include <jerror.h>
-
-#include <algorithm>
-#include <array>
-#include <string_view>
 
 #include "formats/image_codecs.hpp"
 #include "formats/orientation.hpp"

@@ -42,6 +42,7 @@ Archive open_archive(const std::filesystem::path& path) {
   int code = 0;
   Archive archive(zip_open(path.c_str(), ZIP_RDONLY | ZIP_CHECKCONS, &code));
   if (archive == nullptr) {
+    if (code == ZIP_ER_EXISTS) fail(path, "has two members of one name; save it again with numpy.savez");
     zip_error_t error;
     zip_error_init_with_code(&error, code);
     const std::string reason = zip_error_strerror(&error);

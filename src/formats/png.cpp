@@ -2,9 +2,12 @@
 #include <fmt/format.h>
 #include <png.h>
 
-#include <algorithm>
 #include <array>
+#include <csetjmp>
 #include <cstring>
+#include <new>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 

@@ -1,5 +1,5 @@
-// What the host and the kernels of conv2d_direct share: the register tiles, the launch parameters, and the
-// layout of a block's shared memory.
+// What the kernels of conv2d_direct have in common: the register tiles, the launch parameters, the layout of a
+// block's shared memory, the block's pixels and the loop over taps.
 #pragma once
 
 #include <tuple>
@@ -65,5 +65,78 @@ constexpr std::size_t conv2d_shared_bytes(std::size_t input_floats) {
   return std::size_t{Tile::pixels} * pixel_table_bytes +
          sizeof(float) * (std::size_t{stages} * Tile::filter_slice + input_floats);
 }
+
+// A block's shared memory.
+template <typename Tile>
+struct Shared {
+  PixelSource* source;
+  std::int64_t* output;  // element offset of each pixel's outputs, or -1
+  float* filters;
+  float* input;
+};
+
+template <typename Tile>
+__device__ __forceinline__ Shared<Tile> shared_memory() {
+  extern __shared__ float4 dynamic_shared[];
+  Shared<Tile> shared;
+  shared.source = reinterpret_cast<PixelSource*>(dynamic_shared);
+  shared.output = reinterpret_cast<std::int64_t*>(shared.source + Tile::pixels);
+  shared.filters = reinterpret_cast<float*>(shared.output + Tile::pixels);
+  shared.input = shared.filters + stages * Tile::filter_slice;
+  return shared;
+}
+
+// The group and the first output channel (of the group) of this block.
+template <typename Tile>
+__device__ __forceinline__ int2 block_channels(const Conv2dParameters& p) {
+  const int group = static_cast<int>(blockIdx.y) / p.group_tiles;
+  return {group, static_cast<int>(blockIdx.y) % p.group_tiles * Tile::channels};
+}
+
+template <typename Tile>
+__device__ __forceinline__ const float* block_filters(const Conv2dParameters& p, int2 channels) {
+  return p.filters + static_cast<std::int64_t>(channels.x) * p.k_rows * p.output_pitch + channels.y;
+}
+
+// Sources and destinations of the block's pixels, consecutive in (image, row, column).
+template <typename Tile>
+__device__ void list_pixels(const Conv2dParameters& p, int group, const Shared<Tile>& shared) {
+  for (int n = static_cast<int>(threadIdx.x); n < Tile::pixels; n += Tile::threads) {
+    const unsigned pixel = blockIdx.x * Tile::pixels + n;
+    PixelSource source{0, -(1 << 30), -(1 << 30)};  // reads as padding at every tap
+    std::int64_t output = -1;
+    if (pixel < static_cast<unsigned>(p.pixels)) {
+      const int col = static_cast<int>(pixel % p.out.cols) + p.out.col0;
+      const int row = static_cast<int>(pixel / p.out.cols % p.out.rows) + p.out.row0;
+      const int image = static_cast<int>(pixel / p.out.cols / p.out.rows);
+      source.row = row * p.stride_h - p.pad_h;
+      source.col = col * p.stride_w - p.pad_w;
+      source.input = p.in.offset(image, source.row, source.col) + group * p.channels;
+      output = p.out.offset(image, row, col);
+    }
+    shared.source[n] = source;
+    shared.output[n] = output;
+  }
+}
+
+// Position in the loop over taps and slices of channels.
+struct TapCursor {
+  int ky = 0;
+  int kx = 0;
+  int channel = 0;
+
+  __device__ __forceinline__ void advance(const Conv2dParameters& p) {
+    channel += slice_rows;
+    if (channel < p.channels) return;
+    channel = 0;
+    if (++kx < p.kernel_w) return;
+    kx = 0;
+    ++ky;
+  }
+  // Groups of four k in this slice.
+  __device__ __forceinline__ int groups(const Conv2dParameters& p) const {
+    return min(slice_rows, p.channels - channel + 3) / 4;
+  }
+};
 
 }  // namespace halotile::direct

@@ -25,7 +25,7 @@ inline std::filesystem::path golden(const std::string& name) {
 /// `size` bytes of `value`, least significant first.
 inline std::string little_endian(std::uint64_t value, int size) {
   std::string bytes;
-  for (int i = 0; i < size; ++i) bytes += static_cast<char>(value >> (8 * i) & 0xff);
+  for (int i = 0; i < size; ++i, value >>= 8) bytes += static_cast<char>(value & 0xff);
   return bytes;
 }
 
@@ -45,7 +45,10 @@ template <typename Open>
 std::string complaint(const Open& open, const std::filesystem::path& path) {
   try {
     const auto file = open(path);
-    for (const std::string& name : file->names()) (void)file->read(name);
+    for (const std::string& name : file->names()) {
+      const std::string& type = file->type(name);
+      if (type != "I64" && type != "BOOL" && type != "<U2") (void)file->read(name);
+    }
   } catch (const FormatError& e) {
     const std::string message = e.what();
     EXPECT_TRUE(message.starts_with(path.string())) << message;

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs what building halotile needs and is missing, on Debian 12: with apt when root or through sudo, otherwise it
+# prints the exact command and stops. nvcc is optional and never installed. Usage: ./setup.sh [--tests]
+set -euo pipefail
+
+packages=(g++ cmake ninja-build git pkg-config libyaml-cpp-dev libfmt-dev libcli11-dev nlohmann-json3-dev libdnnl-dev
+  libjpeg-dev libpng-dev libexif-dev libzip-dev libcairo2-dev fonts-dejavu-core)
+if [[ "${1:-}" == "--tests" ]]; then
+  packages+=(libgtest-dev clang-format python3)
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+  status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [[ "$status" == "installed" ]] || missing+=("$package")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+install=(apt-get install -y --no-install-recommends "${missing[@]}")
+if [[ $EUID -eq 0 ]]; then
+  sudo=()
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+  sudo=(sudo)
+else
+  echo "setup: these packages are missing; install them and start again:" >&2
+  echo "  sudo apt-get update && sudo ${install[*]}" >&2
+  exit 2
+fi
+echo "setup: installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+"${sudo[@]}" apt-get update -qq
+"${sudo[@]}" "${install[@]}" >/dev/null
