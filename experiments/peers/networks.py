@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from halotile_random import random_layer  # noqa: E402
+from halotile_random import random_input, random_layer  # noqa: E402
 from model_file import read_model  # noqa: E402
 
 if TYPE_CHECKING:
