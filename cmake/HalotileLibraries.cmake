@@ -23,6 +23,7 @@ halotile_library(halotile_json nlohmann/json.hpp)
 halotile_library(halotile_jpeg jpeglib.h jpeg)
 halotile_library(halotile_png png.h png z)
 halotile_library(halotile_exif libexif/exif-data.h exif)
+halotile_library(halotile_zip zip.h zip)
 halotile_library(halotile_onednn dnnl.hpp dnnl)
 
 # Drawing is optional: without Cairo `halotile plan --image` says so.

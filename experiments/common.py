@@ -43,7 +43,14 @@ def cpu_field(name: str) -> str:
 def vector_unit() -> str:
     """The widest vector instructions of the CPU, as a word for file names."""
     flags = set((cpu_field("flags") or cpu_field("Features")).split())
-    widest = {"avx512f": "avx512", "avx2": "avx2", "avx": "avx", "sve": "sve", "asimd": "neon", "sse2": "sse2"}
+    widest = {
+        "avx512f": "avx512",
+        "avx2": "avx2",
+        "avx": "avx",
+        "sve": "sve",
+        "asimd": "neon",
+        "sse2": "sse2",
+    }
     return next((word for flag, word in widest.items() if flag in flags), platform.machine())
 
 
@@ -60,7 +67,9 @@ def results_folder() -> Path:
 def git(*arguments: str) -> str:
     """The output of a git command in the repository; empty if it fails."""
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
@@ -76,7 +85,9 @@ def package_version(name: str) -> str | None:
 
 def provenance(packages: Iterable[str] = (), halotile: Path = HALOTILE) -> dict[str, Any]:
     """What a result needs to be judged later: machine, versions, commit, time."""
-    changed = [line for line in git("status", "--porcelain").splitlines() if "experiments/results/" not in line]
+    changed = [
+        line for line in git("status", "--porcelain").splitlines() if "experiments/results/" not in line
+    ]
     return {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine_name(),
@@ -161,7 +172,11 @@ def json_text(value: Any, indent: int = 0) -> str:
 def add_halotile_option(parser: argparse.ArgumentParser) -> None:
     """The option that names the program."""
     parser.add_argument(
-        "--halotile", type=Path, default=HALOTILE, metavar="PATH", help="the program (default: build/halotile)"
+        "--halotile",
+        type=Path,
+        default=HALOTILE,
+        metavar="PATH",
+        help="the program (default: build/halotile)",
     )
 
 
@@ -173,5 +188,5 @@ def guarded(main: Any) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept", file=sys.stderr)
+        print("interrupted; files already reported as written are complete", file=sys.stderr)
         sys.exit(130)

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from model_file import write_model
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
+
+from model_file import write_model
 
 MODELS = ("alexnet", "vgg11", "vgg13", "vgg16", "vgg19")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -48,8 +49,8 @@ def describe_layer(name: str, module: nn.Module) -> dict[str, Any]:
         values = {key: size2(getattr(module, key)) for key in defaults}
         return layer | {key: value for key, value in values.items() if value != defaults[key]}
     if isinstance(module, nn.AdaptiveAvgPool2d):
-        output = module.output_size
-        return {"type": "adaptive_avg_pool", "name": name, "output": output if isinstance(output, int) else list(output)}
+        output: Any = module.output_size
+        return {"type": "adaptive_avg_pool", "name": name, "output": size2(output)}
     if isinstance(module, nn.Linear):
         layer = {"type": "fully_connected", "name": name, "out_features": module.out_features}
         return layer if module.bias is not None else layer | {"bias": False}
@@ -60,7 +61,7 @@ def describe_layer(name: str, module: nn.Module) -> dict[str, Any]:
     raise ValueError(f"{name} is a {type(module).__name__}, which halotile has no layer for")
 
 
-def describe(name: str, network: nn.Module, size: int) -> dict[str, Any]:
+def describe(name: str, network: Any, size: int) -> dict[str, Any]:
     """torchvision's features, avgpool, flatten, classifier as a model file for size x size images."""
     layers = [describe_layer(f"features.{key}", module) for key, module in network.features.named_children()]
     layers.append(describe_layer("avgpool", network.avgpool))

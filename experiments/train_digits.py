@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from halotile_torch import Network
-from model_file import read_model
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
+
+from halotile_torch import Network
+from model_file import read_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 32

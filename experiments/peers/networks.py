@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from halotile_random import random_input, random_layer  # noqa: E402
-from model_file import read_model  # noqa: E402
+from halotile_random import random_layer
+from model_file import read_model
 
 if TYPE_CHECKING:
     import onnx
@@ -42,7 +42,9 @@ def both(value: int | list[int]) -> list[int]:
 
 def windowed(layer: dict[str, Any], size: Shape) -> tuple[int, int]:
     """Height and width behind a convolution or a pool."""
-    kernel, padding, dilation = (both(layer.get(k, d)) for k, d in [("kernel", 1), ("padding", 0), ("dilation", 1)])
+    kernel, padding, dilation = (
+        both(layer.get(k, d)) for k, d in [("kernel", 1), ("padding", 0), ("dilation", 1)]
+    )
     stride = both(layer.get("stride", 1 if layer["type"] == "conv" else layer["kernel"]))
     if layer.get("ceil_mode", False):
         raise ValueError("ceil_mode is not among what the peers are timed with")
@@ -97,13 +99,20 @@ def torch_network(model: dict[str, Any], seed: int) -> torch.nn.Module:
             return logits, self.head(logits)
 
     network = Network(model)
-    network.load_weights({name: torch.from_numpy(value) for name, value in random_weights(model, seed).items()})
+    network.load_weights(
+        {name: torch.from_numpy(value) for name, value in random_weights(model, seed).items()}
+    )
     layers = [layer for layer in network.layers if not isinstance(layer, torch.nn.Dropout)]
     for layer in layers:
         if isinstance(layer, torch.nn.ReLU):
             layer.inplace = True
     head = layers.pop() if isinstance(layers[-1], torch.nn.Softmax) else torch.nn.Identity()
     return WithLogits(torch.nn.Sequential(*layers), head).eval().requires_grad_(False)
+
+
+def floats(layer: dict[str, Any], *keys: str) -> dict[str, float]:
+    """Some of a layer's values as numbers (YAML 1.1 reads 1e-4, without a point, as a word)."""
+    return {key: float(layer[key]) for key in keys}
 
 
 def onnx_node(layer: dict[str, Any], weights: list[str]) -> tuple[str, list[str], dict[str, Any]]:
@@ -118,14 +127,17 @@ def onnx_node(layer: dict[str, Any], weights: list[str]) -> tuple[str, list[str]
     if kind == "fully_connected":
         return "Gemm", weights, {"transB": 1}
     if kind == "lrn":
-        words = {"alpha": float(layer["alpha"]), "beta": float(layer["beta"]), "bias": float(layer["k"])}
-        return "LRN", [], {"size": layer["size"], **words}
+        return "LRN", [], {"size": layer["size"], "bias": float(layer["k"]), **floats(layer, "alpha", "beta")}
     if kind in ("conv", "max_pool"):
-        pads = both(layer.get("padding", 0)) * 2
-        words = {"kernel_shape": both(layer["kernel"]), "pads": pads, "dilations": both(layer.get("dilation", 1))}
-        if kind == "conv":
-            return "Conv", weights, {**words, "strides": both(layer.get("stride", 1)), "group": layer.get("groups", 1)}
-        return "MaxPool", [], {**words, "strides": both(layer.get("stride", layer["kernel"]))}
+        window = {
+            "kernel_shape": both(layer["kernel"]),
+            "strides": both(layer.get("stride", 1 if kind == "conv" else layer["kernel"])),
+            "pads": both(layer.get("padding", 0)) * 2,
+            "dilations": both(layer.get("dilation", 1)),
+        }
+        if kind == "max_pool":
+            return "MaxPool", [], window
+        return "Conv", weights, {**window, "group": layer.get("groups", 1)}
     raise ValueError(f"layer type {kind} has no ONNX form here")
 
 
@@ -146,7 +158,9 @@ def onnx_network(model: dict[str, Any], seed: int, shape: tuple[int, int, int, i
         value = f"{name}.out"
         if operator != "Softmax":
             logits = value
-    outputs = [helper.make_tensor_value_info(v, onnx.TensorProto.FLOAT, None) for v in dict.fromkeys((logits, value))]
+    rank = 2 if any(layer["type"] in ("flatten", "fully_connected") for layer in model["layers"]) else 4
+    results = dict.fromkeys((logits, value))  # one where there is no softmax
+    outputs = [helper.make_tensor_value_info(v, onnx.TensorProto.FLOAT, [None] * rank) for v in results]
     graph = helper.make_graph(
         nodes,
         model["name"],

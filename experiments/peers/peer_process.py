@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from networks import load_model, onnx_network, random_input, torch_network
+from networks import load_model, onnx_network, torch_network
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from halotile_random import random_input
 
 TORCH_VARIANTS = {
     "eager": (False, "eager"),
@@ -57,10 +61,12 @@ def prepare_torch(arguments: argparse.Namespace) -> tuple[Forward, Callable[[Any
     torch.set_num_threads(arguments.threads)
     channels_last, how = TORCH_VARIANTS[arguments.variant]
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = torch_network(load_model(arguments.model, arguments.until), arguments.weights_seed)
+    network: Any = torch_network(load_model(arguments.model, arguments.until), arguments.weights_seed)
     network = network.to(memory_format=layout)
     base = peak_bytes()
-    x = torch.from_numpy(random_input(arguments.input_seed, tuple(arguments.shape))).contiguous(memory_format=layout)
+    x = torch.from_numpy(random_input(arguments.input_seed, tuple(arguments.shape))).contiguous(
+        memory_format=layout
+    )
     with torch.inference_mode():
         if how == "jit":
             network = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network, x)))
@@ -116,7 +122,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--until", default="", help="last layer; default: all")
     parser.add_argument("--weights-seed", type=int, default=7)
     parser.add_argument("--input-seed", type=int, default=1)
-    parser.add_argument("--shape", type=int, nargs=4, required=True, metavar=("N", "C", "H", "W"), help="input")
+    parser.add_argument(
+        "--shape", type=int, nargs=4, required=True, metavar=("N", "C", "H", "W"), help="input"
+    )
     parser.add_argument("--onnx", type=Path, help="the ONNX model: export writes it, onnxruntime reads it")
     parser.add_argument("--variant", choices=list(TORCH_VARIANTS), default="eager", help="how PyTorch runs")
     parser.add_argument("--threads", type=int, required=True)

@@ -7,15 +7,17 @@
 #include <array>
 #include <bit>
 #include <charconv>
-#include <cmath>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include "formats/atomic_file.hpp"
+#include "formats/float_types.hpp"
 #include "formats/input_file.hpp"
+#include "formats/tensor_file.hpp"
 #include "patching/error.hpp"
 #include "patching/geometry.hpp"
 
@@ -33,18 +35,12 @@ constexpr std::size_t kBlock = std::size_t{1} << 16;  // elements converted at a
   throw FormatError(fmt::format("{} {}", name, trouble));
 }
 
-struct Header {
-  std::string descr;
-  bool fortran_order = false;
-  std::vector<std::int64_t> shape;
-};
-
 /// Reads the Python dictionary of the header: exactly the keys descr, fortran_order and shape, in any order.
 class HeaderParser {
  public:
   HeaderParser(std::string_view text, const std::string& name) : text_(text), name_(name) {}
 
-  Header parse() {
+  NpyHeader parse() {
     std::optional<std::string> descr;
     std::optional<bool> fortran_order;
     std::optional<std::vector<std::int64_t>> shape;
@@ -59,7 +55,7 @@ class HeaderParser {
       } else if (key == "shape" && !shape) {
         shape = tuple();
       } else {
-        complain(fmt::format("the key '{}' is unknown or doubled", key));
+        complain(fmt::format("the key {} is unknown or doubled", shown_name(key)));
       }
       if (!accept(',')) {
         expect('}');
@@ -144,21 +140,6 @@ class HeaderParser {
   std::size_t at_ = 0;
 };
 
-/// IEEE binary16 to float: exact.
-float half_to_float(std::uint16_t bits) {
-  const int exponent = (bits >> 10) & 0x1f;
-  const int fraction = bits & 0x3ff;
-  float magnitude = 0.0f;
-  if (exponent == 0x1f) {
-    magnitude = std::bit_cast<float>(0x7f800000u | (static_cast<std::uint32_t>(fraction) << 13));
-  } else if (exponent == 0) {
-    magnitude = std::ldexp(static_cast<float>(fraction), -24);
-  } else {
-    magnitude = std::ldexp(static_cast<float>(fraction + 0x400), exponent - 25);
-  }
-  return (bits & 0x8000) != 0 ? -magnitude : magnitude;
-}
-
 /// Convert `count` elements at `bytes` (any alignment) to floats; return how many, fewer when the next one is
 /// a finite number too large for a float.
 template <typename T>
@@ -167,8 +148,7 @@ std::size_t convert(const std::byte* bytes, std::size_t count, float* out) {
     T value{};
     std::memcpy(&value, bytes + i * sizeof(T), sizeof(T));
     if constexpr (std::is_same_v<T, double>) {
-      constexpr double kBeyond = 0x1.ffffffp127;  // halfway from the largest float to 2^128: rounds away
-      if (std::isfinite(value) && std::abs(value) >= kBeyond) return i;
+      if (too_large_for_float(value)) return i;
     }
     out[i] = static_cast<float>(value);
   }
@@ -195,30 +175,27 @@ constexpr std::array kTypes{
     ElementType{"<i4", 4, convert<std::int32_t>}, ElementType{"<i8", 8, convert<std::int64_t>},
 };
 
-const ElementType& find_type(const std::string& descr, const std::string& name) {
+const ElementType* find_type(const std::string& descr) {
   const auto* const found = std::ranges::find(kTypes, descr, &ElementType::descr);
-  if (found != kTypes.end()) return *found;
-  fail(name, fmt::format("holds elements of type '{}', where little-endian float16, float32, float64, uint8, "
-                         "int32 and int64 "
-                         "are supported; save array.astype('float32') instead",
-                         descr));
+  return found == kTypes.end() ? nullptr : found;
 }
 
-/// The header, and where the elements begin.
+/// The header, and how many bytes it takes.
 struct Opening {
-  Header header;
-  std::int64_t data_begin;
+  NpyHeader header;
+  std::int64_t bytes;
 };
 
-Opening read_opening(const InputFile& file, const std::string& name) {
-  if (file.size() == 0) fail(name, "is empty; save the array again");
+Opening read_opening(const NpyStream& stream, const std::string& name) {
+  constexpr std::string_view kCut = "is a truncated .npy file: ends in its header; save it again";
+  if (stream.size == 0) fail(name, "is empty; save the array again");
   std::array<std::byte, 12> start{};
-  const auto known = static_cast<std::size_t>(std::min<std::int64_t>(file.size(), start.size()));
-  file.read(0, std::span(start).first(known));
+  const auto known = static_cast<std::size_t>(std::min<std::int64_t>(stream.size, 10));
+  stream.read(std::span(start).first(known));
   if (!std::string_view(reinterpret_cast<const char*>(start.data()), known).starts_with(kMagic)) {
     fail(name, "is not a .npy file (it does not begin with \\x93NUMPY); save the array with numpy.save");
   }
-  if (known < start.size()) fail(name, "is a truncated .npy file: ends in its header; save it again");
+  if (known < 10) fail(name, kCut);
   const int major = std::to_integer<int>(start[6]);
   const int minor = std::to_integer<int>(start[7]);
   if (major < 1 || major > 3 || minor != 0) {
@@ -227,6 +204,8 @@ Opening read_opening(const InputFile& file, const std::string& name) {
                      major, minor));
   }
   const std::int64_t text_begin = major == 1 ? 10 : 12;
+  if (stream.size < text_begin) fail(name, kCut);
+  if (major > 1) stream.read(std::span(start).last(2));
   std::int64_t text_size = 0;
   for (std::int64_t at = text_begin - 1; at >= 8; --at) {
     text_size = text_size * 256 + std::to_integer<std::int64_t>(start[static_cast<std::size_t>(at)]);
@@ -235,15 +214,14 @@ Opening read_opening(const InputFile& file, const std::string& name) {
     fail(name, fmt::format("announces a .npy header of {} bytes, more than the limit of {}; save it again",
                            text_size, kMaxHeader));
   }
-  if (text_begin + text_size > file.size())
-    fail(name, "is a truncated .npy file: ends in its header; save it again");
+  if (text_begin + text_size > stream.size) fail(name, kCut);
   std::string text(static_cast<std::size_t>(text_size), '\0');
-  file.read(text_begin, std::as_writable_bytes(std::span(text)));
+  stream.read(std::as_writable_bytes(std::span(text)));
   return {HeaderParser(text, name).parse(), text_begin + text_size};
 }
 
 /// Number of elements, checked against the bytes that the file has for them.
-std::int64_t checked_count(const Header& header, std::int64_t element_size, std::int64_t available,
+std::int64_t checked_count(const NpyHeader& header, std::int64_t element_size, std::int64_t available,
                            const std::string& name) {
   // A zero makes the array empty whatever the other sizes; then no product may overflow either.
   std::int64_t count = std::ranges::count(header.shape, 0) > 0 ? 0 : 1;
@@ -252,10 +230,10 @@ std::int64_t checked_count(const Header& header, std::int64_t element_size, std:
     if (count > available) break;
   }
   if (count > available / element_size) {
-    fail(name, fmt::format("is a truncated .npy file: shape ({}) of type '{}' needs more than the {} bytes "
+    fail(name, fmt::format("is a truncated .npy file: shape ({}) of type {} needs more than the {} bytes "
                            "that follow the header; "
                            "save it again",
-                           fmt::join(header.shape, ", "), header.descr, available));
+                           fmt::join(header.shape, ", "), shown_name(header.type), available));
   }
   if (count * element_size != available) {
     fail(name, fmt::format("has {} bytes after its .npy array; save one array in one file",
@@ -285,23 +263,33 @@ std::vector<float> to_c_order(const std::vector<float>& in, const std::vector<st
 
 }  // namespace
 
-NpyArray read_npy(const std::filesystem::path& path) {
-  const std::string name = path.string();
-  const InputFile file(path);
-  const auto [header, data_begin] = read_opening(file, name);
-  const ElementType& type = find_type(header.descr, name);
-  const std::int64_t count = checked_count(header, type.size, file.size() - data_begin, name);
+NpyHeader read_npy_header(const NpyStream& stream, const std::string& name) {
+  Opening opening = read_opening(stream, name);
+  if (const ElementType* const type = find_type(opening.header.type))
+    (void)checked_count(opening.header, type->size, stream.size - opening.bytes, name);
+  return std::move(opening.header);
+}
+
+NpyArray read_npy(const NpyStream& stream, const std::string& name) {
+  const auto [header, header_bytes] = read_opening(stream, name);
+  const ElementType* const type = find_type(header.type);
+  if (type == nullptr) {
+    fail(name, fmt::format("holds elements of type {}, where little-endian float16, float32, float64, uint8, "
+                           "int32 and int64 are supported; save array.astype('float32') instead",
+                           shown_name(header.type)));
+  }
+  const std::int64_t count = checked_count(header, type->size, stream.size - header_bytes, name);
 
   NpyArray array{header.shape, std::vector<float>(static_cast<std::size_t>(count))};
-  if (type.descr == "<f4") {
-    file.read(data_begin, std::as_writable_bytes(std::span(array.data)));
+  if (type->descr == "<f4") {
+    stream.read(std::as_writable_bytes(std::span(array.data)));
   } else {
     std::vector<std::byte> block;
     for (std::size_t done = 0; done < array.data.size();) {
       const std::size_t part = std::min(kBlock, array.data.size() - done);
-      block.resize(part * static_cast<std::size_t>(type.size));
-      file.read(data_begin + static_cast<std::int64_t>(done) * type.size, block);
-      const std::size_t converted = type.convert(block.data(), part, array.data.data() + done);
+      block.resize(part * static_cast<std::size_t>(type->size));
+      stream.read(block);
+      const std::size_t converted = type->convert(block.data(), part, array.data.data() + done);
       done += converted;
       if (converted < part) {
         fail(name,
@@ -312,6 +300,16 @@ NpyArray read_npy(const std::filesystem::path& path) {
   }
   if (header.fortran_order && count > 1) array.data = to_c_order(array.data, array.shape);
   return array;
+}
+
+NpyArray read_npy(const std::filesystem::path& path) {
+  const InputFile file(path);
+  std::int64_t at = 0;
+  const NpyStream stream{file.size(), [&file, &at](std::span<std::byte> out) {
+                           file.read(at, out);
+                           at += static_cast<std::int64_t>(out.size());
+                         }};
+  return read_npy(stream, path.string());
 }
 
 void write_npy(const std::filesystem::path& path, std::span<const std::int64_t> shape,

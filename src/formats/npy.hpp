@@ -2,9 +2,12 @@
 // Source: NEP 1 and numpy.lib.format, versions 1.0, 2.0 and 3.0.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace halotile {
@@ -20,6 +23,27 @@ struct NpyArray {
 /// FormatError when the file cannot be read, its header is not exactly as NumPy writes it, its length is not
 /// what the header says, the type is another, or a float64 is too large for a float.
 [[nodiscard]] NpyArray read_npy(const std::filesystem::path& path);
+
+/// A .npy file inside something else (a member of an archive): its length, and a function that fills its
+/// argument with the next bytes or throws.
+struct NpyStream {
+  std::int64_t size = 0;
+  std::function<void(std::span<std::byte>)> read;
+};
+
+/// What the header of a .npy file says.
+struct NpyHeader {
+  std::string type;  ///< NumPy's spelling: "<f4"
+  bool fortran_order = false;
+  std::vector<std::int64_t> shape;
+};
+
+/// Reads the header from the start of `stream`; `name` is what errors call it. Any type is let through, but
+/// the shape is checked against the length if the type is one that read_npy reads. Throws FormatError.
+[[nodiscard]] NpyHeader read_npy_header(const NpyStream& stream, const std::string& name);
+
+/// As read_npy(path), from the start of `stream` to its end.
+[[nodiscard]] NpyArray read_npy(const NpyStream& stream, const std::string& name);
 
 /// Writes float32 in C order, whole or not at all (see atomic_file.hpp). Throws ShapeError when `shape` does
 /// not have as many elements as `data`, FormatError when the file cannot be written.

@@ -24,7 +24,12 @@ class ConstantSpace {
     Range(ConstantSpace& space, int device, int offset) : space_(&space), device_(device), offset_(offset) {}
     Range(Range&& other) noexcept
         : space_(std::exchange(other.space_, nullptr)), device_(other.device_), offset_(other.offset_) {}
-    Range& operator=(Range&&) = delete;
+    Range& operator=(Range&& other) noexcept {
+      std::swap(space_, other.space_);
+      std::swap(device_, other.device_);
+      std::swap(offset_, other.offset_);
+      return *this;
+    }
     ~Range() {
       if (space_ != nullptr) space_->release(device_, offset_);
     }

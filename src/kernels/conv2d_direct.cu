@@ -73,33 +73,61 @@ __device__ __forceinline__ void finish(const Conv2dParameters& p, const Accumula
 
 // ---- slice ----
 
+// Stages slices of input: a thread copies the same 4 of 16 channels for the same pixels every time, so that
+// it decides once a tap what lies inside the image.
 template <typename Tile>
-__device__ __forceinline__ void stage_input(const Conv2dParameters& p, const PixelSource* sources, float* slice,
-                                            const TapCursor& tap) {
-  constexpr int vectors = slice_rows / 4;
-  const int row_step = tap.ky * p.dilation_h;
-  const int col_step = tap.kx * p.dilation_w;
-  const std::int64_t step = row_step * p.in.row_stride + col_step * p.in.col_stride;
-  const int c = tap.channel + static_cast<int>(threadIdx.x) % vectors * 4;
+class InputStager {
+ public:
+  // Goes to the first channel of a tap.
+  __device__ __forceinline__ void aim(const Conv2dParameters& p, const PixelSource* sources,
+                                      const TapCursor& tap) {
+    const int row_step = tap.ky * p.dilation_h;
+    const int col_step = tap.kx * p.dilation_w;
+    const std::int64_t step = row_step * p.in.row_stride + col_step * p.in.col_stride;
+    const float* origin = p.in.data + step + static_cast<int>(threadIdx.x) % vectors * 4;
 #pragma unroll
-  for (int n = 0; n < Tile::pixels * vectors / Tile::threads; ++n) {
-    const int pixel = (static_cast<int>(threadIdx.x) + n * Tile::threads) / vectors;
-    const PixelSource source = sources[pixel];
-    const bool inside = p.in.readable_row(source.row + row_step) && p.in.readable_col(source.col + col_step);
-    const float* from = p.in.data + source.input + step + c;
-    float* to = slice + pixel * Tile::input_pitch + static_cast<int>(threadIdx.x) % vectors * 4;
+    for (int n = 0; n < count; ++n) {
+      const PixelSource source = sources[pixel(n)];
+      const bool inside =
+          p.in.readable_row(source.row + row_step) && p.in.readable_col(source.col + col_step);
+      from_[n] = origin + source.input;
+      bytes_[n] = inside ? 16 : 0;
+    }
+  }
+  // Copies 16 channels from `channel` on (as many as the group has) and moves on.
+  __device__ __forceinline__ void stage(const Conv2dParameters& p, float* slice, int channel) {
+    const int c = channel + static_cast<int>(threadIdx.x) % vectors * 4;
+    float* to = slice + pixel(0) * Tile::input_pitch + static_cast<int>(threadIdx.x) % vectors * 4;
     if (p.vector_in) {
-      const bool valid = inside && c < p.channels;
-      copy_async_16(to, valid ? from : p.filters, valid);
+      const bool exists = c < p.channels;
+#pragma unroll
+      for (int n = 0; n < count; ++n) {
+        copy_async_16(to + n * (Tile::threads / vectors) * Tile::input_pitch, from_[n],
+                      exists ? bytes_[n] : 0);
+        from_[n] += slice_rows;
+      }
     } else {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const bool valid = inside && c + e < p.channels;
-        copy_async_4(to + e, valid ? from + e : p.filters, valid);
+      for (int n = 0; n < count; ++n) {
+        for (int e = 0; e < 4; ++e) {
+          copy_async_4(to + n * (Tile::threads / vectors) * Tile::input_pitch + e, from_[n] + e,
+                       bytes_[n] != 0 && c + e < p.channels);
+        }
+        from_[n] += slice_rows;
       }
     }
   }
-}
+
+ private:
+  static constexpr int vectors = slice_rows / 4;
+  static constexpr int count = Tile::pixels * vectors / Tile::threads;
+  __device__ static __forceinline__ int pixel(int n) {
+    return static_cast<int>(threadIdx.x) / vectors + n * (Tile::threads / vectors);
+  }
+
+  const float* from_[count];
+  int bytes_[count];
+};
 
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::threads, Tile::blocks) conv2d_slice(const Conv2dParameters p) {
@@ -109,33 +137,35 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) conv2d_slice(cons
   list_pixels<Tile>(p, channels.x, shared);
   __syncthreads();
 
-  const int tap_slices = divide_up(p.channels, slice_rows);
-  const int slices = p.kernel_h * p.kernel_w * tap_slices;
-  const int columns = p.output_pitch - channels.y;
+  FilterStager<Tile> filters(block_filters<Tile>(p, channels), p.output_pitch, p.output_pitch - channels.y);
+  InputStager<Tile> input;
   TapCursor fetch;
-  const float* filters = block_filters<Tile>(p, channels);
-  const auto stage = [&](int slice) {
-    if (slice < slices) {
-      const int rows = fetch.groups(p) * 4;
-      stage_filters<Tile>(shared.filters + slice % stages * Tile::filter_slice, filters, rows, p.output_pitch,
-                          columns);
-      stage_input<Tile>(p, shared.source, shared.input + slice % stages * Tile::input_slice, fetch);
-      filters += static_cast<std::int64_t>(rows) * p.output_pitch;
+  int fetch_stage = 0;
+  const auto stage = [&] {
+    if (fetch.ky < p.kernel_h) {
+      if (fetch.channel == 0) input.aim(p, shared.source, fetch);
+      filters.stage(shared.filters + fetch_stage * Tile::filter_slice, fetch.groups(p) * 4);
+      input.stage(p, shared.input + fetch_stage * Tile::input_slice, fetch.channel);
       fetch.advance(p);
+      fetch_stage = next_stage<Tile>(fetch_stage);
     }
     copy_async_commit();
   };
-  for (int slice = 0; slice < stages - 1; ++slice) stage(slice);
+#pragma unroll 1
+  for (int n = 0; n < Tile::stages - 1; ++n) stage();
 
   Accumulators<Tile> acc = {};
   TapCursor tap;
-  for (int slice = 0; slice < slices; ++slice) {
-    copy_async_wait<stages - 2>();
+  int use_stage = 0;
+#pragma unroll 1
+  while (tap.ky < p.kernel_h) {
+    copy_async_wait<Tile::stages - 2>();
     __syncthreads();
-    stage(slice + stages - 1);
-    accumulate_slice<Tile>(acc, shared.input + slice % stages * Tile::input_slice,
-                           shared.filters + slice % stages * Tile::filter_slice, tap.groups(p), place);
+    stage();
+    accumulate_slice<Tile>(acc, shared.input + use_stage * Tile::input_slice,
+                           shared.filters + use_stage * Tile::filter_slice, tap.groups(p), place);
     tap.advance(p);
+    use_stage = next_stage<Tile>(use_stage);
   }
   finish<Tile>(p, acc, shared, channels, place);
 }
@@ -161,27 +191,28 @@ __global__ void __launch_bounds__(Tile::threads) conv2d_filter(const Conv2dParam
   const ThreadPlace place = thread_place<Tile>();
   list_pixels<Tile>(p, channels.x, shared);
 
-  const int columns = p.output_pitch - channels.y;
-  const float* filters = block_filters<Tile>(p, channels);
+  FilterStager<Tile> filters(block_filters<Tile>(p, channels), p.output_pitch, p.output_pitch - channels.y);
   TapCursor fetch;
-  const auto stage = [&](int slice) {
+  int fetch_stage = 0;
+  const auto stage = [&] {
     if (fetch.ky < p.kernel_h) {
-      const int rows = fetch.groups(p) * 4;
-      stage_filters<Tile>(shared.filters + slice % stages * Tile::filter_slice, filters, rows, p.output_pitch,
-                          columns);
-      filters += static_cast<std::int64_t>(rows) * p.output_pitch;
+      filters.stage(shared.filters + fetch_stage * Tile::filter_slice, fetch.groups(p) * 4);
       fetch.advance(p);
+      fetch_stage = next_stage<Tile>(fetch_stage);
     }
     copy_async_commit();
   };
-  for (int slice = 0; slice < stages - 1; ++slice) stage(slice);
+#pragma unroll 1
+  for (int n = 0; n < Tile::stages - 1; ++n) stage();
 
   Accumulators<Tile> acc = {};
   TapCursor tap;
-  for (int slice = 0; tap.ky < p.kernel_h; ++slice) {
-    copy_async_wait<stages - 2>();
+  int use_stage = 0;
+#pragma unroll 1
+  while (tap.ky < p.kernel_h) {
+    copy_async_wait<Tile::stages - 2>();
     __syncthreads();
-    stage(slice + stages - 1);
+    stage();
     const int row_step = tap.ky * p.dilation_h;
     const int col_step = tap.kx * p.dilation_w;
     const std::int64_t step = row_step * p.in.row_stride + col_step * p.in.col_stride;
@@ -189,10 +220,11 @@ __global__ void __launch_bounds__(Tile::threads) conv2d_filter(const Conv2dParam
 #pragma unroll
     for (int i = 0; i < Tile::mt; ++i) {
       const PixelSource source = shared.source[place.pixel + i * Tile::pixel_threads];
-      const bool inside = p.in.readable_row(source.row + row_step) && p.in.readable_col(source.col + col_step);
+      const bool inside =
+          p.in.readable_row(source.row + row_step) && p.in.readable_col(source.col + col_step);
       from[i] = inside ? p.in.data + source.input + step : nullptr;
     }
-    const float* w = shared.filters + slice % stages * Tile::filter_slice + place.channel;
+    const float* w = shared.filters + use_stage * Tile::filter_slice + place.channel;
     const int groups = tap.groups(p);
 #pragma unroll 2
     for (int g = 0; g < groups; ++g) {
@@ -202,6 +234,7 @@ __global__ void __launch_bounds__(Tile::threads) conv2d_filter(const Conv2dParam
       accumulate_4<Tile>(acc, x, w + 4 * g * Tile::channels);
     }
     tap.advance(p);
+    use_stage = next_stage<Tile>(use_stage);
   }
   finish<Tile>(p, acc, shared, channels, place);
 }
@@ -241,13 +274,13 @@ __device__ __forceinline__ void stage_patch(const Conv2dParameters& p, float* pa
   const int last = min(p.in.read_col0 + p.in.read_cols - origin.z, p.patch_cols) * p.channels;
   for (int row = static_cast<int>(threadIdx.x) / 32; row < p.patch_rows; row += Tile::threads / 32) {
     const bool row_inside = p.in.readable_row(origin.y + row);
-    const float* from =
-        p.in.data + p.in.offset(origin.x, origin.y + row, origin.z) + static_cast<std::int64_t>(group) * p.channels;
+    const float* from = p.in.data + p.in.offset(origin.x, origin.y + row, origin.z) +
+                        static_cast<std::int64_t>(group) * p.channels;
     float* to = patch + row * p.row_pitch;
     if (p.merged) {
       for (int e = lane; e < p.patch_cols * p.channels; e += 32) {
         const bool valid = row_inside && e >= first && e < last;
-        copy_async_4(to + e, valid ? from + e : p.filters, valid);
+        copy_async_4(to + e, from + e, valid);
       }
       continue;
     }
@@ -258,11 +291,10 @@ __device__ __forceinline__ void stage_patch(const Conv2dParameters& p, float* pa
       const float* source = from + col * p.in.col_stride + c;
       float* target = to + col * p.col_pitch + c;
       if (p.vector_in) {
-        copy_async_16(target, inside ? source : p.filters, inside);
+        copy_async_16(target, source, inside ? 16 : 0);
       } else {
         for (int k = 0; k < 4; ++k) {
-          const bool valid = inside && c + k < p.channels;
-          copy_async_4(target + k, valid ? source + k : p.filters, valid);
+          copy_async_4(target + k, source + k, inside && c + k < p.channels);
         }
       }
     }
@@ -277,18 +309,19 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) conv2d_patch(cons
   const int3 origin = list_rectangle<Tile>(p, shared);
   stage_patch<Tile>(p, shared.input, origin, channels.x);
 
-  const int slices = divide_up(p.k_rows, slice_rows);
-  const int columns = p.output_pitch - channels.y;
-  const float* filters = block_filters<Tile>(p, channels);
-  const auto stage = [&](int slice) {
-    if (slice < slices) {
-      stage_filters<Tile>(shared.filters + slice % stages * Tile::filter_slice,
-                          filters + static_cast<std::int64_t>(slice) * slice_rows * p.output_pitch,
-                          min(slice_rows, p.k_rows - slice * slice_rows), p.output_pitch, columns);
+  FilterStager<Tile> filters(block_filters<Tile>(p, channels), p.output_pitch, p.output_pitch - channels.y);
+  int fetched = 0;  // values of k
+  int fetch_stage = 0;
+  const auto stage = [&] {
+    if (fetched < p.k_rows) {
+      filters.stage(shared.filters + fetch_stage * Tile::filter_slice, slice_rows);
+      fetched += slice_rows;
+      fetch_stage = next_stage<Tile>(fetch_stage);
     }
     copy_async_commit();
   };
-  for (int slice = 0; slice < stages - 1; ++slice) stage(slice);
+#pragma unroll 1
+  for (int n = 0; n < Tile::stages - 1; ++n) stage();
   __syncthreads();  // the list of pixels
   const float* input[Tile::mt];
 #pragma unroll
@@ -297,16 +330,19 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) conv2d_patch(cons
   }
 
   Accumulators<Tile> acc = {};
-  int run = 0;     // offset of the run's first value from a pixel's first value
+  int run = 0;  // offset of the run's first value from a pixel's first value
   int kx = 0;
-  int row = 0;     // offset of the kernel row
-  int group = 0;   // of the run
-  for (int slice = 0; slice < slices; ++slice) {
-    copy_async_wait<stages - 2>();
+  int row = 0;    // offset of the kernel row
+  int group = 0;  // of the run
+  int use_stage = 0;
+#pragma unroll 1
+  for (int k = 0; k < p.k_rows; k += slice_rows) {
+    copy_async_wait<Tile::stages - 2>();
     __syncthreads();
-    stage(slice + stages - 1);
-    const float* w = shared.filters + slice % stages * Tile::filter_slice + place.channel;
-    const int groups = min(slice_rows, p.k_rows - slice * slice_rows) / 4;
+    stage();
+    const float* w = shared.filters + use_stage * Tile::filter_slice + place.channel;
+    use_stage = next_stage<Tile>(use_stage);
+    const int groups = min(slice_rows, p.k_rows - k) / 4;
 #pragma unroll 1
     for (int g = 0; g < groups; ++g) {
       float4 x[Tile::mt];
@@ -352,7 +388,7 @@ const auto kernels = kernel_table(std::make_index_sequence<conv2d_tile_count>())
 template <typename Tile>
 constexpr TileShape tile_shape() {
   return {Tile::pixels, Tile::channels, Tile::threads, conv2d_shared_bytes<Tile>(0),
-          sizeof(float) * stages * Tile::input_slice};
+          sizeof(float) * Tile::stages * Tile::input_slice};
 }
 
 template <std::size_t... tile>
@@ -369,48 +405,6 @@ void write_constants(int offset, std::span<const float> values) {
                                 static_cast<std::size_t>(offset) * sizeof(float)),
              "writing a bias to constant memory");
   check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "writing a bias to constant memory");
-}
-
-Conv2dParameters parameters(const Conv2d& layer, const Conv2dVariant& variant, const ConstMapView& in,
-                            const MapView& out) {
-  const Window& window = layer.window;
-  Conv2dParameters p{};
-  p.in = device_map(in, in.data);
-  p.out = device_map(out, out.data);
-  p.relu = layer.relu;
-  p.pixels = positions(p.out);
-  p.channels = device_int(layer.in_channels / layer.groups, "the number of channels");
-  p.outputs = device_int(layer.out_channels / layer.groups, "the number of channels");
-  p.output_pitch = divide_up(p.outputs, 4) * 4;
-  p.kernel_h = device_int(window.kernel.height, "a kernel");
-  p.kernel_w = device_int(window.kernel.width, "a kernel");
-  p.stride_h = device_int(window.stride.height, "a stride");
-  p.stride_w = device_int(window.stride.width, "a stride");
-  p.pad_h = device_int(window.padding.height, "a padding");
-  p.pad_w = device_int(window.padding.width, "a padding");
-  p.dilation_h = device_int(window.dilation.height, "a dilation");
-  p.dilation_w = device_int(window.dilation.width, "a dilation");
-  p.merged = variant.merged;
-  const int run = p.channels * (p.merged ? p.kernel_w : 1);
-  p.run_groups = divide_up(run, 4);
-  p.run_tail = p.merged ? run % 4 : 0;  // otherwise zeros pad the channels
-  p.k_rows = p.kernel_h * (p.merged ? 1 : p.kernel_w) * p.run_groups * 4;
-  p.vector_in = vector_aligned(p.in) && p.channels % 4 == 0;
-  p.vector_out = vector_aligned(p.out) && p.outputs % 4 == 0;
-  const TileShape tile = conv2d_tiles()[static_cast<std::size_t>(variant.tile)];
-  p.group_tiles = divide_up(p.outputs, tile.channels);
-  if (variant.kernel == Conv2dKernel::patch) {
-    const PatchLayout patch = patch_layout(layer, variant.outputs, variant.merged);
-    p.tile_rows = static_cast<int>(variant.outputs.height);
-    p.tile_cols = static_cast<int>(variant.outputs.width);
-    p.tiles_down = divide_up(p.out.rows, p.tile_rows);
-    p.tiles_across = divide_up(p.out.cols, p.tile_cols);
-    p.patch_rows = static_cast<int>(patch.input.height);
-    p.patch_cols = static_cast<int>(patch.input.width);
-    p.row_pitch = static_cast<int>(patch.row_pitch);
-    p.col_pitch = static_cast<int>(patch.col_pitch);
-  }
-  return p;
 }
 
 }  // namespace
@@ -444,7 +438,8 @@ int conv2d_resident_blocks(Conv2dKernel kernel, int tile, std::size_t shared_byt
 
 void conv2d(const Conv2d& layer, const Conv2dVariant& variant, const float* filters, const BiasPlace& bias,
             const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-  Conv2dParameters p = parameters(layer, variant, in, out);
+  check_conv2d(layer, in, out);
+  Conv2dParameters p = conv2d_parameters(layer, variant, in, out);
   if (p.pixels == 0 || p.outputs == 0) return;
   p.filters = filters;
   p.has_bias = bias.present();
@@ -453,10 +448,11 @@ void conv2d(const Conv2d& layer, const Conv2dVariant& variant, const float* filt
   const TileShape tile = conv2d_tiles()[static_cast<std::size_t>(variant.tile)];
   const int pixel_tiles = variant.kernel == Conv2dKernel::patch ? p.out.images * p.tiles_down * p.tiles_across
                                                                 : divide_up(p.pixels, tile.pixels);
-  const int groups = static_cast<int>(layer.groups);
-  const dim3 grid(static_cast<unsigned>(pixel_tiles), static_cast<unsigned>(groups * p.group_tiles));
-  kernel_of(variant.kernel, variant.tile)<<<grid, static_cast<unsigned>(tile.threads), variant.shared_bytes,
-                                            stream>>>(p);
+  const std::int64_t channel_tiles = layer.groups * p.group_tiles;
+  if (channel_tiles > 65535) throw ShapeError("conv2d: too many groups for one launch (65535 at most)");
+  const dim3 grid(static_cast<unsigned>(pixel_tiles), static_cast<unsigned>(channel_tiles));
+  kernel_of(variant.kernel,
+            variant.tile)<<<grid, static_cast<unsigned>(tile.threads), variant.shared_bytes, stream>>>(p);
   check_launch("launching conv2d");
 }
 

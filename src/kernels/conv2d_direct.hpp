@@ -46,7 +46,7 @@ struct Conv2dVariant {
   std::size_t shared_bytes = 0;  ///< dynamic shared memory of a block
   std::int64_t blocks = 0;       ///< blocks of the grid
   int resident = 0;              ///< blocks that fit on a multiprocessor
-  double cost = 0;               ///< estimated time, in fused multiply-adds of one multiprocessor's cycle
+  double cost = 0;               ///< estimated time in nanoseconds, for ordering alone
 };
 
 /// The input that `outputs` (rows, columns) read, in shared memory: `input` positions, pitches in floats.
@@ -60,6 +60,9 @@ struct PatchLayout {
 /// "patch 128x96 (11x11)".
 [[nodiscard]] std::string to_string(const Conv2dVariant& variant);
 
+/// Throws ShapeError for maps that do not fit the layer, UnsupportedError for other element types than f32.
+void check_conv2d(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out);
+
 /// Every variant that can run on the current device, cheapest first; never empty for automatic and input.
 /// Throws ShapeError for maps that do not fit the layer or one launch.
 [[nodiscard]] std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometry& in,
@@ -67,7 +70,7 @@ struct PatchLayout {
 
 /// The layer's weight as the kernels read it: (group, k, output channel of the group), output channels padded
 /// to a multiple of 4. k runs over (ky, kx, c) with c padded to a multiple of 4 by -0, or merged: over
-/// (ky, [kx, c]) with each ky's kx and c together padded so.
+/// (ky, [kx, c]) with each ky's kx and c together padded so. 16 rows that are read, but not used, follow.
 [[nodiscard]] std::vector<float> conv2d_filters(const Conv2d& layer, bool merged);
 
 /// Where a bias lies on the device: in the module's constant memory, in global memory, or nowhere.

@@ -1,5 +1,7 @@
 // Which variants of the direct convolution can compute a layer, what they cost, and the filters' layouts.
 #include <algorithm>
+#include <array>
+#include <cmath>
 
 #include "kernels/conv2d_direct.hpp"
 #include "kernels/cuda_error.hpp"
@@ -21,11 +23,21 @@ bool can_merge(const Conv2d& layer, const MapGeometry& in) {
          in.col_stride == channels && layer.window.stride.width * channels % 4 == 0;
 }
 
-// Values of k of a group, padding included.
-std::int64_t k_rows(const Conv2d& layer, bool merged) {
+// Values of k of a group that are computed.
+std::int64_t k_values(const Conv2d& layer, bool merged) {
+  const std::int64_t channels = group_channels(layer);
+  return layer.window.kernel.area() * (merged ? channels : round_up_4(channels));
+}
+
+// Slices of filters that a block goes through.
+std::int64_t slices(const Conv2d& layer, const Conv2dVariant& variant) {
+  constexpr std::int64_t slice = 16;
   const Extent2 kernel = layer.window.kernel;
   const std::int64_t channels = group_channels(layer);
-  return merged ? kernel.height * round_up_4(kernel.width * channels) : kernel.area() * round_up_4(channels);
+  if (variant.kernel != Conv2dKernel::patch) return kernel.area() * divide_up(channels, slice);
+  return divide_up(variant.merged ? kernel.height * round_up_4(kernel.width * channels)
+                                  : kernel.area() * round_up_4(channels),
+                   slice);
 }
 
 // The rectangle of at most `pixels` outputs that cuts the map into the fewest blocks and, among those, reads
@@ -70,19 +82,45 @@ Limits device_limits() {
   return limits;
 }
 
-// Cycles of a multiprocessor: the blocks that fall to the busiest one, at the rate its warps sustain.
-double estimate(const Conv2dVariant& variant, const TileShape& tile, std::int64_t k,
+// What the register tiles of conv2d_tiles() were measured to sustain on an H200, in 128 fused multiply-adds a
+// nanosecond: a whole multiprocessor, and one warp on its own. Other GPUs differ in scale more than in order.
+struct Rate {
+  double multiprocessor;
+  double warp;
+};
+constexpr std::array<Rate, 5> rates{{{1.20, 0.27}, {1.20, 0.25}, {1.06, 0.184}, {0.85, 0.13}, {0.65, 0.105}}};
+
+// Nanoseconds. A warp runs at its own rate until its scheduler (one of four) is full; blocks come in waves of
+// as many as fit on a multiprocessor.
+double estimate(const Conv2dVariant& variant, const TileShape& tile, std::int64_t k, std::int64_t slices,
                 int multiprocessors) {
-  const auto share = static_cast<double>(divide_up(variant.blocks, multiprocessors));
-  const double resident = std::min<double>(share, variant.resident);
-  const double warps = resident * tile.threads / 32;
-  const double cycles = static_cast<double>(k) * tile.pixels * tile.channels / 128;
-  const double rate = std::min(1.0, 0.2 + 0.1 * warps) * (variant.kernel == Conv2dKernel::filter ? 0.6 : 1.0) *
-                      std::min(1.0, 0.6 + 0.1 * tile.pixels * tile.channels / tile.threads / 16);
-  return share * cycles / rate;
+  Rate rate = rates.at(static_cast<std::size_t>(variant.tile));
+  if (variant.kernel == Conv2dKernel::patch) {
+    rate.multiprocessor *= 0.95;
+    rate.warp *= 0.8;
+  } else if (variant.kernel == Conv2dKernel::filter) {
+    rate.multiprocessor *= 0.62;
+    rate.warp *= 0.6;
+  } else if (tile.channels == 96) {
+    rate.multiprocessor *= 0.8;  // registers leave room for two blocks
+  }
+  // Staging and the barrier cost a slice as much as 2.4 of its 16 values of k.
+  const double values = (static_cast<double>(k) + 2.4 * static_cast<double>(slices)) / 1.15;
+  const double warps = tile.threads / 32;
+  const double warp_work = values * tile.pixels * tile.channels / 128 / warps;
+  const auto wave = [&](double blocks) {
+    const double warps_per_scheduler = std::max(1.0, std::ceil(blocks * warps / 4));
+    return warp_work / std::min(rate.warp, rate.multiprocessor / 4 / warps_per_scheduler);
+  };
+  const double share = static_cast<double>(variant.blocks) / multiprocessors;
+  const double waves = std::floor(share / variant.resident);
+  const double rest = std::ceil(share - waves * variant.resident);
+  return waves * wave(variant.resident) + (rest > 0 ? wave(rest) : 0);
 }
 
-void check_layer(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out) {
+}  // namespace
+
+void check_conv2d(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out) {
   if (in.images != out.images || in.channels != layer.in_channels || out.channels != layer.out_channels) {
     throw ShapeError("conv2d: the maps (" + std::to_string(in.images) + " images of " +
                      std::to_string(in.channels) + " channels to " + std::to_string(out.images) + " of " +
@@ -95,15 +133,13 @@ void check_layer(const Conv2d& layer, const MapGeometry& in, const MapGeometry& 
   }
 }
 
-}  // namespace
-
 std::string to_string(const Conv2dVariant& variant) {
   const TileShape tile = conv2d_tiles()[static_cast<std::size_t>(variant.tile)];
   std::string text = variant.kernel == Conv2dKernel::patch   ? "patch "
                      : variant.kernel == Conv2dKernel::slice ? "slice "
                                                              : "filter ";
-  text += std::to_string(tile.pixels) + "x" + std::to_string(tile.channels) + "/" +
-          std::to_string(tile.threads);
+  text +=
+      std::to_string(tile.pixels) + "x" + std::to_string(tile.channels) + "/" + std::to_string(tile.threads);
   if (variant.kernel == Conv2dKernel::patch) text += " (" + to_string(variant.outputs) + ")";
   return text;
 }
@@ -131,7 +167,7 @@ PatchLayout patch_layout(const Conv2d& layer, Extent2 outputs, bool merged) {
 
 std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out,
                                            Stage stage) {
-  check_layer(layer, in, out);
+  check_conv2d(layer, in, out);
   const Limits limits = device_limits();
   const auto shared_limit = static_cast<std::size_t>(limits.shared_per_block);
   const Extent2 map = out.rect.extent();
@@ -155,7 +191,8 @@ std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometr
             choose_rectangle(layer, map, tile.pixels, shared_limit - tile.shared_bytes, variant.merged);
         if (variant.outputs.height == 0) continue;
         const PatchLayout patch = patch_layout(layer, variant.outputs, variant.merged);
-        variant.shared_bytes += sizeof(float) * static_cast<std::size_t>(patch.input.height * patch.row_pitch);
+        variant.shared_bytes +=
+            sizeof(float) * static_cast<std::size_t>(patch.input.height * patch.row_pitch);
         pixel_tiles = out.images * divide_up(map.height, variant.outputs.height) *
                       divide_up(map.width, variant.outputs.width);
       }
@@ -163,7 +200,8 @@ std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometr
       if (variant.resident == 0) continue;
       variant.blocks =
           pixel_tiles * layer.groups * divide_up(layer.out_channels / layer.groups, tile.channels);
-      variant.cost = estimate(variant, tile, k_rows(layer, variant.merged), limits.multiprocessors);
+      variant.cost = estimate(variant, tile, k_values(layer, variant.merged), slices(layer, variant),
+                              limits.multiprocessors);
       variants.push_back(variant);
     }
   }
@@ -180,7 +218,10 @@ std::vector<float> conv2d_filters(const Conv2d& layer, bool merged) {
   const std::int64_t runs = layer.window.kernel.area() * channels / run;
   const std::int64_t padded = round_up_4(run);
   const std::int64_t pitch = round_up_4(outputs);
-  std::vector<float> filters(static_cast<std::size_t>(layer.groups * runs * padded * pitch), -0.0F);
+  // Slices are fetched whole: up to 15 rows behind the last may be read.
+  constexpr std::int64_t rows_behind = 16;
+  std::vector<float> filters(static_cast<std::size_t>((layer.groups * runs * padded + rows_behind) * pitch),
+                             -0.0F);
   for (std::int64_t o = 0; o < layer.out_channels; ++o) {
     const float* from = ordered.data() + o * runs * run;
     float* to = filters.data() + o / outputs * runs * padded * pitch + o % outputs;

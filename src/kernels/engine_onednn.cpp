@@ -1,13 +1,16 @@
 // The `onednn` engine: convolutions and fully connected layers by oneDNN, the rest by the shared kernels.
 //
-// Convolution runs image by image on NHWC memory, so its bits cannot depend on the batch or sub-batch.
-// oneDNN's fast kernels want a dense image: a view whose rows are not contiguous is packed into scratch, and
-// a result that goes into a larger map is computed in scratch and copied. What a tile reads outside the image
-// becomes the primitive's own padding, so a halo position outside the image is a zero at every layer.
+// oneDNN does not promise equal bits for different shapes, and its default for NHWC (brgconv) does not keep
+// them: it cuts long sums by the shape of the map. Its older direct kernels (jit) add up each output in one
+// chain, input channels outermost, and gave equal bits for every shape that we measured (docs/engines.md); so
+// they are what we ask for.
 //
-// oneDNN does not promise equal bits for different shapes. We ask for the implementation that the whole map
-// would get also for every tile of it; within one implementation the order of the sum has depended on the
-// channels and the kernel only in all that we measured (docs/engines.md).
+// Convolution runs image by image on NHWC memory, so its bits cannot depend on the batch or sub-batch, and in
+// bands of rows whose result stays in the second-level cache while the kernel comes back to it for every
+// block of input channels. The kernels want dense images: a view whose rows are not contiguous is packed into
+// scratch, and a result that goes into a wider map is computed in scratch and copied. What a tile reads
+// outside the image becomes the primitive's own padding, so a halo position outside the image is a zero at
+// every layer.
 #include <dnnl.h>
 #include <omp.h>
 
@@ -88,76 +91,101 @@ struct ConvShape {
   Halo padding;
 };
 
+// Some output rows of a tile and the input rows they read, relative to the begins of the tile's rectangles.
+struct Band {
+  Interval in_rows;
+  Interval out_rows;
+  ConvShape shape;
+};
+
 class Conv2dOperation final : public Operation {
  public:
-  Conv2dOperation(const dnnl::engine& engine, const ConvPrimitive& conv, const MapGeometry& in,
-                  const MapGeometry& out, Rect used)
-      : stream_(engine),
-        conv_(conv),
-        src_(conv.desc.src_desc(), engine, nullptr),
-        dst_(conv.desc.dst_desc(), engine, nullptr),
-        scratchpad_(conv.desc.scratchpad_desc(), engine, nullptr),
-        used_(used),
-        pack_in_(!row_dense(in, used.extent())),
-        pack_out_(!row_dense(out, out.rect.extent())) {
-    if (pack_in_)
-      in_bytes_ = aligned(static_cast<std::size_t>(used.area() * in.channels * size_of(in.dtype)));
-    if (pack_out_)
-      out_bytes_ = aligned(static_cast<std::size_t>(out.rect.area() * out.channels * size_of(out.dtype)));
-    args_ = {{{DNNL_ARG_SRC, src_.get()},
-              {DNNL_ARG_WEIGHTS, conv_.weight.get()},
-              {DNNL_ARG_DST, dst_.get()},
-              {DNNL_ARG_SCRATCHPAD, scratchpad_.get()},
-              {DNNL_ARG_BIAS, conv_.bias ? conv_.bias.get() : nullptr}}};
-    arg_count_ = conv_.bias ? 5 : 4;
+  Conv2dOperation(const dnnl::engine& engine, std::span<const Band> bands,
+                  std::span<const ConvPrimitive> primitives, const MapGeometry& in, const MapGeometry& out)
+      : stream_(engine), in_width_(bands.front().shape.in.width) {
+    pack_in_ = !(in.col_stride == in.channels && in.row_stride == in_width_ * in.channels) &&
+               in.rect.rows.size() > 1;
+    pack_out_ = !(out.col_stride == out.channels && out.row_stride == out.rect.cols.size() * out.channels) &&
+                out.rect.rows.size() > 1;
+    for (std::size_t b = 0; b < bands.size(); ++b) {
+      const ConvShape& shape = bands[b].shape;
+      if (pack_in_) in_bytes_ = std::max(in_bytes_, packed_bytes(shape.in, in));
+      if (pack_out_) out_bytes_ = std::max(out_bytes_, packed_bytes(shape.out, out));
+      parts_.push_back(make_part(engine, bands[b], primitives[b]));
+      scratchpad_bytes_ = std::max(scratchpad_bytes_, primitives[b].desc.scratchpad_desc().get_size());
+    }
   }
 
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    // The prepared rectangle is relative to the input's begin: tiles of one shape share the operation.
-    const Rect used{{in.rect.rows.begin, in.rect.rows.begin + used_.rows.size()},
-                    {in.rect.cols.begin, in.rect.cols.begin + used_.cols.size()}};
-    set_data(scratchpad_, context.scratch.data() + in_bytes_ + out_bytes_);
+    std::byte* const packed_in = context.scratch.data();
+    std::byte* const packed_out = packed_in + in_bytes_;
     for (std::int64_t image = 0; image < out.images; ++image) {
       const Interval one{image, image + 1};
-      const ConstMapView source = subview(in, one, used);
-      const MapView target = subview(out, one, out.rect);
-      if (pack_in_) {
-        MapView packed{dense_geometry(in.dtype, 1, in.channels, used, in.whole), context.scratch.data()};
-        copy_map(source, packed);
-        set_data(src_, packed.data);
-      } else {
-        set_data(src_, source.data);
-      }
-      std::byte* const staged = context.scratch.data() + in_bytes_;
-      set_data(dst_, pack_out_ ? staged : target.data);
-      execute(conv_.primitive, stream_, {args_.data(), arg_count_});
-      if (pack_out_) {
-        copy_map({dense_geometry(out.dtype, 1, out.channels, out.rect, out.whole), staged}, target);
+      for (Part& part : parts_) {
+        const ConstMapView source = subview(
+            in, one,
+            {shift(part.in_rows, in.rect.rows.begin), {in.rect.cols.begin, in.rect.cols.begin + in_width_}});
+        const MapView target = subview(out, one, {shift(part.out_rows, out.rect.rows.begin), out.rect.cols});
+        if (pack_in_) {
+          copy_map(source, {dense_geometry(in.dtype, 1, in.channels, source.rect, in.whole), packed_in});
+        }
+        set_data(part.src, pack_in_ ? packed_in : source.data);
+        set_data(part.dst, pack_out_ ? packed_out : target.data);
+        set_data(part.scratchpad, packed_out + out_bytes_);
+        execute(part.conv.primitive, stream_, {part.args.data(), part.arg_count});
+        if (pack_out_) {
+          copy_map({dense_geometry(out.dtype, 1, out.channels, target.rect, out.whole), packed_out}, target);
+        }
       }
     }
   }
 
   [[nodiscard]] std::size_t scratch_bytes() const override {
-    return in_bytes_ + out_bytes_ + conv_.desc.scratchpad_desc().get_size();
+    return in_bytes_ + out_bytes_ + scratchpad_bytes_;
   }
 
  private:
-  static bool row_dense(const MapGeometry& g, Extent2 extent) {
-    return g.col_stride == g.channels && (g.row_stride == extent.width * g.channels || extent.height == 1);
+  struct Part {
+    ConvPrimitive conv;
+    memory src;
+    memory dst;
+    memory scratchpad;
+    Interval in_rows;
+    Interval out_rows;
+    std::array<dnnl_exec_arg_t, 5> args{};
+    std::size_t arg_count = 0;
+  };
+
+  static Interval shift(Interval i, std::int64_t by) { return {i.begin + by, i.end + by}; }
+
+  static std::size_t packed_bytes(Extent2 extent, const MapGeometry& g) {
+    return aligned(static_cast<std::size_t>(extent.area() * g.channels * size_of(g.dtype)));
+  }
+
+  static Part make_part(const dnnl::engine& engine, const Band& band, const ConvPrimitive& conv) {
+    Part part{conv,
+              memory(conv.desc.src_desc(), engine, nullptr),
+              memory(conv.desc.dst_desc(), engine, nullptr),
+              memory(conv.desc.scratchpad_desc(), engine, nullptr),
+              band.in_rows,
+              band.out_rows};
+    part.args = {{{DNNL_ARG_SRC, part.src.get()},
+                  {DNNL_ARG_WEIGHTS, conv.weight.get()},
+                  {DNNL_ARG_DST, part.dst.get()},
+                  {DNNL_ARG_SCRATCHPAD, part.scratchpad.get()},
+                  {DNNL_ARG_BIAS, conv.bias ? conv.bias.get() : nullptr}}};
+    part.arg_count = conv.bias ? 5 : 4;
+    return part;
   }
 
   dnnl::stream stream_;
-  ConvPrimitive conv_;
-  memory src_;
-  memory dst_;
-  memory scratchpad_;
-  Rect used_;
-  bool pack_in_;
-  bool pack_out_;
+  std::int64_t in_width_;
+  bool pack_in_ = false;
+  bool pack_out_ = false;
   std::size_t in_bytes_ = 0;
   std::size_t out_bytes_ = 0;
-  std::array<dnnl_exec_arg_t, 5> args_{};
-  std::size_t arg_count_ = 0;
+  std::size_t scratchpad_bytes_ = 0;
+  std::vector<Part> parts_;
 };
 
 // All of the tile's input is padding: every product is zero.
@@ -256,28 +284,11 @@ class OneDnnEngine final : public CpuEngine {
   [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
                                                   const MapGeometry& out) override {
     if (in.rect.empty()) return std::make_unique<BiasOnly>(layer);
-    const Window& w = layer.window;
-    const auto pads = [](const AxisWindow& axis, Interval have, Interval make) {
-      // Before the first input position, and after the last; negative: positions that no output reads.
-      return std::pair{
-          have.begin - (make.begin * axis.stride - axis.padding),
-          (make.end - 1) * axis.stride - axis.padding + (axis.kernel - 1) * axis.dilation + 1 - have.end};
-    };
-    const auto [top, bottom] = pads(w.rows(), in.rect.rows, out.rect.rows);
-    const auto [left, right] = pads(w.cols(), in.rect.cols, out.rect.cols);
-    if (top < 0 || left < 0) throw ShapeError("a tile's input begins before what its outputs read");
-    // Up to stride - 1 unread positions at the end do not change oneDNN's output size, and keeping them keeps
-    // rows dense; more are cut off.
-    const auto unread = [](std::int64_t pad, std::int64_t stride) {
-      return pad < 0 && -pad >= stride ? -pad : std::int64_t{0};
-    };
-    const Rect used{{in.rect.rows.begin, in.rect.rows.end - unread(bottom, w.stride.height)},
-                    {in.rect.cols.begin, in.rect.cols.end - unread(right, w.stride.width)}};
-    const ConvShape shape{used.extent(),
-                          out.rect.extent(),
-                          {top, left, std::max<std::int64_t>(0, bottom), std::max<std::int64_t>(0, right)}};
-    return std::make_unique<Conv2dOperation>(engine_, conv_primitive(layer, in.whole, out.whole, shape), in,
-                                             out, used);
+    const std::vector<Band> bands = cut_bands(layer, in, out, rows_of_band(out));
+    std::vector<ConvPrimitive> primitives;
+    for (const Band& band : bands)
+      primitives.push_back(conv_primitive(layer, in.whole, out.whole, band.shape));
+    return std::make_unique<Conv2dOperation>(engine_, bands, primitives, in, out);
   }
 
   [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
@@ -296,6 +307,55 @@ class OneDnnEngine final : public CpuEngine {
  private:
   using Key = std::tuple<const float*, bool, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
   using ConvKey = std::pair<const float*, std::array<std::int64_t, 9>>;
+
+  // Rows for one band: as many as keep its result in the second-level cache.
+  static std::int64_t rows_of_band(const MapGeometry& out) {
+    constexpr std::int64_t band_bytes = std::int64_t{1}
+                                        << 20;  // of the result, in f32: the kernel's accumulators
+    constexpr std::int64_t least_rows = 4;
+    const std::int64_t row_bytes = 4 * out.rect.cols.size() * out.channels;
+    return std::max(least_rows, band_bytes / std::max<std::int64_t>(1, row_bytes));
+  }
+
+  static std::vector<Band> cut_bands(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out,
+                                     std::int64_t rows) {
+    const Window& w = layer.window;
+    // What the first and last tap read beyond what there is, before and after; negative after:
+    // positions that no output reads.
+    const auto pads = [](const AxisWindow& axis, Interval have, Interval make) {
+      return std::pair{
+          have.begin - (make.begin * axis.stride - axis.padding),
+          (make.end - 1) * axis.stride - axis.padding + (axis.kernel - 1) * axis.dilation + 1 - have.end};
+    };
+    const auto [left, right] = pads(w.cols(), in.rect.cols, out.rect.cols);
+    const auto [top, unused] = pads(w.rows(), in.rect.rows, out.rect.rows);
+    if (top < 0 || left < 0) throw ShapeError("a tile's input begins before what its outputs read");
+    // Up to stride - 1 unread columns do not change oneDNN's output size, and keeping them keeps rows dense;
+    // more are cut off.
+    const std::int64_t unread = right < 0 && -right >= w.stride.width ? -right : 0;
+    const std::int64_t in_width = in.rect.cols.size() - unread;
+    const std::int64_t count = (out.rect.rows.size() + rows - 1) / rows;
+
+    std::vector<Band> bands;
+    for (std::int64_t b = 0; b < count; ++b) {
+      const std::int64_t height = out.rect.rows.size();
+      const Interval make{out.rect.rows.begin + b * height / count,
+                          out.rect.rows.begin + (b + 1) * height / count};
+      const Interval reads = reach(w.rows(), in.whole.height, make);
+      Interval have = intersect(reads, in.rect.rows);
+      if (have.empty()) {
+        // A band that reads padding alone has no image to give to oneDNN: leave the tile in one piece.
+        return cut_bands(layer, in, out, std::max<std::int64_t>(1, out.rect.rows.size()));
+      }
+      const auto [above, below] = pads(w.rows(), have, make);
+      bands.push_back({{have.begin - in.rect.rows.begin, have.end - in.rect.rows.begin},
+                       {make.begin - out.rect.rows.begin, make.end - out.rect.rows.begin},
+                       {{have.size(), in_width},
+                        {make.size(), out.rect.cols.size()},
+                        {above, left, below, std::max<std::int64_t>(0, right)}}});
+    }
+    return bands;
+  }
 
   const ConvPrimitive& conv_primitive(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out,
                                       const ConvShape& shape) {
@@ -318,12 +378,9 @@ class OneDnnEngine final : public CpuEngine {
             whole_out,
             {w.padding.height, w.padding.width, end(w.rows(), whole_in.height, whole_out.height),
              end(w.cols(), whole_in.width, whole_out.width)}};
-        implementation = conv_desc(layer, whole).impl_info_str();
+        implementation = conv_desc(layer, whole, "jit").impl_info_str();
       }
-      auto desc = conv_desc(layer, shape);
-      while (desc.impl_info_str() != implementation && desc.next_impl()) {
-      }
-      if (desc.impl_info_str() != implementation) desc = conv_desc(layer, shape);
+      auto desc = conv_desc(layer, shape, implementation);
       ConvPrimitive made{desc, dnnl::convolution_forward(desc), conv_weight(layer, desc), bias(layer.bias)};
       return convolutions_.emplace(key, std::move(made)).first->second;
     } catch (const dnnl::error& error) {
@@ -331,8 +388,9 @@ class OneDnnEngine final : public CpuEngine {
     }
   }
 
-  [[nodiscard]] dnnl::convolution_forward::primitive_desc conv_desc(const Conv2d& layer,
-                                                                    const ConvShape& s) const {
+  // The first implementation whose name begins with `name`; without one, oneDNN's own choice.
+  [[nodiscard]] dnnl::convolution_forward::primitive_desc conv_desc(const Conv2d& layer, const ConvShape& s,
+                                                                    std::string_view name) const {
     const auto type = data_type(map_type_);
     const Window& w = layer.window;
     const memory::desc src({1, layer.in_channels, s.in.height, s.in.width}, type, memory::format_tag::nhwc);
@@ -347,7 +405,14 @@ class OneDnnEngine final : public CpuEngine {
         dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src, weight, bias_desc, dst,
         {w.stride.height, w.stride.width}, {w.dilation.height - 1, w.dilation.width - 1},
         {s.padding.top, s.padding.left}, {s.padding.bottom, s.padding.right});
-    return {desc, attributes(layer.relu), engine_};
+    const dnnl::primitive_attr attr = attributes(layer.relu);
+    // Asking for the next implementation reads `desc` again: it must still be there (oneDNN keeps its
+    // address).
+    dnnl::convolution_forward::primitive_desc made(desc, attr, engine_);
+    do {
+      if (std::string_view(made.impl_info_str()).starts_with(name)) return made;
+    } while (made.next_impl());
+    return {desc, attr, engine_};
   }
 
   static memory::dims conv_weight_dims(const Conv2d& layer) {

@@ -25,6 +25,7 @@
 
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
+#include "kernels/fully_connected_direct.cuh"
 #include "kernels/fully_connected_direct.hpp"
 #include "kernels/reference.hpp"
 #include "kernels/register_tile.cuh"
@@ -36,29 +37,9 @@ constexpr int segment = static_cast<int>(reference::fully_connected_segment);
 
 __constant__ float constant_bias[ConstantSpace::capacity];
 
-struct Parameters {
-  const float* in;
-  std::int64_t in_stride;  // between images
-  float* out;              // of output 0 below
-  std::int64_t out_stride;
-  const float* filters;  // of output 0 below
-  float* sums;           // scratch: (segments, images, sums_pitch)
-  const float* bias;     // of output 0 below
-  int bias_constant;     // likewise, or -1
-  bool has_bias;
-  bool relu;
-  bool vector_in;
-  int images;
-  int in_features;
-  int filter_pitch;
-  int first;    // outputs [first, outputs) are stored; 0 to 3
-  int outputs;  // counted from a multiple of 4
-  int sums_pitch;
-  int segments;
-};
-
-__device__ __forceinline__ float finish(const Parameters& p, float total, int o) {
-  if (p.has_bias) total = __fadd_rn(total, p.bias_constant >= 0 ? constant_bias[p.bias_constant + o] : p.bias[o]);
+__device__ __forceinline__ float finish(const FullyConnectedParameters& p, float total, int o) {
+  if (p.has_bias)
+    total = __fadd_rn(total, p.bias_constant >= 0 ? constant_bias[p.bias_constant + o] : p.bias[o]);
   return p.relu && total < 0.0F ? 0.0F : total;
 }
 
@@ -66,55 +47,65 @@ __device__ __forceinline__ float finish(const Parameters& p, float total, int o)
 
 constexpr int vector_threads = 64;
 constexpr int vector_outputs = 4 * vector_threads;
+constexpr int vector_ahead = 16;  // rows of weights in flight
+
+// Weights are read once: they need no room in the L1 cache.
+__device__ __forceinline__ float4 read_once(const float* from) {
+  float4 v;
+  asm volatile("ld.global.L1::no_allocate.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(from));
+  return v;
+}
 
 template <int images>
-__global__ void __launch_bounds__(vector_threads) vector_sums(const Parameters p) {
+__global__ void __launch_bounds__(vector_threads) vector_sums(const FullyConnectedParameters p) {
   __shared__ float4 features[images][segment / 4];
   const int begin = static_cast<int>(blockIdx.z) * segment;
   const int count = min(segment, p.in_features - begin);
   const int first_image = static_cast<int>(blockIdx.y) * images;
   for (int n = static_cast<int>(threadIdx.x); n < images * segment; n += vector_threads) {
-    const int image = n / segment;
+    const int image = first_image + n / segment;
     const int f = n % segment;
-    const bool valid = first_image + image < p.images && f < count;
-    reinterpret_cast<float*>(features[image])[f] =
-        valid ? p.in[(first_image + image) * p.in_stride + begin + f] : 0.0F;
+    reinterpret_cast<float*>(features)[n] =
+        image < p.images && f < count ? p.in[image * p.in_stride + begin + f] : 0.0F;
   }
   __syncthreads();
   const int o = (static_cast<int>(blockIdx.x) * vector_threads + static_cast<int>(threadIdx.x)) * 4;
   if (o >= p.outputs) return;
-  const float4* w = reinterpret_cast<const float4*>(p.filters + static_cast<std::int64_t>(begin) * p.filter_pitch + o);
-  const std::int64_t pitch = p.filter_pitch / 4;
+  const float* from = p.filters + static_cast<std::int64_t>(begin) * p.filter_pitch + o;
   float acc[images][4] = {};
-  const auto add = [&](const float4& weight, int image, float x) {
-    acc[image][0] = __fmaf_rn(x, weight.x, acc[image][0]);
-    acc[image][1] = __fmaf_rn(x, weight.y, acc[image][1]);
-    acc[image][2] = __fmaf_rn(x, weight.z, acc[image][2]);
-    acc[image][3] = __fmaf_rn(x, weight.w, acc[image][3]);
+  const auto add = [&](const float4& w, int image, float x) {
+    acc[image][0] = __fmaf_rn(x, w.x, acc[image][0]);
+    acc[image][1] = __fmaf_rn(x, w.y, acc[image][1]);
+    acc[image][2] = __fmaf_rn(x, w.z, acc[image][2]);
+    acc[image][3] = __fmaf_rn(x, w.w, acc[image][3]);
   };
-  constexpr int ahead = 16;
   int f = 0;
-  for (; f + ahead <= count; f += ahead, w += ahead * pitch) {
-    float4 weights[ahead];
+#pragma unroll 1
+  for (; f + vector_ahead <= count; f += vector_ahead) {
+    float4 w[vector_ahead];
 #pragma unroll
-    for (int k = 0; k < ahead; ++k) weights[k] = __ldcs(w + k * pitch);
+    for (int k = 0; k < vector_ahead; ++k, from += p.filter_pitch) w[k] = read_once(from);
+    __syncwarp();  // keeps the compiler from spreading the loads over the sums
 #pragma unroll
-    for (int k = 0; k < ahead; k += 4) {
+    for (int k = 0; k < vector_ahead; k += 4) {
 #pragma unroll
       for (int image = 0; image < images; ++image) {
         const float4 x = features[image][(f + k) / 4];
-        add(weights[k], image, x.x);
-        add(weights[k + 1], image, x.y);
-        add(weights[k + 2], image, x.z);
-        add(weights[k + 3], image, x.w);
+        add(w[k], image, x.x);
+        add(w[k + 1], image, x.y);
+        add(w[k + 2], image, x.z);
+        add(w[k + 3], image, x.w);
       }
     }
   }
-  for (; f < count; ++f, w += pitch) {
-    const float4 weight = *w;
+#pragma unroll 1
+  for (; f < count; ++f, from += p.filter_pitch) {
+    const float4 w = read_once(from);
 #pragma unroll
     for (int image = 0; image < images; ++image) {
-      add(weight, image, reinterpret_cast<const float*>(features[image])[f]);
+      add(w, image, reinterpret_cast<const float*>(features[image])[f]);
     }
   }
 #pragma unroll
@@ -130,7 +121,7 @@ __global__ void __launch_bounds__(vector_threads) vector_sums(const Parameters p
 
 constexpr int add_threads = 128;
 
-__global__ void __launch_bounds__(add_threads) add_segments(const Parameters p) {
+__global__ void __launch_bounds__(add_threads) add_segments(const FullyConnectedParameters p) {
   const int o = static_cast<int>(blockIdx.x * add_threads + threadIdx.x);
   const int image = static_cast<int>(blockIdx.y);
   if (o < p.first || o >= p.outputs) return;
@@ -144,67 +135,46 @@ __global__ void __launch_bounds__(add_threads) add_segments(const Parameters p) 
 
 // ---- split and tile ----
 
-template <typename Tile>
-constexpr std::size_t shared_bytes() {
-  return sizeof(float) * stages * (Tile::filter_slice + Tile::input_slice);
-}
-
-template <typename Tile>
-__device__ __forceinline__ void stage_features(const Parameters& p, float* slice, int first_feature, int last) {
-  constexpr int vectors = slice_rows / 4;
-  const int column = static_cast<int>(threadIdx.x) % vectors * 4;
-#pragma unroll
-  for (int n = 0; n < Tile::pixels * vectors / Tile::threads; ++n) {
-    const int row = (static_cast<int>(threadIdx.x) + n * Tile::threads) / vectors;
-    const int image = static_cast<int>(blockIdx.x) * Tile::pixels + row;
-    const int f = first_feature + column;
-    const float* from = p.in + image * p.in_stride + f;
-    float* to = slice + row * Tile::input_pitch + column;
-    if (p.vector_in) {
-      const bool valid = image < p.images && f < last;
-      copy_async_16(to, valid ? from : p.filters, valid);
-    } else {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const bool valid = image < p.images && f + e < last;
-        copy_async_4(to + e, valid ? from + e : p.filters, valid);
-      }
-    }
-  }
-}
-
 template <typename Tile, bool split>
-__global__ void __launch_bounds__(Tile::threads, Tile::blocks) tile_sums(const Parameters p) {
+__global__ void __launch_bounds__(Tile::threads, Tile::blocks) tile_sums(const FullyConnectedParameters p) {
   extern __shared__ float4 dynamic_shared[];
   float* shared_filters = reinterpret_cast<float*>(dynamic_shared);
-  float* shared_input = shared_filters + stages * Tile::filter_slice;
+  float* shared_input = shared_filters + Tile::stages * Tile::filter_slice;
   const ThreadPlace place = thread_place<Tile>();
   const int first_output = static_cast<int>(blockIdx.y) * Tile::channels;
   const int begin = split ? static_cast<int>(blockIdx.z) * segment : 0;
   const int end = split ? min(begin + segment, p.in_features) : p.in_features;
   const int slices = divide_up(end - begin, slice_rows);
-  const int columns = p.filter_pitch - first_output;  // what lies beyond p.outputs is computed, not stored
-  const float* filters = p.filters + static_cast<std::int64_t>(begin) * p.filter_pitch + first_output;
-  const auto rows = [&](int slice) { return min(slice_rows, (end - begin + 3) / 4 * 4 - slice * slice_rows); };
-  const auto stage = [&](int slice) {
-    if (slice < slices) {
-      stage_filters<Tile>(shared_filters + slice % stages * Tile::filter_slice,
-                          filters + static_cast<std::int64_t>(slice) * slice_rows * p.filter_pitch, rows(slice),
-                          p.filter_pitch, columns);
-      stage_features<Tile>(p, shared_input + slice % stages * Tile::input_slice, begin + slice * slice_rows, end);
+  // What lies beyond p.outputs is computed, not stored.
+  FilterStager<Tile> filters(p.filters + static_cast<std::int64_t>(begin) * p.filter_pitch + first_output,
+                             p.filter_pitch, p.filter_pitch - first_output);
+  FeatureStager<Tile> features(p, begin);
+  int fetched = 0;
+  int fetch_stage = 0;
+  const auto stage = [&] {
+    if (fetched < slices) {
+      filters.stage(shared_filters + fetch_stage * Tile::filter_slice, slice_rows);
+      features.stage(p, shared_input + fetch_stage * Tile::input_slice, end - begin - fetched * slice_rows);
+      ++fetched;
+      fetch_stage = next_stage<Tile>(fetch_stage);
     }
     copy_async_commit();
   };
-  for (int slice = 0; slice < stages - 1; ++slice) stage(slice);
+#pragma unroll 1
+  for (int n = 0; n < Tile::stages - 1; ++n) stage();
 
   Accumulators<Tile> acc = {};
   Accumulators<Tile> total = {};
+  int use_stage = 0;
+#pragma unroll 1
   for (int slice = 0; slice < slices; ++slice) {
-    copy_async_wait<stages - 2>();
+    copy_async_wait<Tile::stages - 2>();
     __syncthreads();
-    stage(slice + stages - 1);
-    accumulate_slice<Tile>(acc, shared_input + slice % stages * Tile::input_slice,
-                           shared_filters + slice % stages * Tile::filter_slice, rows(slice) / 4, place);
+    stage();
+    accumulate_slice<Tile>(acc, shared_input + use_stage * Tile::input_slice,
+                           shared_filters + use_stage * Tile::filter_slice,
+                           min(slice_rows, end - begin - slice * slice_rows + 3) / 4, place);
+    use_stage = next_stage<Tile>(use_stage);
     if constexpr (!split) {
       constexpr int segment_slices = segment / slice_rows;
       if (slice % segment_slices == segment_slices - 1 || slice == slices - 1) {
@@ -274,11 +244,10 @@ __global__ void transpose(const float* weight, float* filters, int outputs, int 
 
 // ---- launching ----
 
-using Kernel = void (*)(Parameters);
-using SplitTiles = std::tuple<RegisterTile<8, 2, 4, 16, 6>, RegisterTile<4, 2, 8, 8, 8>,
-                              RegisterTile<8, 2, 8, 8, 6>, RegisterTile<4, 2, 4, 16, 8>>;
-using TotalTiles = std::tuple<RegisterTile<8, 2, 8, 8, 4>, RegisterTile<8, 2, 16, 8, 2>,
-                              RegisterTile<4, 2, 8, 8, 6>, RegisterTile<4, 1, 8, 8, 8>>;
+using Kernel = void (*)(FullyConnectedParameters);
+using SplitTiles =
+    std::tuple<RegisterTile<8, 2, 4, 16, 6>, RegisterTile<4, 2, 8, 8, 8>, RegisterTile<4, 2, 4, 16, 8>>;
+using TotalTiles = std::tuple<RegisterTile<8, 2, 8, 8, 4>>;
 
 struct TileKernel {
   int images = 0;
@@ -290,7 +259,7 @@ struct TileKernel {
 
 template <bool split, typename... Tile>
 std::array<TileKernel, sizeof...(Tile)> tile_kernels(std::tuple<Tile...>*) {
-  return {TileKernel{Tile::pixels, Tile::channels, Tile::threads, shared_bytes<Tile>(),
+  return {TileKernel{Tile::pixels, Tile::channels, Tile::threads, fully_connected_shared_bytes<Tile>(),
                      tile_sums<Tile, split>}...};
 }
 
@@ -312,16 +281,56 @@ void write_constants(int offset, std::span<const float> values) {
   check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "writing a bias to constant memory");
 }
 
-std::int64_t segments_of(const FullyConnected& layer) { return divide_up<std::int64_t>(layer.in_features, segment); }
+void allow_shared(Kernel kernel, std::size_t bytes) {
+  check_cuda(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+      "asking for shared memory");
+}
+
+// Passes of the kernels that need scratch: 151 MB for 9216 features to 4096.
+constexpr std::int64_t images_per_pass = 128;
+
+std::int64_t segments_of(const FullyConnected& layer) {
+  return divide_up<std::int64_t>(layer.in_features, segment);
+}
+
+// Slices are fetched whole: up to 15 rows behind the last may be read.
+std::int64_t filter_rows(const FullyConnected& layer) {
+  return divide_up<std::int64_t>(layer.in_features, 4) * 4 + slice_rows;
+}
 
 // A block of features may begin up to 3 outputs behind a multiple of 4.
 std::int64_t sums_pitch(std::int64_t features) { return divide_up<std::int64_t>(features + 3, 4) * 4; }
 
 unsigned grid_size(std::int64_t blocks, std::int64_t limit, const char* what) {
   if (blocks > limit) {
-    throw ShapeError(std::string("fully_connected: too many ") + what + " for one launch; use a smaller batch");
+    throw ShapeError(std::string("fully_connected: too many ") + what +
+                     " for one launch; use a smaller batch");
   }
   return static_cast<unsigned>(blocks);
+}
+
+// All outputs of the p.images images.
+void launch_pass(const FullyConnectedParameters& p, const FullyConnectedVariant& variant,
+                 cudaStream_t stream) {
+  const unsigned segments = grid_size(p.segments, 65535, "features");
+  if (variant.kernel == FullyConnectedKernel::vector) {
+    const auto index = static_cast<std::size_t>(variant.tile);
+    const dim3 grid(static_cast<unsigned>(divide_up(p.outputs, vector_outputs)),
+                    static_cast<unsigned>(divide_up(p.images, vector_images[index])), segments);
+    vector_kernels[index]<<<grid, vector_threads, 0, stream>>>(p);
+  } else {
+    const TileKernel& tile = tile_kernel(variant);
+    const dim3 grid(static_cast<unsigned>(divide_up(p.images, tile.images)),
+                    grid_size(divide_up(p.outputs, tile.outputs), 65535, "outputs"),
+                    variant.kernel == FullyConnectedKernel::split ? segments : 1);
+    tile.kernel<<<grid, static_cast<unsigned>(tile.threads), tile.shared, stream>>>(p);
+  }
+  check_launch("launching fully_connected");
+  if (variant.kernel == FullyConnectedKernel::tile) return;
+  const dim3 grid(static_cast<unsigned>(divide_up(p.outputs, add_threads)), static_cast<unsigned>(p.images));
+  add_segments<<<grid, add_threads, 0, stream>>>(p);
+  check_launch("launching the sum of the segments");
 }
 
 }  // namespace
@@ -338,18 +347,21 @@ std::string to_string(const FullyConnectedVariant& variant) {
 
 std::vector<FullyConnectedVariant> fully_connected_variants(const FullyConnected& layer, std::int64_t images,
                                                             std::int64_t features) {
+  const std::int64_t pass = std::min(images, images_per_pass);
   const std::size_t sums = sizeof(float) * static_cast<std::size_t>(checked_multiply(
-                                               checked_multiply(segments_of(layer), images, "the sums"),
+                                               checked_multiply(segments_of(layer), pass, "the sums"),
                                                sums_pitch(features), "the sums"));
   std::vector<FullyConnectedVariant> variants;
-  for (int tile = 0; tile < static_cast<int>(vector_images.size()); ++tile) {
-    variants.push_back({FullyConnectedKernel::vector, tile, 0, sums});
+  for (std::size_t tile = 0; tile < vector_images.size(); ++tile) {
+    variants.push_back({FullyConnectedKernel::vector, static_cast<int>(tile), pass, sums});
   }
-  for (int tile = 0; tile < static_cast<int>(split_kernels.size()); ++tile) {
-    variants.push_back({FullyConnectedKernel::split, tile, split_kernels[static_cast<std::size_t>(tile)].shared, sums});
+  for (std::size_t tile = 0; tile < split_kernels.size(); ++tile) {
+    allow_shared(split_kernels[tile].kernel, split_kernels[tile].shared);
+    variants.push_back({FullyConnectedKernel::split, static_cast<int>(tile), pass, sums});
   }
-  for (int tile = 0; tile < static_cast<int>(total_kernels.size()); ++tile) {
-    variants.push_back({FullyConnectedKernel::tile, tile, total_kernels[static_cast<std::size_t>(tile)].shared, 0});
+  for (std::size_t tile = 0; tile < total_kernels.size(); ++tile) {
+    allow_shared(total_kernels[tile].kernel, total_kernels[tile].shared);
+    variants.push_back({FullyConnectedKernel::tile, static_cast<int>(tile), images, 0});
   }
   return variants;
 }
@@ -364,23 +376,27 @@ FullyConnectedVariant choose_fully_connected(const FullyConnected& layer, std::i
     while (vector_images[index] < images) ++index;
     return variants[index];
   }
-  if (images <= 64) return variants[split0];
-  return variants[total0];
+  // Enough blocks that a multiprocessor holds several register tiles: they can keep the totals as well.
+  if (images >= 512) return variants[total0];
+  if (images <= split_kernels[2].images) return variants[split0 + 2];
+  const std::int64_t blocks = divide_up<std::int64_t>(images, split_kernels[0].images) *
+                              divide_up<std::int64_t>(features, split_kernels[0].outputs) *
+                              segments_of(layer);
+  return variants[blocks >= 1536 ? split0 : split0 + 1];
 }
 
 std::size_t fully_connected_filter_floats(const FullyConnected& layer) {
   return static_cast<std::size_t>(
-      checked_multiply(divide_up<std::int64_t>(layer.in_features, 4) * 4,
-                       divide_up<std::int64_t>(layer.out_features, 4) * 4, "a weight"));
+      checked_multiply(filter_rows(layer), divide_up<std::int64_t>(layer.out_features, 4) * 4, "a weight"));
 }
 
 void fully_connected_filters(const FullyConnected& layer, const float* weight, float* filters,
                              cudaStream_t stream) {
   const int outputs = device_int(layer.out_features, "the number of features");
   const int in_features = device_int(layer.in_features, "the number of features");
-  const int padded = divide_up(in_features, 4) * 4;
+  const int padded = device_int(filter_rows(layer), "the number of features");
   const int pitch = divide_up(outputs, 4) * 4;
-  if (padded == 0 || pitch == 0) return;
+  if (pitch == 0) return;
   const dim3 grid(static_cast<unsigned>(divide_up(padded, transpose_tile)),
                   grid_size(divide_up(pitch, transpose_tile), 65535, "outputs"));
   transpose<<<grid, dim3(transpose_tile, transpose_rows), 0, stream>>>(weight, filters, outputs, in_features,
@@ -404,7 +420,7 @@ void fully_connected(const FullyConnected& layer, Interval features, const Fully
   if (out.images == 0 || features.empty()) return;
   if (scratch.size() < variant.scratch_bytes) throw ShapeError("fully_connected: the scratch is too small");
   const std::int64_t base = features.begin / 4 * 4;
-  Parameters p{};
+  FullyConnectedParameters p{};
   p.in = static_cast<const float*>(in.data);
   p.in_stride = in.image_stride;
   p.first = static_cast<int>(features.begin - base);
@@ -416,39 +432,20 @@ void fully_connected(const FullyConnected& layer, Interval features, const Fully
   p.bias = bias.global == nullptr ? nullptr : bias.global + base;
   p.bias_constant = bias.constant < 0 ? -1 : bias.constant + static_cast<int>(base);
   p.relu = layer.relu;
-  p.images = device_int(in.images, "the number of images");
   p.in_features = device_int(layer.in_features, "the number of features");
-  p.vector_in = reinterpret_cast<std::uintptr_t>(p.in) % 16 == 0 && p.in_stride % 4 == 0 && p.in_features % 4 == 0;
+  p.vector_in =
+      reinterpret_cast<std::uintptr_t>(p.in) % 16 == 0 && p.in_stride % 4 == 0 && p.in_features % 4 == 0;
   p.outputs = static_cast<int>(features.end - base);
   p.filter_pitch = device_int(divide_up<std::int64_t>(layer.out_features, 4) * 4, "the number of features");
   p.sums_pitch = static_cast<int>(sums_pitch(features.size()));
   p.segments = static_cast<int>(segments_of(layer));
 
-  if (variant.kernel == FullyConnectedKernel::vector) {
-    const auto index = static_cast<std::size_t>(variant.tile);
-    const dim3 grid(static_cast<unsigned>(divide_up(p.outputs, vector_outputs)),
-                    grid_size(divide_up(p.images, vector_images[index]), 65535, "images"),
-                    grid_size(p.segments, 65535, "features"));
-    vector_kernels[index]<<<grid, vector_threads, 0, stream>>>(p);
-  } else {
-    const TileKernel& tile = tile_kernel(variant);
-    const bool split = variant.kernel == FullyConnectedKernel::split;
-    const dim3 grid(static_cast<unsigned>(divide_up(p.images, tile.images)),
-                    grid_size(divide_up(p.outputs, tile.outputs), 65535, "outputs"),
-                    split ? grid_size(p.segments, 65535, "features") : 1);
-    if (tile.shared > 48 * 1024) {
-      check_cuda(cudaFuncSetAttribute(tile.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                      static_cast<int>(tile.shared)),
-                 "asking for shared memory");
-    }
-    tile.kernel<<<grid, static_cast<unsigned>(tile.threads), tile.shared, stream>>>(p);
-  }
-  check_launch("launching fully_connected");
-  if (variant.kernel != FullyConnectedKernel::tile) {
-    const dim3 grid(static_cast<unsigned>(divide_up(p.outputs, add_threads)),
-                    grid_size(p.images, 65535, "images"));
-    add_segments<<<grid, add_threads, 0, stream>>>(p);
-    check_launch("launching the sum of the segments");
+  const std::int64_t pass = std::max<std::int64_t>(variant.images_per_pass, 1);
+  for (std::int64_t first = 0; first < in.images; first += pass) {
+    p.images = static_cast<int>(std::min(pass, in.images - first));
+    launch_pass(p, variant, stream);
+    p.in += p.images * p.in_stride;
+    p.out += p.images * p.out_stride;
   }
 }
 

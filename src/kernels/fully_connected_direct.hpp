@@ -24,15 +24,15 @@ enum class FullyConnectedKernel : std::uint8_t {
 
 struct FullyConnectedVariant {
   FullyConnectedKernel kernel = FullyConnectedKernel::vector;
-  int tile = 0;                   ///< of the kernel's own list
-  std::size_t shared_bytes = 0;   ///< dynamic shared memory of a block
-  std::size_t scratch_bytes = 0;  ///< device memory for the segments' sums
+  int tile = 0;                      ///< of the kernel's own list
+  std::int64_t images_per_pass = 0;  ///< more images go in several passes, so that the scratch stays small
+  std::size_t scratch_bytes = 0;     ///< device memory for the segments' sums of a pass
 };
 
 /// "split 32x128".
 [[nodiscard]] std::string to_string(const FullyConnectedVariant& variant);
 
-/// All variants for `images` images and `features` outputs.
+/// All variants for `images` images and `features` outputs. Prepares the current device for them.
 [[nodiscard]] std::vector<FullyConnectedVariant> fully_connected_variants(const FullyConnected& layer,
                                                                           std::int64_t images,
                                                                           std::int64_t features);
@@ -40,8 +40,8 @@ struct FullyConnectedVariant {
 [[nodiscard]] FullyConnectedVariant choose_fully_connected(const FullyConnected& layer, std::int64_t images,
                                                            std::int64_t features);
 
-/// Floats of the layer's weight on the device: (in_features padded to a multiple of 4 by -0, out_features
-/// padded to a multiple of 4).
+/// Floats of the layer's weight on the device: (in_features padded to a multiple of 4 and 16 more by
+/// -0, out_features padded to a multiple of 4).
 [[nodiscard]] std::size_t fully_connected_filter_floats(const FullyConnected& layer);
 /// Brings `weight` (out_features, in_features), on the device, into that layout.
 void fully_connected_filters(const FullyConnected& layer, const float* weight, float* filters,

@@ -158,8 +158,11 @@ void lrn_of(const Lrn& layer, const ConstMapView& in, const MapView& out) {
   row.scale = layer.alpha / static_cast<float>(layer.size);
   row.k = layer.k;
   row.beta = layer.beta;
-  std::vector<float> padded(static_cast<std::size_t>(row.block * slot), 0.0F);
-  std::vector<float> sums(static_cast<std::size_t>(row.channels));
+  // The thread's own, so that a steady state allocates nothing.
+  static thread_local std::vector<float> padded;
+  static thread_local std::vector<float> sums;
+  padded.assign(static_cast<std::size_t>(row.block * slot), 0.0F);
+  sums.resize(static_cast<std::size_t>(row.channels));
   row.padded = padded.data();
   row.sums = sums.data();
   const Power power = power_of(layer.beta);

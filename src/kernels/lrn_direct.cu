@@ -108,8 +108,8 @@ __global__ void __launch_bounds__(threads) lrn_any(const Parameters p) {
 
 template <Power power>
 void launch(const Parameters& p, bool five, cudaStream_t stream) {
-  const auto blocks = static_cast<unsigned>(
-      device_int(divide_up<std::int64_t>(p.work, threads), "the number of blocks"));
+  const auto blocks =
+      static_cast<unsigned>(device_int(divide_up<std::int64_t>(p.work, threads), "the number of blocks"));
   if (five) {
     lrn_five<power><<<blocks, threads, 0, stream>>>(p);
   } else {
@@ -136,8 +136,7 @@ void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out, cudaStrea
   p.scale = layer.alpha / static_cast<float>(layer.size);
   p.k = layer.k;
   p.beta = layer.beta;
-  const bool five =
-      layer.size == 5 && out.channels % 4 == 0 && vector_aligned(p.in) && vector_aligned(p.out);
+  const bool five = layer.size == 5 && out.channels % 4 == 0 && vector_aligned(p.in) && vector_aligned(p.out);
   p.vectors = five ? p.out.channels / 4 : p.out.channels;
   p.work = static_cast<std::int64_t>(positions(p.out)) * p.vectors;
   if (layer.beta == 0.75F) {

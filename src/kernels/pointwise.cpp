@@ -74,21 +74,20 @@ HALOTILE_MULTIVERSION void convert_stretch(const Bfloat16* __restrict from, floa
   for (std::int64_t i = 0; i < elements; ++i) to[i] = static_cast<float>(from[i]);
 }
 
-template <typename T>
+template <typename T, typename Result>
 void softmax_of(const ConstMapView& in, const MapView& out) {
   for (std::int64_t image = 0; image < out.images; ++image) {
     for (std::int64_t row = out.rect.rows.begin; row < out.rect.rows.end; ++row) {
       for (std::int64_t col = out.rect.cols.begin; col < out.rect.cols.end; ++col) {
         const T* x = in.at<T>(image, row, col);
-        float* y = out.at<float>(image, row, col);
+        Result* y = out.at<Result>(image, row, col);
         float largest = -std::numeric_limits<float>::infinity();
         for (std::int64_t c = 0; c < out.channels; ++c) largest = std::max(largest, static_cast<float>(x[c]));
         float sum = 0.0F;
+        for (std::int64_t c = 0; c < out.channels; ++c) sum += std::exp(static_cast<float>(x[c]) - largest);
         for (std::int64_t c = 0; c < out.channels; ++c) {
-          y[c] = std::exp(static_cast<float>(x[c]) - largest);
-          sum += y[c];
+          y[c] = static_cast<Result>(std::exp(static_cast<float>(x[c]) - largest) / sum);
         }
-        for (std::int64_t c = 0; c < out.channels; ++c) y[c] /= sum;
       }
     }
   }
@@ -111,11 +110,14 @@ void relu(const ConstMapView& in, const MapView& out) {
 
 void softmax(const ConstMapView& in, const MapView& out) {
   check_maps("softmax", in, out);
-  if (out.dtype != DType::f32) throw UnsupportedError("softmax writes f32 maps only");
-  if (in.dtype == DType::f32) {
-    softmax_of<float>(in, out);
+  if (in.dtype == DType::f32 && out.dtype == DType::f32) {
+    softmax_of<float, float>(in, out);
+  } else if (in.dtype == DType::f32) {
+    softmax_of<float, Bfloat16>(in, out);
+  } else if (out.dtype == DType::f32) {
+    softmax_of<Bfloat16, float>(in, out);
   } else {
-    softmax_of<Bfloat16>(in, out);
+    softmax_of<Bfloat16, Bfloat16>(in, out);
   }
 }
 

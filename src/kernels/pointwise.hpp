@@ -20,7 +20,7 @@ void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out);
 /// y = x < 0 ? 0 : x for out.rect, which must lie in in.rect; may work in place.
 void relu(const ConstMapView& in, const MapView& out);
 
-/// Softmax over the channels of every position of out.rect. out is f32; in is f32 or bf16.
+/// Softmax over the channels of every position of out.rect, computed in f32 whatever the element types.
 void softmax(const ConstMapView& in, const MapView& out);
 
 /// Copies out.rect (which must lie in in.rect), converting the element type if the two differ.

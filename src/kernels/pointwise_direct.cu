@@ -81,7 +81,8 @@ __global__ void __launch_bounds__(threads) softmax_position(const Parameters p) 
   const float* x = p.in.data + p.in.offset(image, row, col);
   float* y = p.out.data + p.out.offset(image, row, col);
   float largest = -__int_as_float(0x7f800000);
-  for (int c = static_cast<int>(threadIdx.x); c < p.out.channels; c += threads) largest = fmaxf(largest, x[c]);
+  for (int c = static_cast<int>(threadIdx.x); c < p.out.channels; c += threads)
+    largest = fmaxf(largest, x[c]);
   largest = fold_block(largest, shared, Maximum{});
   float sum = 0.0F;
   for (int c = static_cast<int>(threadIdx.x); c < p.out.channels; c += threads) {
@@ -114,9 +115,8 @@ void launch(const char* what, const ConstMapView& in, const MapView& out, cudaSt
   p.whole_rows = in.col_stride == in.channels && out.col_stride == out.channels;
   p.stretches = p.whole_rows ? device_int(std::int64_t{p.out.images} * p.out.rows, "the number of rows")
                              : positions(p.out);
-  p.stretch = p.whole_rows
-                  ? device_int(std::int64_t{p.out.cols} * p.out.channels, "the length of a row")
-                  : p.out.channels;
+  p.stretch = p.whole_rows ? device_int(std::int64_t{p.out.cols} * p.out.channels, "the length of a row")
+                           : p.out.channels;
   // Stretches begin at rows (or positions), whose strides alone must then be aligned.
   const auto aligned = [&](DeviceMap map) {
     if (p.whole_rows) map.col_stride = 0;

@@ -49,13 +49,11 @@ AxisTaps axis_taps(const AxisWindow& window, std::int64_t input, Interval inside
   return taps;
 }
 
-std::vector<AxisTaps> axis_taps(const AxisWindow& window, std::int64_t input, Interval inside,
-                                Interval outputs) {
-  std::vector<AxisTaps> taps;
-  taps.reserve(static_cast<std::size_t>(outputs.size()));
+void fill_axis_taps(const AxisWindow& window, std::int64_t input, Interval inside, Interval outputs,
+                    std::vector<AxisTaps>& taps) {
+  taps.clear();
   for (std::int64_t o = outputs.begin; o < outputs.end; ++o)
     taps.push_back(axis_taps(window, input, inside, o));
-  return taps;
 }
 
 struct Max {
@@ -157,9 +155,12 @@ HALOTILE_MULTIVERSION void average_position(const Bfloat16* const* taps, std::si
 template <typename T>
 void pool2d_of(const Pool2d& layer, const ConstMapView& in, const MapView& out) {
   const Rect inside = intersect(in.rect, Rect::whole(in.whole));
-  const auto rows = axis_taps(layer.window.rows(), in.whole.height, inside.rows, out.rect.rows);
-  const auto cols = axis_taps(layer.window.cols(), in.whole.width, inside.cols, out.rect.cols);
-  std::vector<const T*> taps;
+  // The thread's own, so that a steady state allocates nothing.
+  static thread_local std::vector<AxisTaps> rows;
+  static thread_local std::vector<AxisTaps> cols;
+  static thread_local std::vector<const T*> taps;
+  fill_axis_taps(layer.window.rows(), in.whole.height, inside.rows, out.rect.rows, rows);
+  fill_axis_taps(layer.window.cols(), in.whole.width, inside.cols, out.rect.cols, cols);
   for (std::int64_t image = 0; image < out.images; ++image) {
     for (std::size_t r = 0; r < rows.size(); ++r) {
       for (std::size_t q = 0; q < cols.size(); ++q) {

@@ -51,10 +51,9 @@ struct Parameters {
   Axis rows;
   Axis cols;
   bool count_include_pad;
-  std::int64_t work;  // outputs x vectors of channels
-  int vectors;        // of a position
+  int vectors;  // of a position
   // shared
-  int tile_rows, tile_cols;    // outputs of a block
+  int tile_rows, tile_cols;  // outputs of a block
   int tiles_down, tiles_across;
   int patch_rows, patch_cols;  // input positions of a block
 };
@@ -111,20 +110,25 @@ __device__ __forceinline__ T pool_window(const Parameters& p, int row, int col, 
   return value;
 }
 
+// Grid: x along a row of outputs, y (in steps of the grid) over the rows of all images.
 template <bool maximum, typename T>
 __global__ void __launch_bounds__(threads) pool_cached(const Parameters p) {
   constexpr int width = sizeof(T) / sizeof(float);
-  const std::int64_t index = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
-  if (index >= p.work) return;
-  const unsigned position = static_cast<unsigned>(index / p.vectors);
-  const int c = static_cast<int>(index - static_cast<std::int64_t>(position) * p.vectors) * width;
-  const int col = static_cast<int>(position % p.out.cols) + p.out.col0;
-  const int row = static_cast<int>(position / p.out.cols % p.out.rows) + p.out.row0;
-  const int image = static_cast<int>(position / p.out.cols / p.out.rows);
-  const T value = pool_window<maximum, T>(p, row, col, [&](int y, int x) {
-    return __ldg(reinterpret_cast<const T*>(p.in.data + p.in.offset(image, y, x) + c));
-  });
-  *reinterpret_cast<T*>(p.out.data + p.out.offset(image, row, col) + c) = value;
+  const int e = static_cast<int>(blockIdx.x * threads + threadIdx.x);
+  if (e >= p.out.cols * p.vectors) return;
+  const int col = p.out.col0 + e / p.vectors;
+  const int c = e % p.vectors * width;
+  for (int line = static_cast<int>(blockIdx.y); line < p.out.images * p.out.rows;
+       line += static_cast<int>(gridDim.y)) {
+    const int image = line / p.out.rows;
+    const int row = p.out.row0 + line % p.out.rows;
+    const float* from = p.in.data + image * p.in.image_stride + c;
+    const T value = pool_window<maximum, T>(p, row, col, [&](int y, int x) {
+      const std::int64_t offset = (y - p.in.row0) * p.in.row_stride + (x - p.in.col0) * p.in.col_stride;
+      return __ldg(reinterpret_cast<const T*>(from + offset));
+    });
+    *reinterpret_cast<T*>(p.out.data + p.out.offset(image, row, col) + c) = value;
+  }
 }
 
 // Grid: x tiles of all images, y blocks of 32 channels. Eight threads take a position's 32 channels.
@@ -142,7 +146,8 @@ __global__ void __launch_bounds__(threads) pool_shared(const Parameters p) {
   const int lane = static_cast<int>(threadIdx.x) % vectors;
   const int c = static_cast<int>(blockIdx.y) * shared_channels + lane * 4;
   const bool has_channels = c < p.in.channels;
-  for (int n = static_cast<int>(threadIdx.x) / vectors; n < p.patch_rows * p.patch_cols; n += threads / vectors) {
+  for (int n = static_cast<int>(threadIdx.x) / vectors; n < p.patch_rows * p.patch_cols;
+       n += threads / vectors) {
     const int row = in_row0 + n / p.patch_cols;
     const int col = in_col0 + n % p.patch_cols;
     if (has_channels && p.in.readable_row(row) && p.in.readable_col(col)) {
@@ -152,7 +157,8 @@ __global__ void __launch_bounds__(threads) pool_shared(const Parameters p) {
   }
   __syncthreads();
   if (!has_channels) return;
-  for (int n = static_cast<int>(threadIdx.x) / vectors; n < p.tile_rows * p.tile_cols; n += threads / vectors) {
+  for (int n = static_cast<int>(threadIdx.x) / vectors; n < p.tile_rows * p.tile_cols;
+       n += threads / vectors) {
     const int row = row0 + n / p.tile_cols;
     const int col = col0 + n % p.tile_cols;
     if (row >= p.out.row0 + p.out.rows || col >= p.out.col0 + p.out.cols) continue;
@@ -164,8 +170,8 @@ __global__ void __launch_bounds__(threads) pool_shared(const Parameters p) {
 }
 
 Axis make_axis(const AxisWindow& window, std::int64_t input) {
-  return {device_int(window.kernel, "a kernel"),     device_int(window.stride, "a stride"),
-          device_int(window.padding, "a padding"),   device_int(window.dilation, "a dilation"),
+  return {device_int(window.kernel, "a kernel"),    device_int(window.stride, "a stride"),
+          device_int(window.padding, "a padding"),  device_int(window.dilation, "a dilation"),
           device_int(input, "the extent of a map"), device_int(window.adaptive_output, "an adaptive output")};
 }
 
@@ -206,9 +212,10 @@ void launch(Parameters& p, bool vector, PoolKernel kernel, cudaStream_t stream) 
     pool_shared<maximum><<<grid, threads, 0, stream>>>(p);
   } else {
     p.vectors = vector ? p.out.channels / 4 : p.out.channels;
-    p.work = static_cast<std::int64_t>(positions(p.out)) * p.vectors;
-    const auto blocks = static_cast<unsigned>(
-        device_int(divide_up<std::int64_t>(p.work, threads), "the number of blocks"));
+    const std::int64_t row = std::int64_t{p.out.cols} * p.vectors;
+    const dim3 blocks(
+        static_cast<unsigned>(device_int(divide_up<std::int64_t>(row, threads), "the length of a row")),
+        static_cast<unsigned>(std::min(p.out.images * p.out.rows, 65535)));
     if (vector) {
       pool_cached<maximum, float4><<<blocks, threads, 0, stream>>>(p);
     } else {

@@ -130,7 +130,9 @@ void conv2d(const Conv2d& layer, std::span<const float> weight_khwc, const Const
   check_maps("conv2d", in, out, layer.in_channels, layer.out_channels);
   check_size("conv2d's weight", weight_khwc.size(), weight_size(layer));
   if (!layer.bias.empty()) check_size("conv2d's bias", layer.bias.size(), layer.out_channels);
-  const std::vector<float> zeros(static_cast<std::size_t>(layer.in_channels / layer.groups), 0.0F);
+  // The thread's own, so that a steady state allocates nothing; never written but here.
+  static thread_local std::vector<float> zeros;
+  zeros.resize(std::max(zeros.size(), static_cast<std::size_t>(layer.in_channels / layer.groups)), 0.0F);
   conv2d_any(layer, weight_khwc.data(), zeros.data(), in, out);
 }
 

@@ -5,7 +5,7 @@
 //   of tile changes a bit.
 //
 // Filters are staged in shared memory in slices of `slice_rows` values of k by all output channels of the
-// tile, `stages` slices in a ring filled by cp.async. Values of x are read four k at a time (channels lie
+// tile, a ring of `stages` slices filled by cp.async. Values of x are read four k at a time (channels lie
 // next to each other); where k has no multiple of four, filters hold -0 and x is +0: fma(+0, -0, acc) = acc
 // for every acc.
 //
@@ -19,10 +19,10 @@
 namespace halotile::direct {
 
 inline constexpr int slice_rows = 16;  // values of k in a slice
-inline constexpr int stages = 3;       // slices in the ring
 
 /// Threads are pixel_threads x channel_threads; channel_threads is a multiple of 8, pixel_threads of 4.
-template <int pixels_per_thread, int channel_vectors, int pixel_threads_, int channel_threads_, int blocks_>
+template <int pixels_per_thread, int channel_vectors, int pixel_threads_, int channel_threads_, int blocks_,
+          int unroll_ = 1, int stages_ = 3>
 struct RegisterTile {
   static constexpr int mt = pixels_per_thread;
   static constexpr int nv = channel_vectors;
@@ -30,6 +30,8 @@ struct RegisterTile {
   static constexpr int channel_threads = channel_threads_;
   static constexpr int threads = pixel_threads * channel_threads;
   static constexpr int blocks = blocks_;  // resident on a multiprocessor, at least
+  static constexpr int stages = stages_;  // slices in the ring
+  static constexpr int unroll = unroll_;  // groups of four k of a slice
   static constexpr int pixels = pixel_threads * mt;
   static constexpr int channels = channel_threads * nv * 4;
   static constexpr int filter_slice = slice_rows * channels;  // floats
@@ -57,11 +59,11 @@ __device__ __forceinline__ ThreadPlace thread_place() {
 __device__ __forceinline__ unsigned shared_address(const void* pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
-// Copies 16 or 4 bytes to shared memory behind the thread's back; writes zeros and reads nothing unless
-// `valid`.
-__device__ __forceinline__ void copy_async_16(float* to, const float* from, bool valid) {
+// Copies 16 or 4 bytes to shared memory behind the thread's back. With `bytes` (or `valid`) 0 it writes zeros
+// and reads nothing, so that `from` may point anywhere.
+__device__ __forceinline__ void copy_async_16(float* to, const float* from, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(valid ? 16 : 0)
+               "r"(bytes)
                : "memory");
 }
 __device__ __forceinline__ void copy_async_4(float* to, const float* from, bool valid) {
@@ -75,21 +77,46 @@ __device__ __forceinline__ void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
-/// Stages `rows` (at most slice_rows) rows of filters. `filters` points at the first row and the tile's first
-/// channel, 16-byte aligned; `columns` channels from there may be read, the rest of the tile becomes zero.
+/// Stages slices of filters one after another. A thread copies the same columns of every slice.
 template <typename Tile>
-__device__ __forceinline__ void stage_filters(float* slice, const float* filters, int rows, int pitch,
-                                              int columns) {
-  constexpr int vectors = Tile::channels / 4;
+class FilterStager {
+ public:
+  /// `filters` points at the first row and the tile's first channel, 16-byte aligned; `columns` channels from
+  /// there may be read, the rest of the tile becomes zero. slice_rows - 1 rows behind the last may be read.
+  __device__ __forceinline__ FilterStager(const float* filters, int pitch, int columns)
+      : filters_(filters), pitch_(pitch) {
 #pragma unroll
-  for (int n = 0; n < Tile::filter_slice / 4 / Tile::threads; ++n) {
-    const int v = static_cast<int>(threadIdx.x) + n * Tile::threads;
-    const int row = v / vectors;
-    const int column = v % vectors * 4;
-    const bool valid = row < rows && column < columns;
-    copy_async_16(slice + row * Tile::channels + column,
-                  valid ? filters + static_cast<std::int64_t>(row) * pitch + column : filters, valid);
+    for (int n = 0; n < count; ++n) {
+      const int v = static_cast<int>(threadIdx.x) + n * Tile::threads;
+      const int column = v % vectors * 4;
+      offset_[n] = static_cast<unsigned>(v / vectors * pitch + column);
+      bytes_[n] = column < columns ? 16 : 0;
+    }
   }
+  /// Copies slice_rows rows and moves on by `rows`.
+  __device__ __forceinline__ void stage(float* slice, int rows) {
+    float* to = slice + threadIdx.x * 4;
+#pragma unroll
+    for (int n = 0; n < count; ++n) {
+      copy_async_16(to + n * 4 * Tile::threads, filters_ + offset_[n], bytes_[n]);
+    }
+    filters_ += static_cast<std::int64_t>(rows) * pitch_;
+  }
+
+ private:
+  static constexpr int vectors = Tile::channels / 4;
+  static constexpr int count = Tile::filter_slice / 4 / Tile::threads;
+
+  const float* filters_;
+  int pitch_;
+  unsigned offset_[count];
+  int bytes_[count];
+};
+
+/// The next place in the ring.
+template <typename Tile>
+__device__ __forceinline__ int next_stage(int stage) {
+  return stage == Tile::stages - 1 ? 0 : stage + 1;
 }
 
 template <int k>
@@ -159,13 +186,8 @@ __device__ __forceinline__ void accumulate_slice(Accumulators<Tile>& acc, const 
     }
     accumulate_4<Tile>(acc, x, w_base + 4 * g * Tile::channels);
   };
-  if (groups == slice_rows / 4) {
-#pragma unroll
-    for (int g = 0; g < slice_rows / 4; ++g) step(g);
-  } else {
-#pragma unroll 1
-    for (int g = 0; g < groups; ++g) step(g);
-  }
+#pragma unroll(Tile::unroll)
+  for (int g = 0; g < groups; ++g) step(g);
 }
 
 }  // namespace halotile::direct

@@ -5,8 +5,16 @@
 namespace halotile {
 namespace {
 
+// Before they are made: a map of millions of positions cut into single ones would fill the memory.
+void check_count(std::int64_t count, int key_bits) {
+  if (count <= std::int64_t{1} << key_bits) return;
+  throw ShapeError(std::to_string(count) + " tiles along one axis of a stage do not fit a tile key of " +
+                   std::to_string(key_bits) + " bits; use larger patches or a smaller grid");
+}
+
 // Cores along one axis of `size` positions: pieces of `edge`, or `count` pieces as even as they can be.
-std::vector<Interval> cut(std::int64_t size, PatchSpec::Kind kind, std::int64_t value, std::int64_t stride) {
+std::vector<Interval> cut(std::int64_t size, PatchSpec::Kind kind, std::int64_t value, std::int64_t stride,
+                          int key_bits) {
   std::vector<Interval> cores;
   switch (kind) {
     case PatchSpec::Kind::whole:
@@ -14,12 +22,14 @@ std::vector<Interval> cut(std::int64_t size, PatchSpec::Kind kind, std::int64_t 
       break;
     case PatchSpec::Kind::size: {
       const std::int64_t edge = std::max<std::int64_t>(1, value / stride);
+      check_count((size - 1) / edge + 1, key_bits);
       for (std::int64_t begin = 0; begin < size; begin += edge)
         cores.push_back({begin, std::min(size, begin + edge)});
       break;
     }
     case PatchSpec::Kind::grid: {
       const std::int64_t count = std::min(value, size);
+      check_count(count, key_bits);
       for (std::int64_t i = 0; i < count; ++i) {
         const auto edge = [&](std::int64_t k) { return k * (size / count) + std::min(k, size % count); };
         cores.push_back({edge(i), edge(i + 1)});
@@ -81,8 +91,10 @@ StagePlan::StagePlan(StageRange range, std::vector<LayerGeometry> layers, const 
     col_chain.push_back({l.window.cols(), l.input.width, l.output.width});
   }
   const Extent2 out = output_extent();
-  rows_ = trace(row_chain, cut(out.height, patch.kind, patch.value.height, stride_to_output.height));
-  cols_ = trace(col_chain, cut(out.width, patch.kind, patch.value.width, stride_to_output.width));
+  rows_ = trace(row_chain,
+                cut(out.height, patch.kind, patch.value.height, stride_to_output.height, TileKey::row_bits));
+  cols_ = trace(col_chain,
+                cut(out.width, patch.kind, patch.value.width, stride_to_output.width, TileKey::column_bits));
 }
 
 Extent2 StagePlan::grid() const {
@@ -164,6 +176,11 @@ std::vector<StagePlan> make_plan(std::span<const LayerGeometry> layers, std::spa
   if (patch.kind != PatchSpec::Kind::whole && (patch.value.height < 1 || patch.value.width < 1)) {
     throw ShapeError("a patch of " + to_string(patch.value) + " holds nothing; it must be at least 1x1");
   }
+  if (stages.size() > std::size_t{1} << TileKey::stage_bits) {
+    throw ShapeError(std::to_string(stages.size()) + " stages do not fit a tile key of " +
+                     std::to_string(TileKey::stage_bits) +
+                     " bits; use fewer stages, patch.stages: fused for one");
+  }
   std::vector<StagePlan> plan;
   Extent2 stride{1, 1};
   std::size_t next = 0;
@@ -180,8 +197,6 @@ std::vector<StagePlan> make_plan(std::span<const LayerGeometry> layers, std::spa
                       std::vector<LayerGeometry>(layers.begin() + static_cast<std::ptrdiff_t>(range.first),
                                                  layers.begin() + static_cast<std::ptrdiff_t>(range.last)),
                       patch, stride);
-    const Extent2 grid = plan.back().grid();
-    (void)TileKey{0, static_cast<std::int64_t>(plan.size()) - 1, grid.height - 1, grid.width - 1}.pack();
     next = range.last;
   }
   if (next != layers.size()) throw ShapeError("stages must cover all spatial layers");

@@ -57,7 +57,7 @@ struct LayerWork {
 class StagePlan {
  public:
   /// `layers` are the stage's own; `stride_to_output` is the image pixels per position of its output map (at
-  /// least 1).
+  /// least 1). Throws ShapeError when there are more tile rows or columns than a TileKey holds.
   StagePlan(StageRange range, std::vector<LayerGeometry> layers, const PatchSpec& patch,
             Extent2 stride_to_output);
 

@@ -75,7 +75,11 @@ std::int64_t output_size(const AxisWindow& w, std::int64_t input) {
   if (input < 1) throw ShapeError("a map of " + std::to_string(input) + " positions has no outputs");
   if (w.adaptive_output != 0) {
     if (w.adaptive_output < 0) throw ShapeError("an adaptive output size must be at least 1");
-    (void)checked_multiply(w.adaptive_output + 1, input, "an adaptive window's coordinate");
+    // Coordinates are products of an output's number, up to one behind the last, and the input size.
+    if (w.adaptive_output > (std::int64_t{1} << 62) / input) {
+      throw ShapeError("an adaptive window's coordinate overflows: " + std::to_string(w.adaptive_output) +
+                       " x " + std::to_string(input) + " does not fit in 64 bits; use smaller sizes");
+    }
     return w.adaptive_output;
   }
   if (w.kernel < 1 || w.stride < 1 || w.dilation < 1) {
@@ -98,7 +102,7 @@ std::int64_t output_size(const AxisWindow& w, std::int64_t input) {
   }
   if (!w.ceil_mode) return span / w.stride + 1;
   std::int64_t outputs = ceil_div(span, w.stride) + 1;
-  if ((outputs - 1) * w.stride >= input + w.padding) --outputs;
+  if (checked_multiply(outputs - 1, w.stride, "the last window's start") >= input + w.padding) --outputs;
   return outputs;
 }
 

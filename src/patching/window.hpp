@@ -34,7 +34,7 @@ struct Window {
   Extent2 padding{0, 0};
   Extent2 dilation{1, 1};
   bool ceil_mode = false;
-  std::optional<Extent2> adaptive_output;  ///< set: adaptive; the other fields are then unused
+  std::optional<Extent2> adaptive_output{};  ///< set: adaptive; the other fields are then unused
 
   bool operator==(const Window&) const = default;
   [[nodiscard]] AxisWindow rows() const;

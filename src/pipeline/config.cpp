@@ -89,10 +89,7 @@ class ExperimentReader {
   ExperimentReader(const fs::path& file, std::span<const std::string> overrides)
       : folder_(file.parent_path()), diagnostics_(file.string()) {
     YAML::Node root = load_yaml(file);
-    {
-      // Keys that stand twice in the file, before overrides hide them.
-      YamlMap check(diagnostics_, root, "");
-    }
+    check_doubled_keys(root, "");  // before overrides hide them
     diagnostics_.throw_if_any();
     for (const std::string& word : overrides) apply_override(root, word, diagnostics_);
     experiment_.name = file.stem().string();
@@ -105,6 +102,16 @@ class ExperimentReader {
   [[nodiscard]] Experiment take() { return std::move(experiment_); }
 
  private:
+  void check_doubled_keys(const YAML::Node& node, const std::string& path) {
+    if (!node.IsMap()) return;
+    const YamlMap check(diagnostics_, node, path);
+    for (const auto& entry : node) {
+      if (!entry.first.IsScalar()) continue;
+      check_doubled_keys(entry.second,
+                         path.empty() ? entry.first.Scalar() : path + "." + entry.first.Scalar());
+    }
+  }
+
   void read(YamlMap& map) {
     if (const auto model = map.require("model", "model: models/alexnet.yaml"))
       experiment_.model = path(*model);
@@ -269,6 +276,11 @@ class ExperimentReader {
         const std::string name = file->text().value_or("x.npy");
         if (fs::path(name).has_parent_path() || fs::path(name).extension() != ".npy") {
           file->error(fmt::format("is '{}'; a file name ending in .npy is needed, without folders", name));
+        }
+        for (const auto& [layer, other] : experiment_.output.save) {
+          if (other == name)
+            file->error(
+                fmt::format("is '{}', which another layer is saved to; file names must differ", name));
         }
         experiment_.output.save[entry.first.Scalar()] = name;
       }

@@ -77,6 +77,11 @@ void read_lrn(YamlMap& map, Layer& layer) {
   layer.lrn.k = static_cast<float>(map.number("k", 1.0, 1e-6, 1e6));
 }
 
+void check_weights(std::int64_t inputs, std::int64_t outputs) {
+  (void)checked_multiply(checked_multiply(inputs, outputs, "the number of weights"), 4,
+                         "the bytes of the weights");
+}
+
 // Works out the layer's output and work. Throws ShapeError.
 void infer(Layer& layer) {
   const std::int64_t k_area = layer.window.kernel.area();
@@ -86,7 +91,7 @@ void infer(Layer& layer) {
       layer.out = {layer.conv.out_channels, output_extent(layer.window, layer.in.extent)};
       const std::int64_t reduction =
           checked_multiply(k_area, layer.conv.in_channels / layer.conv.groups, "the filter's size");
-      (void)checked_multiply(reduction, layer.conv.out_channels, "the number of weights");
+      check_weights(reduction, layer.conv.out_channels);
       layer.flops = 2.0 * static_cast<double>(reduction) * static_cast<double>(layer.out.elements());
       break;
     }
@@ -108,8 +113,7 @@ void infer(Layer& layer) {
       break;
     case LayerKind::fully_connected:
       layer.fully_connected.in_features = layer.in.elements();
-      (void)checked_multiply(layer.fully_connected.in_features, layer.fully_connected.out_features,
-                             "the number of weights");
+      check_weights(layer.fully_connected.in_features, layer.fully_connected.out_features);
       layer.out = {layer.fully_connected.out_features, {1, 1}};
       layer.flops = 2.0 * static_cast<double>(layer.in.elements()) * static_cast<double>(layer.out.channels);
       break;
@@ -167,7 +171,7 @@ class NetworkReader {
       return;
     }
     const auto values = layers->list();
-    if (values.empty()) layers->error("holds no layers; a network needs at least one");
+    if (layers->is_list() && values.empty()) layers->error("holds no layers; a network needs at least one");
     for (const YamlValue& value : values) {
       Layer layer;
       layer.in = shape;

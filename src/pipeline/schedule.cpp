@@ -43,8 +43,10 @@ class Scheduler {
       const Interval in_wave{wave, std::min(chunks, wave + schedule_.slots)};
       for (std::size_t s = 0; s < request_.stages.size(); ++s) {
         std::vector<double> load(streams_);
-        for (std::int64_t c = in_wave.begin; c < in_wave.end; ++c) add_stage(s, c, load);
-        if (s + 1 == request_.stages.size()) raise(done, last_of_stage_);
+        for (std::int64_t c = in_wave.begin; c < in_wave.end; ++c) {
+          add_stage(s, c, load);
+          if (s + 1 == request_.stages.size()) raise(done, last_of_stage_);
+        }
       }
     }
     for (std::size_t v = 0; v < request_.vector_blocks.size(); ++v) done = add_vector_stage(v, done);
@@ -162,7 +164,7 @@ class Scheduler {
   std::vector<LastTasks> known_;                        // what each stream has waited for already
   std::vector<std::array<Use, 2>> memory_;              // per slot, per half
   std::vector<std::vector<std::uint32_t>> first_task_;  // per stage, per chunk
-  LastTasks last_of_stage_;
+  LastTasks last_of_stage_;  // of the chunk added last
 };
 
 }  // namespace

@@ -14,7 +14,9 @@ std::vector<Step> lower(const Network& network, std::size_t first, std::size_t l
       if (!steps.empty()) steps.back().last = begin = i + 1;
       continue;
     }
-    if (layer.kind == LayerKind::relu && !steps.empty() && !steps.back().relu && !keep.contains(i - 1)) {
+    // Kept from the step's layer on: through the identity layers between, all these outputs are the same.
+    if (layer.kind == LayerKind::relu && !steps.empty() && !steps.back().relu &&
+        keep.lower_bound(steps.back().layer) == keep.lower_bound(i)) {
       const LayerKind before = network.layers[steps.back().layer].kind;
       if (before == LayerKind::conv || before == LayerKind::fully_connected) {
         steps.back().relu = true;

@@ -29,7 +29,7 @@ struct Step {
 [[nodiscard]] std::size_t value_end(const Network& network, const Step& step);
 
 /// Ends of stages for `stages: per_conv`: every convolution and every pooling starts a stage, pointwise
-/// layers stay with what is before them..
+/// layers stay with what is before them.
 [[nodiscard]] std::vector<StageRange> per_conv_stages(const Network& network);
 /// All spatial layers in one stage.
 [[nodiscard]] std::vector<StageRange> fused_stages(const Network& network);

@@ -34,13 +34,27 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 // A plain (unquoted) scalar; quoted ones are strings.
 bool plain_scalar(const YAML::Node& node) { return node.IsScalar() && node.Tag() != "!"; }
 
+// The whole of a plain scalar as a number, a leading + allowed.
+template <typename Number>
+std::optional<Number> parsed(const YAML::Node& node) {
+  if (!plain_scalar(node)) return {};
+  std::string_view text = node.Scalar();
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  Number value{};
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failure != std::errc() || end != text.data() + text.size()) return {};
+  return value;
+}
+
 }  // namespace
 
 void Diagnostics::error(const YAML::Mark& mark, const std::string& path, const std::string& message) {
   std::string place;
   for (const auto& [overridden_path, word] : overrides_) {
+    // Below the overridden value, or a section that stands in no file but was made to hold it.
     if (path == overridden_path || path.starts_with(overridden_path + ".") ||
-        path.starts_with(overridden_path + "[")) {
+        path.starts_with(overridden_path + "[") ||
+        (mark.is_null() && overridden_path.starts_with(path + "."))) {
       place = fmt::format("command line '{}'", word);
     }
   }
@@ -77,24 +91,15 @@ std::string YamlValue::shown() const {
 }
 
 std::optional<std::int64_t> YamlValue::integer(std::int64_t low, std::int64_t high) const {
-  std::int64_t value = 0;
-  if (plain_scalar(node_)) {
-    const std::string& s = node_.Scalar();
-    const char* const begin = s.data() + (s.starts_with('+') ? 1 : 0);
-    const auto [end, failure] = std::from_chars(begin, s.data() + s.size(), value);
-    if (failure == std::errc() && end == s.data() + s.size() && value >= low && value <= high) return value;
-  }
+  const auto value = parsed<std::int64_t>(node_);
+  if (value && *value >= low && *value <= high) return value;
   error(fmt::format("is {}; a whole number from {} to {} is needed", shown(), low, high));
   return {};
 }
 
 std::optional<double> YamlValue::number(double low, double high) const {
-  double value = 0;
-  if (plain_scalar(node_)) {
-    const std::string& s = node_.Scalar();
-    const auto [end, failure] = std::from_chars(s.data(), s.data() + s.size(), value);
-    if (failure == std::errc() && end == s.data() + s.size() && value >= low && value <= high) return value;
-  }
+  const auto value = parsed<double>(node_);
+  if (value && *value >= low && *value <= high) return value;
   error(fmt::format("is {}; a number from {} to {} is needed", shown(), low, high));
   return {};
 }

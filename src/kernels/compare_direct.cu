@@ -1,0 +1,82 @@
+// Comparison of two maps.
+//
+//   one pass over all elements: (a, b) -> (differ?, index, |a - b|, ULP), folded by (sum, min, max, max)
+//
+// Maps are NHWC views of f32 with any strides; elements count in (image, row, column, channel) order. The
+// pass is thrust::transform_reduce over the indices, which chooses its own grid. The fold is exact and
+// commutes, so that the result does not depend on it.
+#include <thrust/execution_policy.h>
+#include <thrust/iterator/counting_iterator.h>
+#include <thrust/system_error.h>
+#include <thrust/transform_reduce.h>
+
+#include "kernels/compare_direct.hpp"
+#include "kernels/cuda_error.hpp"
+#include "kernels/device_map.cuh"
+
+namespace halotile::direct {
+namespace {
+
+constexpr std::int64_t no_index = INT64_MAX;
+
+// Floats in ascending order as integers in ascending order; both zeros are 0.
+__device__ std::int64_t ordered(float x) {
+  const int bits = __float_as_int(x);
+  return bits < 0 ? static_cast<std::int64_t>(INT32_MIN) - bits : bits;
+}
+
+struct CompareElement {
+  DeviceMap a;
+  DeviceMap b;
+
+  __device__ static float read(const DeviceMap& map, std::int64_t position, int channel) {
+    const int col = static_cast<int>(position % map.cols);
+    const int row = static_cast<int>(position / map.cols % map.rows);
+    const int image = static_cast<int>(position / map.cols / map.rows);
+    return map.data[map.offset(image, map.row0 + row, map.col0 + col) + channel];
+  }
+
+  __device__ MapDifference operator()(std::int64_t index) const {
+    const std::int64_t position = index / a.channels;
+    const int channel = static_cast<int>(index % a.channels);
+    const float x = read(a, position, channel);
+    const float y = read(b, position, channel);
+    const bool nan_x = x != x;
+    const bool nan_y = y != y;
+    if (__float_as_int(x) == __float_as_int(y) || (nan_x && nan_y)) return {0, no_index, 0.0F, 0};
+    if (nan_x || nan_y) return {1, index, __int_as_float(0x7f800000), 0xffffffffU};
+    const std::int64_t ulp = ordered(x) - ordered(y);
+    return {1, index, fabsf(x - y), static_cast<std::uint32_t>(ulp < 0 ? -ulp : ulp)};
+  }
+};
+
+struct Fold {
+  __device__ MapDifference operator()(const MapDifference& a, const MapDifference& b) const {
+    return {a.differing + b.differing, a.first < b.first ? a.first : b.first,
+            a.max_abs > b.max_abs ? a.max_abs : b.max_abs, a.max_ulp > b.max_ulp ? a.max_ulp : b.max_ulp};
+  }
+};
+
+}  // namespace
+
+MapDifference compare_maps(const ConstMapView& a, const ConstMapView& b, cudaStream_t stream) {
+  if (a.images != b.images || a.channels != b.channels || a.rect.extent() != b.rect.extent()) {
+    throw ShapeError("compare_maps: the maps must have the same images, channels and extent");
+  }
+  if (a.elements() == 0) return {};
+  const CompareElement compare{device_map(a, a.data), device_map(b, b.data)};
+  try {
+    MapDifference difference =
+        thrust::transform_reduce(thrust::cuda::par.on(stream), thrust::counting_iterator<std::int64_t>(0),
+                                 thrust::counting_iterator<std::int64_t>(a.elements()), compare,
+                                 MapDifference{0, no_index, 0.0F, 0}, Fold{});
+    if (difference.first == no_index) difference.first = -1;
+    return difference;
+  } catch (const thrust::system_error& error) {
+    throw_cuda_error(static_cast<cudaError_t>(error.code().value()), "comparing maps");
+  } catch (const std::bad_alloc&) {
+    throw_cuda_error(cudaErrorMemoryAllocation, "comparing maps");
+  }
+}
+
+}  // namespace halotile::direct

@@ -1,0 +1,38 @@
+# The CUDA side of halotile_kernels: included by CMakeLists.txt of this directory when CUDA is on, that is
+# after enable_language(CUDA).
+find_package(CUDAToolkit REQUIRED)
+
+# CMake 3.25 does not know how to ask nvcc for C++20: it would compile as C++17 without a word.
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+endif()
+
+target_sources(halotile_kernels PRIVATE
+  compare_direct.cu
+  constant_space.cpp
+  conv2d_direct.cu
+  conv2d_plan_direct.cpp
+  cuda_device.cpp
+  engine_direct.cpp
+  fully_connected_direct.cu
+  lrn_direct.cu
+  pack_direct.cu
+  pointwise_direct.cu
+  pool2d_direct.cu)
+target_link_libraries(halotile_kernels PUBLIC CUDA::cudart_static)
+set_target_properties(halotile_kernels PROPERTIES
+  CUDA_STANDARD 20
+  CUDA_STANDARD_REQUIRED ON
+  CUDA_EXTENSIONS OFF)
+# Machine code for Hopper; other cards from Ampere on compile the PTX when they first load it.
+if(HALOTILE_CUDA_ARCHITECTURES)
+  set_property(TARGET halotile_kernels PROPERTY CUDA_ARCHITECTURES ${HALOTILE_CUDA_ARCHITECTURES})
+else()
+  set_property(TARGET halotile_kernels PROPERTY CUDA_ARCHITECTURES 90a-real 80-virtual)
+endif()
+# Kernels fuse a multiplication and an addition only where they say so, divide and take roots correctly
+# rounded, and keep subnormal numbers: the bits of the CPU's `reference` engine.
+target_compile_options(halotile_kernels PRIVATE
+  "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-prec-div=true;-prec-sqrt=true;-ftz=false;-Werror=all-warnings>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Werror,-ffp-contract=off>")

@@ -1,0 +1,36 @@
+// The `direct` engine: hand-written CUDA kernels in plain fp32, bit for bit the `reference` engine of the CPU
+// up to the logits.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/conv2d_direct.hpp"
+#include "kernels/cuda_device.hpp"
+#include "kernels/engine.hpp"
+
+namespace halotile {
+
+struct DirectOptions {
+  int device = 0;                                  ///< index of the GPU
+  direct::Stage stage = direct::Stage::automatic;  ///< what convolutions stage in shared memory
+};
+
+/// Where the biases of a direct engine lie, for `info`.
+struct ConstantBiasUse {
+  int capacity = 0;         ///< floats of constant memory for each kind of layer
+  int conv2d = 0;           ///< of these taken by convolutions
+  int fully_connected = 0;  ///< by fully connected layers
+  int fallbacks = 0;        ///< layers of this engine whose bias did not fit and lies in global memory
+};
+
+class DirectEngine : public Engine {
+ public:
+  [[nodiscard]] virtual CudaDevice& cuda_device() = 0;
+  [[nodiscard]] virtual ConstantBiasUse constant_bias_use() const = 0;
+};
+
+/// Throws CudaError as CudaDevice does.
+[[nodiscard]] std::unique_ptr<DirectEngine> make_direct_engine(const DirectOptions& options = {});
+
+}  // namespace halotile

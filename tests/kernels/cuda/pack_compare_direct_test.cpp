@@ -1,0 +1,106 @@
+// Batched packing and placing, and comparison, on the device.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+
+#include "kernels/compare_direct.hpp"
+#include "kernels/cuda/support.hpp"
+#include "kernels/pack_direct.hpp"
+#include "kernels/pointwise.hpp"
+#include "patching/error.hpp"
+
+namespace halotile::testing {
+namespace {
+
+TEST(SmallPackDirect, TilesGoOutAndComeBack) {
+  HALOTILE_NEEDS_GPU();
+  for (const Layout layout : all_layouts) {
+    for (const std::int64_t channels : {3, 16}) {
+      const Extent2 extent{13, 17};
+      TwinMap map(2, channels, Rect::whole(extent), extent, layout);
+      TwinMap rebuilt(2, channels, Rect::whole(extent), extent, layout);
+      map.randomize(1);
+      // Cores of 5x6 with a halo of 1, one tile per image and core.
+      std::vector<TwinMap> tiles;
+      std::vector<Rect> cores;
+      std::vector<std::int64_t> images;
+      for (std::int64_t image = 0; image < 2; ++image) {
+        for (std::int64_t row = 0; row < extent.height; row += 5) {
+          for (std::int64_t col = 0; col < extent.width; col += 6) {
+            cores.push_back(intersect(Rect{{row, row + 5}, {col, col + 6}}, Rect::whole(extent)));
+            const Rect halo = intersect(Rect{{row - 1, row + 6}, {col - 1, col + 7}}, Rect::whole(extent));
+            tiles.emplace_back(1, channels, halo, extent, Layout::dense);
+            images.push_back(image);
+          }
+        }
+      }
+      std::vector<ConstMapView> sources;
+      std::vector<MapView> packed;
+      std::vector<ConstMapView> from_tiles;
+      std::vector<MapView> targets;
+      for (std::size_t n = 0; n < tiles.size(); ++n) {
+        const Interval image{images[n], images[n] + 1};
+        sources.push_back(subview(ConstMapView(map.on_device()), image, map.geometry().rect));
+        targets.push_back(subview(rebuilt.on_device(), image, map.geometry().rect));
+        packed.push_back(tiles[n].on_device());
+        from_tiles.push_back(tiles[n].on_device());
+        copy_map(subview(ConstMapView(map.host()), image, tiles[n].geometry().rect), tiles[n].host());
+      }
+      direct::BatchedCopy pack = direct::pack_tiles(device(), sources, packed);
+      pack.run(stream().handle());
+      for (TwinMap& tile : tiles) EXPECT_TRUE(tile.same_everywhere()) << to_string(layout);
+      direct::BatchedCopy place = direct::place_tiles(device(), from_tiles, cores, targets);
+      place.run(stream().handle());
+      place.run(stream().handle());  // repeatable
+      copy_map(map.host(), rebuilt.host());
+      EXPECT_TRUE(rebuilt.same_everywhere()) << to_string(layout);
+      EXPECT_EQ(place.bytes(), 2 * extent.area() * channels * 4);
+    }
+  }
+}
+
+TEST(SmallPackDirect, NothingToCopyAndForeignRectangles) {
+  HALOTILE_NEEDS_GPU();
+  direct::BatchedCopy nothing(device(), {});
+  EXPECT_NO_THROW(nothing.run(stream().handle()));
+  TwinMap map(1, 4, {{0, 4}, {0, 4}}, {9, 9}, Layout::dense);
+  TwinMap tile(1, 4, {{2, 5}, {0, 4}}, {9, 9}, Layout::dense);
+  const direct::TileCopy copy{map.on_device(), tile.on_device()};
+  EXPECT_THROW(direct::BatchedCopy(device(), {&copy, 1}), ShapeError);
+}
+
+TEST(SmallCompareDirect, CountsAndFindsDifferences) {
+  HALOTILE_NEEDS_GPU();
+  for (const Layout layout : all_layouts) {
+    TwinMap a(2, 5, {{1, 4}, {0, 6}}, {5, 6}, layout);
+    TwinMap b(2, 5, {{1, 4}, {0, 6}}, {5, 6}, Layout::dense);
+    a.randomize(1);
+    b.randomize(1);
+    EXPECT_EQ(direct::compare_maps(a.on_device(), b.on_device(), stream().handle()), direct::MapDifference{});
+
+    b.host().at<float>(0, 2, 3)[1] = 1.0F;  // element (1 * 6 + 3) * 5 + 1
+    a.host().at<float>(0, 2, 3)[1] = 1.0F + 3 * std::numeric_limits<float>::epsilon();
+    b.host().at<float>(1, 3, 5)[4] = -0.0F;  // the last
+    a.host().at<float>(1, 3, 5)[4] = 0.0F;
+    a.host().at<float>(1, 3, 5)[3] = std::numeric_limits<float>::quiet_NaN();  // equal: both are
+    b.host().at<float>(1, 3, 5)[3] = -std::numeric_limits<float>::quiet_NaN();
+    a.upload();
+    b.upload();
+    const direct::MapDifference found = direct::compare_maps(a.on_device(), b.on_device(), stream().handle());
+    EXPECT_EQ(found.differing, 2);
+    EXPECT_EQ(found.first, 46);
+    EXPECT_EQ(found.max_abs, 3 * std::numeric_limits<float>::epsilon());
+    EXPECT_EQ(found.max_ulp, 3U);
+
+    a.host().at<float>(0, 1, 0)[0] = std::numeric_limits<float>::quiet_NaN();
+    a.upload();
+    const direct::MapDifference with_nan =
+        direct::compare_maps(a.on_device(), b.on_device(), stream().handle());
+    EXPECT_EQ(with_nan.first, 0);
+    EXPECT_EQ(with_nan.max_ulp, 0xffffffffU);
+  }
+}
+
+}  // namespace
+}  // namespace halotile::testing
