@@ -3,6 +3,7 @@
 
 #include "commands.hpp"
 #include "provenance.hpp"
+#include "text.hpp"
 
 namespace halotile {
 
@@ -15,7 +16,7 @@ int command_info(const CommandLine& line) {
   json["pictures"] = false;
 #endif
   if (line.json) {
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}", json_text(json));
     return 0;
   }
   fmt::print("halotile {} (git {}{}), {}, {} build\n", build_info.version, build_info.git_commit,

@@ -174,7 +174,7 @@ int command_plan(const CommandLine& line) {
         {"config", to_json(experiment)}};
     for (std::size_t s = 0; s < plan.size(); ++s)
       json["stages"].push_back(stage_json(plan[s], static_cast<std::int64_t>(s)));
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}", json_text(json));
     return 0;
   }
   print_plan(plan, network);

@@ -173,12 +173,12 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
       top.push_back({{"class", index}, {"probability", probability}});
     json["predictions"].push_back({{"image", p.image}, {"top", top}});
   }
-  json["weights"] = "random: the classes mean nothing";
+  json["random_weights"] = session.experiment().weights.file.empty();
   json["provenance"] = provenance_json(session);
   return json;
 }
 
-void print_predictions(const std::vector<Prediction>& predictions) {
+void print_predictions(const std::vector<Prediction>& predictions, bool random_weights) {
   if (predictions.empty()) return;
   constexpr std::size_t shown = 12;
   std::vector<std::vector<std::string>> rows{{"image", "top-5 classes (probability)"}};
@@ -191,7 +191,10 @@ void print_predictions(const std::vector<Prediction>& predictions) {
   fmt::print("{}", table(rows));
   if (predictions.size() > shown)
     fmt::print("... and {} more, all in the result file\n", predictions.size() - shown);
-  fmt::print("The weights are random: these classes mean nothing, only the arithmetic is real.\n\n");
+  if (random_weights) {
+    fmt::print("The weights are random: these classes mean nothing, only the arithmetic is real.\n");
+  }
+  fmt::print("\n");
 }
 
 void print_result(const RunResult& r, const Session& session) {
@@ -276,16 +279,16 @@ int command_run(const CommandLine& line) {
   json["saved"] = written;
   const std::filesystem::path file = experiment.output.directory / (experiment.name + ".run.json");
   json["result_file"] = file.string();
-  write_file_atomically(file, json.dump(2) + "\n");
+  write_file_atomically(file, json_text(json));
   if (line.json) {
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}", json_text(json));
     return 0;
   }
   fmt::print("{}: {} images, engine {} on {}, {}, {} stream{} of {} thread{}\n\n", session.network().name,
              session.input().count(), session.engine().name(), session.engine().device().name(),
              experiment.precision, experiment.streams, experiment.streams == 1 ? "" : "s", session.threads(),
              session.threads() == 1 ? "" : "s");
-  print_predictions(harvest.predictions());
+  print_predictions(harvest.predictions(), experiment.weights.file.empty());
   print_result(result, session);
   written.push_back(file.string());
   for (const std::string& path : written) fmt::print("written: {}\n", path);

@@ -76,7 +76,7 @@ int command_verify(const CommandLine& line) {
                         {"stages", nlohmann::json::array()},
                         {"provenance", provenance_json(session)}};
     for (const Comparison& c : v.stages) json["stages"].push_back(to_json(c));
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}", json_text(json));
     return equal ? 0 : 1;
   }
   fmt::print("{}: patched against unpatched, engine {}, {}, {} images\n\n", session.network().name,

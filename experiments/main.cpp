@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <new>
 
 #include "commands.hpp"
@@ -33,6 +35,10 @@ void add_config(CLI::App* command, halotile::CommandLine& line) {
   command->add_option("CONFIG", line.config, "Experiment config (YAML)")->required();
   command->add_option("OVERRIDES", line.overrides,
                       "key=value words that replace keys of the config: patch.size=32 streams=8");
+}
+
+void print_output_lost(const char* why) {
+  fmt::print(stderr, "halotile: standard output takes no more ({}); what was printed is incomplete\n", why);
 }
 
 }  // namespace
@@ -77,14 +83,20 @@ int main(int argc, char** argv) {
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
   try {
-    return command(line);
+    const int status = command(line);
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+    print_output_lost(std::strerror(errno));
   } catch (const halotile::Interrupted&) {
     fmt::print(stderr, "halotile: interrupted; no result was written\n");
     return exit_interrupted;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "halotile: out of memory; use a smaller batch or input\n");
   } catch (const std::exception& e) {
-    fmt::print(stderr, "halotile: {}\n", e.what());
+    if (std::ferror(stdout) != 0) {
+      print_output_lost(e.what());
+    } else {
+      fmt::print(stderr, "halotile: {}\n", e.what());
+    }
   }
   return exit_trouble;
 }

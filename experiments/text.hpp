@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,9 @@ namespace halotile {
 /// Rows of cells as aligned columns, the first row as the head; numbers (cells that begin with a digit, sign
 /// or dot) to the right.
 [[nodiscard]] std::string table(const std::vector<std::vector<std::string>>& rows);
+
+/// Indented, with a line's end. File names that are no UTF-8 get replacement characters: JSON must be UTF-8.
+[[nodiscard]] std::string json_text(const nlohmann::json& json);
 
 /// "726.3 MiB".
 [[nodiscard]] std::string bytes_text(std::size_t bytes);

@@ -77,6 +77,7 @@ class Work:
     config: str
     halotile: dict[str, dict[str, Any]]
     targets: tuple[Target, ...] = ()
+    runs: int = 10  # in each process; many for short ones, which take long to settle
     settings: dict[str, Any] = field(init=False)  # the config file's content
 
     def __post_init__(self) -> None:
@@ -122,8 +123,8 @@ def works() -> list[Work]:
     return [
         Work("alexnet_batch32", "alexnet_batch32.yaml", with_bf16, (against_peer(1.5), bf16)),
         Work("single_tower_batch32", "single_tower_batch32.yaml", with_bf16, (against_peer(0.97), bf16)),
-        Work("alexnet_batch1", "alexnet_batch1.yaml", plain, (against_peer(1.2),)),
-        Work("single_tower_batch1", "single_tower_batch1.yaml", plain, (against_peer(1.0),)),
+        Work("alexnet_batch1", "alexnet_batch1.yaml", plain, (against_peer(1.2),), runs=100),
+        Work("single_tower_batch1", "single_tower_batch1.yaml", plain, (against_peer(1.0),), runs=100),
         Work(
             "large_image",
             "large_image.yaml",
@@ -198,7 +199,8 @@ class Race:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode != 0:
             reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise ExperimentError(f"{self.work.name}: {what} {' '.join(words)}: {reason[0]}")
+            failed = f"{self.work.name}: {what} {' '.join(words)}: exit status {done.returncode}: {reason[0]}"
+            raise ExperimentError(failed)
         return json.loads(done.stdout.splitlines()[-1])
 
     def run(
@@ -250,7 +252,7 @@ class Race:
 
     def choose_variant(self) -> None:
         """Times PyTorch's variants, each checked; the fastest takes part. One that does not run says why."""
-        runs, seconds = (2, 3.0) if self.options.quick else (6, 8.0)
+        runs, seconds = (2, 3.0) if self.options.quick else (self.work.runs // 2 + 1, 8.0)
         logits = self.folder / "variant.npy"
         for variant in TORCH_VARIANTS[:2] if self.options.quick else TORCH_VARIANTS:
             self.variant = variant
@@ -280,7 +282,8 @@ class Race:
             print(f"    {name}: differs by {self.differences[name]:.1e} of the largest logit", flush=True)
 
     def time_rounds(self) -> None:
-        warmup, runs, seconds = (2, 3, 3.0) if self.options.quick else (2, 10, 15.0)
+        runs, seconds = (max(3, self.work.runs // 3), 3.0) if self.options.quick else (self.work.runs, 15.0)
+        warmup = max(2, runs // 10)
         for number in range(self.options.rounds):
             for name in self.contestants():
                 timing = watched(partial(self.run, name, warmup, runs, seconds))

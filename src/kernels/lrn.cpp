@@ -147,14 +147,16 @@ void lrn_of(const Lrn& layer, const ConstMapView& in, const MapView& out) {
   // Values of a block: far enough apart that a shifted load does not wait for the store before it, and small
   // enough for the first-level cache.
   constexpr std::int64_t block_values = 2048;
-  const std::int64_t slot = out.channels + layer.size - 1;
+  // A window beyond all channels on both sides sums the same: zeros add nothing.
+  const std::int64_t size = std::min(layer.size, 2 * out.channels + 1);
+  const std::int64_t slot = out.channels + size - 1;
   Row row;
   row.positions = out.rect.cols.size();
   row.channels = out.channels;
   row.in_stride = in.col_stride;
   row.out_stride = out.col_stride;
   row.block = std::clamp<std::int64_t>(block_values / slot, 1, std::max<std::int64_t>(row.positions, 1));
-  row.size = layer.size;
+  row.size = size;
   row.scale = layer.alpha / static_cast<float>(layer.size);
   row.k = layer.k;
   row.beta = layer.beta;

@@ -167,7 +167,13 @@ class ExperimentReader {
 
   void read_weights(const YamlValue& value) {
     YamlMap map(diagnostics_, value.node(), value.path());
-    experiment_.weights.seed = static_cast<std::uint64_t>(map.integer("random", 7, 0, INT64_MAX));
+    WeightsConfig& weights = experiment_.weights;
+    const auto random = map.find("random");
+    const auto file = map.find("file");
+    if (random && file) map.error("has both random and file; keep one of the two");
+    if (random) weights.seed = static_cast<std::uint64_t>(random->integer(0, INT64_MAX).value_or(7));
+    if (file) weights.file = path(*file);
+    weights.rename = map.words("rename");
     map.finish();
   }
 
@@ -295,6 +301,11 @@ class ExperimentReader {
 
 nlohmann::json extent_json(Extent2 e) { return {e.height, e.width}; }
 
+nlohmann::json weights_json(const WeightsConfig& weights) {
+  if (weights.file.empty()) return {{"random", weights.seed}};
+  return {{"file", weights.file.string()}, {"rename", weights.rename}};
+}
+
 nlohmann::json input_json(const InputConfig& input) {
   nlohmann::json json{{"batch", input.batch}};
   if (const auto* random = std::get_if<RandomInput>(&input.source)) json["random"] = random->seed;
@@ -333,7 +344,7 @@ nlohmann::json to_json(const Experiment& e) {
   }
   return {{"model", e.model.string()},
           {"until", e.until},
-          {"weights", {{"random", e.weights.seed}}},
+          {"weights", weights_json(e.weights)},
           {"input", input_json(e.input)},
           {"preprocess",
            {{"resize", e.preprocess.resize},

@@ -19,8 +19,10 @@
 
 namespace halotile {
 
-struct RandomWeights {
-  std::uint64_t seed = 7;
+struct WeightsConfig {
+  std::uint64_t seed = 7;                     ///< of random weights, when there is no file
+  std::filesystem::path file;                 ///< safetensors or .npz; empty: random
+  std::map<std::string, std::string> rename;  ///< names of layers in the file -> names in the model
 };
 
 struct ImageInput {
@@ -55,7 +57,7 @@ struct Experiment {
   std::string name;  ///< the config file's stem
   std::filesystem::path model;
   std::string until;  ///< last layer to run; empty: all
-  RandomWeights weights;
+  WeightsConfig weights;
   InputConfig input;
   Preprocess preprocess;  ///< crop {0, 0}: the network's input extent
   std::string device = "auto";

@@ -390,19 +390,14 @@ void Executor::Program::for_each_call(const Task& task, const Visit& visit) cons
   const MapView core_out = subview(map_view(s + 1, images, slot), chunk, core);
   std::size_t call = 0;
 
-  Rect need = plan.needed(task.row, task.column, 0);
   ConstMapView in;
   if (packed) {
+    const Rect need = plan.needed(task.row, task.column, 0);
     const MapView tile = tile_view(first, need, images.size(), scratch.at_packed_in());
     visit(call++, nullptr, Call{subview(ConstMapView(whole_in), chunk, need), tile});
     in = tile;
   } else {
-    // A tile at the end of the map may see the positions behind its last window too: its rows stay
-    // contiguous.
-    const Extent2 out_extent = plan.output_extent();
-    if (!need.empty() && core.rows.end == out_extent.height) need.rows.end = plan.input_extent().height;
-    if (!need.empty() && core.cols.end == out_extent.width) need.cols.end = plan.input_extent().width;
-    in = subview(ConstMapView(whole_in), chunk, need);
+    in = subview(ConstMapView(whole_in), chunk, seen_input(plan, task.row, task.column));
   }
   for (std::size_t i = 0; i < stage.steps.size(); ++i) {
     const Step& step = stage.steps[i];

@@ -135,6 +135,11 @@ class NetworkReader {
       : diagnostics_(file.string()), root_(diagnostics_, load_yaml(file), "") {
     network_.name = file.stem().string();
     if (const auto name = root_.find("name")) network_.name = name->text().value_or(network_.name);
+    if (const auto weights = root_.find("weights")) {
+      YamlMap map(diagnostics_, weights->node(), "weights");
+      network_.rename = map.words("rename");
+      map.finish();
+    }
     read_input(input_override);
     read_layers();
     root_.finish();
@@ -302,7 +307,11 @@ double Network::flops() const {
 Network read_network(const std::filesystem::path& file, std::optional<Extent2> input_override,
                      const std::string& until) {
   Network network = NetworkReader(file, input_override).take();
-  if (!until.empty()) network.layers.resize(network.index_of(until) + 1);
+  if (!until.empty()) {
+    const std::size_t end = network.index_of(until) + 1;
+    for (std::size_t i = end; i < network.layers.size(); ++i) network.cut.insert(network.layers[i].name);
+    network.layers.resize(end);
+  }
   return network;
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -51,6 +53,8 @@ struct Network {
   std::string name;
   MapShape input;
   std::vector<Layer> layers;
+  std::map<std::string, std::string> rename;  ///< names of layers in weight files -> names here
+  std::set<std::string> cut;                  ///< names of layers left out behind `until`
 
   /// Layers before the first that is not spatial.
   [[nodiscard]] std::size_t spatial_layers() const;

@@ -76,7 +76,7 @@ class Scheduler {
             static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
         load[lightest] += 1 + stage.flops(row, column) * images;
         LastTasks needs(streams_);
-        if (s > 0) raise(needs, writers(s - 1, chunk, stage.needed(row, column, 0)));
+        if (s > 0) raise(needs, writers(s - 1, chunk, seen_input(stage, row, column)));
         if (written != nullptr) raise(needs, written->before);
         const std::uint32_t behind = add(
             {static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk), static_cast<std::int32_t>(row),
@@ -164,10 +164,19 @@ class Scheduler {
   std::vector<LastTasks> known_;                        // what each stream has waited for already
   std::vector<std::array<Use, 2>> memory_;              // per slot, per half
   std::vector<std::vector<std::uint32_t>> first_task_;  // per stage, per chunk
-  LastTasks last_of_stage_;  // of the chunk added last
+  LastTasks last_of_stage_;                             // of the chunk added last
 };
 
 }  // namespace
+
+Rect seen_input(const StagePlan& stage, std::int64_t row, std::int64_t column) {
+  Rect seen = stage.needed(row, column, 0);
+  if (seen.empty()) return seen;
+  const Rect core = stage.core(row, column);
+  if (core.rows.end == stage.output_extent().height) seen.rows.end = stage.input_extent().height;
+  if (core.cols.end == stage.output_extent().width) seen.cols.end = stage.input_extent().width;
+  return seen;
+}
 
 Schedule make_schedule(const ScheduleRequest& request) { return Scheduler(request).make(); }
 

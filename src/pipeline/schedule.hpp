@@ -22,6 +22,10 @@ struct Task {
   std::uint32_t wait_count = 0;
 };
 
+/// What a tile's view of its stage's input shows: what it needs, and at the end of the map also the positions
+/// behind its last window, so that its rows stay contiguous. Kernels may read all of it (to pack it, say).
+[[nodiscard]] Rect seen_input(const StagePlan& stage, std::int64_t row, std::int64_t column);
+
 struct ScheduleRequest {
   std::span<const StagePlan> stages;
   std::vector<bool>

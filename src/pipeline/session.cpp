@@ -110,7 +110,9 @@ Session::Session(const Experiment& experiment) : experiment_(experiment), networ
   // Fail on a bad plan before the weights are made.
   (void)make_plan(network_.geometry(), make_stages(experiment_, network_, {}), experiment_.patch);
   (void)saved_layers(experiment_, network_);
-  weights_ = Weights::random(network_, experiment_.weights.seed);
+  const WeightsConfig& weights = experiment_.weights;
+  weights_ = weights.file.empty() ? Weights::random(network_, weights.seed)
+                                  : Weights::from_file(network_, *open_weights(weights.file), weights.rename);
   weights_.bind(network_);
 }
 

@@ -142,9 +142,12 @@ Verification verify(const Session& session) {
       compared.layer = network.layers[layer].name;
       result.stages[s].merge(compared);
     }
+    // Logits in a feature map are a stage's output too; softmax behind them may be a further stage.
+    const std::vector<StagePlan>& plan = patched->plan();
+    const auto owner = std::find_if(plan.begin(), plan.end(),
+                                    [logits](const StagePlan& s) { return s.range().last == logits + 1; });
     Comparison compared = compare(whole->output(logits), patched->output(logits),
-                                  network.layers[logits].spatial ? &patched->plan().back() : nullptr,
-                                  static_cast<std::int64_t>(patched->plan().size()) - 1, batch.begin);
+                                  owner == plan.end() ? nullptr : &*owner, owner - plan.begin(), batch.begin);
     compared.layer = network.layers[logits].name;
     result.logits.merge(compared);
     result.images += batch.size();

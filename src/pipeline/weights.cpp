@@ -1,8 +1,12 @@
 #include "pipeline/weights.hpp"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <bit>
 #include <cmath>
 
+#include "patching/error.hpp"
 #include "pipeline/random.hpp"
 
 namespace halotile {
@@ -22,6 +26,53 @@ std::vector<std::size_t> flattening(const MapShape& memory) {
 
 const MapShape& memory_before(const Network& network, std::size_t layer) {
   return layer == 0 ? network.input : network.layers[layer - 1].memory;
+}
+
+using Shape = std::vector<std::int64_t>;
+
+Shape weight_shape(const Layer& layer) {
+  if (layer.kind == LayerKind::conv) {
+    const Extent2 kernel = layer.window.kernel;
+    return {layer.conv.out_channels, layer.conv.in_channels / layer.conv.groups, kernel.height, kernel.width};
+  }
+  return {layer.fully_connected.out_features, layer.fully_connected.in_features};
+}
+
+// A tensor of the network: where it goes, and the name and shape it must have.
+struct Expected {
+  std::size_t layer;
+  bool is_bias;
+  Shape shape;
+};
+
+std::map<std::string, Expected> expected_tensors(const Network& network) {
+  std::map<std::string, Expected> tensors;
+  for (std::size_t i = 0; i < network.layers.size(); ++i) {
+    const Layer& layer = network.layers[i];
+    if (layer.kind != LayerKind::conv && layer.kind != LayerKind::fully_connected) continue;
+    const Shape shape = weight_shape(layer);
+    tensors[layer.name + ".weight"] = {i, false, shape};
+    if (layer.bias) tensors[layer.name + ".bias"] = {i, true, {shape.front()}};
+  }
+  return tensors;
+}
+
+// "features.0.weight" with features.0 -> conv1 is "conv1.weight".
+std::string renamed(const std::string& name, const std::map<std::string, std::string>& rename) {
+  const auto dot = name.rfind('.');
+  const auto found = rename.find(name.substr(0, dot));
+  return dot == std::string::npos || found == rename.end() ? name : found->second + name.substr(dot);
+}
+
+// Rows of a fully connected weight from the (C, H, W) flattening to the order in memory.
+std::vector<float> to_memory_order(const std::vector<float>& weight, const MapShape& memory) {
+  if (memory.extent.area() == 1) return weight;
+  const std::vector<std::size_t> order = flattening(memory);
+  std::vector<float> moved(weight.size());
+  for (std::size_t row = 0; row < weight.size(); row += order.size()) {
+    for (std::size_t k = 0; k < order.size(); ++k) moved[row + k] = weight[row + order[k]];
+  }
+  return moved;
 }
 
 std::uint64_t mix(std::uint64_t hash, const std::vector<float>& values) {
@@ -67,6 +118,61 @@ Weights Weights::random(const Network& network, std::uint64_t seed) {
       made.bias.resize(static_cast<std::size_t>(outputs));
       for (std::size_t k = 0; k < made.bias.size(); ++k) made.bias[k] = bias_bound * bias_values.uniform(k);
     }
+  }
+  return weights;
+}
+
+Weights Weights::from_file(const Network& network, const TensorFile& file,
+                           const std::map<std::string, std::string>& rename) {
+  std::map<std::string, std::string> names = network.rename;
+  for (const auto& [from, to] : rename) names[from] = to;
+  std::map<std::string, Expected> wanted = expected_tensors(network);
+  std::vector<std::string> problems;
+  Weights weights;
+  weights.layers_.resize(network.layers.size());
+  std::map<std::string, std::string> taken;  // name here -> name in the file
+  for (const std::string& name : file.names()) {
+    const std::string here = renamed(name, names);
+    const auto expected = wanted.find(here);
+    if (expected == wanted.end()) {
+      if (!network.cut.contains(here.substr(0, here.rfind('.')))) {
+        problems.push_back(
+            fmt::format("{} is extra: the network has no tensor '{}'", shown_name(name), here));
+      }
+      continue;
+    }
+    if (!taken.emplace(here, name).second) {
+      problems.push_back(
+          fmt::format("{} and {} both stand for '{}'", shown_name(taken[here]), shown_name(name), here));
+    } else if (file.shape(name) != expected->second.shape) {
+      problems.push_back(fmt::format("{} has shape ({}); ({}) is expected", shown_name(name),
+                                     fmt::join(file.shape(name), ", "),
+                                     fmt::join(expected->second.shape, ", ")));
+    } else if (problems.empty()) {
+      LayerWeights& layer = weights.layers_[expected->second.layer];
+      std::vector<float> values = file.read(name);
+      if (expected->second.is_bias) {
+        layer.bias = std::move(values);
+      } else if (network.layers[expected->second.layer].kind == LayerKind::fully_connected) {
+        layer.weight = to_memory_order(values, memory_before(network, expected->second.layer));
+      } else {
+        layer.weight = std::move(values);
+      }
+    }
+  }
+  for (const auto& [name, expected] : wanted) {
+    if (taken.contains(name)) continue;
+    problems.push_back(
+        fmt::format("'{}' is missing; shape ({}) is expected (weights.rename maps other names)", name,
+                    fmt::join(expected.shape, ", ")));
+  }
+  if (!problems.empty()) {
+    std::string message;
+    for (const std::string& problem : problems) {
+      if (!message.empty()) message += "\n";
+      message += file.path().string() + ": " + problem;
+    }
+    throw FormatError(message);
   }
   return weights;
 }

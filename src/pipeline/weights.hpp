@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "formats/tensor_file.hpp"
 #include "pipeline/network.hpp"
 
 namespace halotile {
@@ -27,6 +29,12 @@ class Weights {
   /// sqrt(fan_in). Element i of `<layer>.weight` in PyTorch's order is element i of the random sequence of
   /// that name.
   [[nodiscard]] static Weights random(const Network& network, std::uint64_t seed);
+
+  /// The tensors `<layer>.weight` and `<layer>.bias` of a file, shaped as in PyTorch; a layer's name in the
+  /// file is looked up in `rename`, then in the network's own. Throws FormatError naming every tensor that is
+  /// missing, extra or of the wrong shape, with what was expected.
+  [[nodiscard]] static Weights from_file(const Network& network, const TensorFile& file,
+                                         const std::map<std::string, std::string>& rename);
 
   /// Lets the layers of `network` view these weights.
   void bind(Network& network) const;

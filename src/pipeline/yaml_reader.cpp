@@ -240,6 +240,20 @@ Extent2 YamlMap::extent(const std::string& key, Extent2 fallback, std::int64_t l
   return value ? value->extent(low, high).value_or(fallback) : fallback;
 }
 
+std::map<std::string, std::string> YamlMap::words(const std::string& key) {
+  std::map<std::string, std::string> entries;
+  const auto value = find(key);
+  if (!value) return entries;
+  YamlMap map(*diagnostics_, value->node(), value->path());
+  for (const auto& entry : value->node()) {
+    if (!value->is_map() || !entry.first.IsScalar()) continue;
+    if (const auto word = map.find(entry.first.Scalar())) {
+      entries[entry.first.Scalar()] = word->text().value_or("");
+    }
+  }
+  return entries;
+}
+
 YAML::Node load_yaml(const std::filesystem::path& file) {
   std::error_code ignored;
   if (std::filesystem::is_directory(file, ignored)) {

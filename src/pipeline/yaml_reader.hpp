@@ -95,6 +95,8 @@ class YamlMap {
   [[nodiscard]] std::string choice(const std::string& key, const std::string& fallback,
                                    std::span<const std::string> words);
   [[nodiscard]] Extent2 extent(const std::string& key, Extent2 fallback, std::int64_t low, std::int64_t high);
+  /// The entries of a mapping from words to words; empty without the key.
+  [[nodiscard]] std::map<std::string, std::string> words(const std::string& key);
 
  private:
   [[nodiscard]] std::string child(const std::string& key) const {

@@ -146,6 +146,9 @@ TEST(Override, OfOneExclusiveKeyDropsTheOthers) {
   EXPECT_EQ(std::get<RandomInput>(e.input.source).seed, 9U);
   EXPECT_EQ(e.input.batch, 4);
   EXPECT_TRUE(std::holds_alternative<NpyInput>(read(smallest, {"input.file=x.npy"}).input.source));
+  const std::string random = smallest + "weights: {random: 3}";
+  EXPECT_EQ(read(random, {"weights.file=w.npz"}).weights.file, fs::current_path() / "w.npz");
+  EXPECT_EQ(read(smallest + "weights: {file: w.npz}", {"weights.random=4"}).weights.file, "");
 }
 
 TEST(Override, PathsAreRelativeToTheCurrentFolder) {
@@ -245,6 +248,12 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{
             "two_inputs", "model: m\ninput: {random: 1, file: x.npy}",
             "e.yaml:2:8: input: needs exactly one of random: SEED, images: [folder, photo.jpg], file: x.npy"},
+        Refused{"two_weights", smallest + "weights: {random: 1, file: w.npz}",
+                "e.yaml:3:10: weights: has both random and file; keep one of the two"},
+        Refused{"misspelt_weights_key", smallest + "weights: {randm: 1}",
+                "e.yaml:3:11: weights.randm: is not a known key; did you mean 'random'?"},
+        Refused{"rename_is_a_list", smallest + "weights: {rename: [a, b]}",
+                "e.yaml:3:19: weights.rename: is a list of 2; a mapping (key: value) is needed"},
         Refused{"negative_seed", "model: m\ninput: {random: -1}",
                 "e.yaml:2:17: input.random: is '-1'; " + whole_seed},
         Refused{"height_without_width", "model: m\ninput: {random: 1, height: 4}",

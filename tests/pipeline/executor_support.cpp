@@ -10,10 +10,12 @@
 
 namespace halotile::support {
 
-Model::Model(const std::string& model_text, std::uint64_t seed)
-    : network_(network_of(model_text)), weights_(Weights::random(network_, seed)) {
+Model::Model(Network network, std::uint64_t seed)
+    : network_(std::move(network)), weights_(Weights::random(network_, seed)) {
   weights_.bind(network_);
 }
+
+Model::Model(const std::string& model_text, std::uint64_t seed) : Model(network_of(model_text), seed) {}
 
 std::set<std::size_t> Model::all_layers() const {
   std::set<std::size_t> layers;

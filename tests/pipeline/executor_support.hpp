@@ -20,6 +20,7 @@ namespace halotile::support {
 class Model {
  public:
   explicit Model(const std::string& model_text, std::uint64_t seed = 11);
+  explicit Model(Network network, std::uint64_t seed = 11);
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 

@@ -123,7 +123,8 @@ void check_order(const ScheduleRequest& request, const Schedule& schedule) {
         << describe(task) << " is queued when its input is overwritten already";
     Content& read = contents[in][{task.stage - 1, task.chunk}];
     read.readers.push_back(t);
-    const Rect need = stage.needed(task.row, task.column, 0);
+    const Rect need = seen_input(stage, task.row, task.column);
+    ASSERT_TRUE(need.contains(stage.needed(task.row, task.column, 0)));
     for (const std::size_t w : read.writers) {
       if (intersect(previous.core(tasks[w].row, tasks[w].column), need).empty()) continue;
       ASSERT_TRUE(clocks.before(w, t))
