@@ -11,6 +11,7 @@
 #include "kernels/pointwise.hpp"
 #include "patching/error.hpp"
 #include "pipeline/measure.hpp"
+#include "pipeline/trace.hpp"
 #include "provenance.hpp"
 #include "text.hpp"
 
@@ -268,6 +269,10 @@ int command_run(const CommandLine& line) {
     session.input().fill(batch, executor->input());
     if (first) {
       result = measure_batch(session, *executor);
+      if (!experiment.trace.empty()) {
+        write_trace(experiment.output.directory / experiment.trace, session.engine().device(),
+                    [&] { executor->run(); });
+      }
     } else {
       executor->run();
     }
@@ -277,6 +282,10 @@ int command_run(const CommandLine& line) {
   std::vector<std::string> written = harvest.write(experiment.output.directory);
   nlohmann::json json = to_json(result, session, harvest);
   json["saved"] = written;
+  if (!experiment.trace.empty()) {
+    written.push_back((experiment.output.directory / experiment.trace).string());
+    json["trace"] = written.back();
+  }
   const std::filesystem::path file = experiment.output.directory / (experiment.name + ".run.json");
   json["result_file"] = file.string();
   write_file_atomically(file, json_text(json));

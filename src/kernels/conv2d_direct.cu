@@ -24,6 +24,7 @@
 
 #include "kernels/conv2d_direct.cuh"
 #include "kernels/cuda_error.hpp"
+#include "kernels/kernel_list_direct.hpp"
 
 namespace halotile::direct {
 namespace {
@@ -454,6 +455,22 @@ void conv2d(const Conv2d& layer, const Conv2dVariant& variant, const float* filt
   kernel_of(variant.kernel,
             variant.tile)<<<grid, static_cast<unsigned>(tile.threads), variant.shared_bytes, stream>>>(p);
   check_launch("launching conv2d");
+}
+
+std::vector<KernelEntry> conv2d_kernels() {
+  std::vector<KernelEntry> list;
+  for (const Conv2dKernel kernel : {Conv2dKernel::patch, Conv2dKernel::slice, Conv2dKernel::filter}) {
+    const char* const name = kernel == Conv2dKernel::patch   ? "patch "
+                             : kernel == Conv2dKernel::slice ? "slice "
+                                                             : "filter ";
+    for (std::size_t t = 0; t < conv2d_tile_count; ++t) {
+      const TileShape tile = conv2d_tiles()[t];
+      list.push_back({"conv", name + std::to_string(tile.pixels) + "x" + std::to_string(tile.channels),
+                      address_of(kernel_of(kernel, static_cast<int>(t))), tile.threads,
+                      tile.shared_bytes + (kernel == Conv2dKernel::slice ? tile.slice_bytes : 0)});
+    }
+  }
+  return list;
 }
 
 }  // namespace halotile::direct

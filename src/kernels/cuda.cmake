@@ -21,6 +21,15 @@ target_sources(halotile_kernels PRIVATE
   pointwise_direct.cu
   pool2d_direct.cu)
 target_link_libraries(halotile_kernels PUBLIC CUDA::cudart_static)
+# Ranges for profilers, and traces. NVTX is headers alone; of CUPTI the header is enough, its library is opened when a
+# trace is asked for.
+target_link_libraries(halotile_kernels PRIVATE CUDA::nvtx3 ${CMAKE_DL_LIBS})
+target_compile_definitions(halotile_kernels PRIVATE HALOTILE_HAS_CUDA HALOTILE_HAS_NVTX)
+find_path(HALOTILE_CUPTI_INCLUDE cupti.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_LIBRARY_ROOT}/extras/CUPTI/include)
+if(HALOTILE_CUPTI_INCLUDE)
+  target_include_directories(halotile_kernels SYSTEM PRIVATE ${HALOTILE_CUPTI_INCLUDE})
+  target_compile_definitions(halotile_kernels PRIVATE HALOTILE_HAS_CUPTI)
+endif()
 set_target_properties(halotile_kernels PROPERTIES
   CUDA_STANDARD 20
   CUDA_STANDARD_REQUIRED ON

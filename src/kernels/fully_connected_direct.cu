@@ -27,6 +27,7 @@
 #include "kernels/device_map.cuh"
 #include "kernels/fully_connected_direct.cuh"
 #include "kernels/fully_connected_direct.hpp"
+#include "kernels/kernel_list_direct.hpp"
 #include "kernels/reference.hpp"
 #include "kernels/register_tile.cuh"
 
@@ -447,6 +448,25 @@ void fully_connected(const FullyConnected& layer, Interval features, const Fully
     p.in += p.images * p.in_stride;
     p.out += p.images * p.out_stride;
   }
+}
+
+std::vector<KernelEntry> fully_connected_kernels() {
+  std::vector<KernelEntry> list;
+  for (std::size_t v = 0; v < vector_kernels.size(); ++v) {
+    list.push_back({"fully_connected", "vector " + std::to_string(vector_images[v]),
+                    address_of(vector_kernels[v]), vector_threads, 0});
+  }
+  const auto add_tiles = [&](const char* name, const auto& tiles) {
+    for (const TileKernel& tile : tiles) {
+      list.push_back({"fully_connected",
+                      name + std::to_string(tile.images) + "x" + std::to_string(tile.outputs),
+                      address_of(tile.kernel), tile.threads, tile.shared});
+    }
+  };
+  add_tiles("split ", split_kernels);
+  add_tiles("tile ", total_kernels);
+  list.push_back({"fully_connected", "add segments", address_of(add_segments), add_threads, 0});
+  return list;
 }
 
 }  // namespace halotile::direct

@@ -12,6 +12,7 @@
 // LocalResponseNorm for the division of alpha by size.
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
+#include "kernels/kernel_list_direct.hpp"
 #include "kernels/map_operations_direct.hpp"
 
 namespace halotile::direct {
@@ -148,6 +149,13 @@ void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out, cudaStrea
   } else {
     launch<Power::other>(p, five, stream);
   }
+}
+
+std::vector<KernelEntry> lrn_kernels() {
+  return {{"lrn", "five, beta 0.75", address_of(lrn_five<Power::three_quarters>), threads, 0},
+          {"lrn", "any size, beta 0.75", address_of(lrn_any<Power::three_quarters>), threads, 0},
+          {"lrn", "five, any beta", address_of(lrn_five<Power::other>), threads, 0},
+          {"lrn", "any size and beta", address_of(lrn_any<Power::other>), threads, 0}};
 }
 
 }  // namespace halotile::direct

@@ -14,6 +14,7 @@
 
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
+#include "kernels/kernel_list_direct.hpp"
 #include "kernels/map_operations_direct.hpp"
 
 namespace halotile::direct {
@@ -150,6 +151,14 @@ void softmax(const ConstMapView& in, const MapView& out, cudaStream_t stream) {
   if (positions(p.out) == 0 || out.channels == 0) return;
   softmax_position<<<static_cast<unsigned>(positions(p.out)), threads, 0, stream>>>(p);
   check_launch("launching softmax");
+}
+
+std::vector<KernelEntry> pointwise_kernels() {
+  return {{"pointwise", "relu", address_of(pointwise<true, float4>), threads, 0},
+          {"pointwise", "relu, unaligned", address_of(pointwise<true, float>), threads, 0},
+          {"pointwise", "copy", address_of(pointwise<false, float4>), threads, 0},
+          {"pointwise", "copy, unaligned", address_of(pointwise<false, float>), threads, 0},
+          {"softmax", "position", address_of(softmax_position), threads, 0}};
 }
 
 }  // namespace halotile::direct

@@ -17,6 +17,7 @@
 
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
+#include "kernels/kernel_list_direct.hpp"
 #include "kernels/map_operations_direct.hpp"
 
 namespace halotile::direct {
@@ -245,6 +246,15 @@ void pool2d(const Pool2d& layer, const ConstMapView& in, const MapView& out, cud
   } else {
     launch<false>(p, vector, kernel, stream);
   }
+}
+
+std::vector<KernelEntry> pool2d_kernels() {
+  return {{"pool", "max cached", address_of(pool_cached<true, float4>), threads, 0},
+          {"pool", "max cached, unaligned", address_of(pool_cached<true, float>), threads, 0},
+          {"pool", "max shared", address_of(pool_shared<true>), threads, 0},
+          {"pool", "average cached", address_of(pool_cached<false, float4>), threads, 0},
+          {"pool", "average cached, unaligned", address_of(pool_cached<false, float>), threads, 0},
+          {"pool", "average shared", address_of(pool_shared<false>), threads, 0}};
 }
 
 }  // namespace halotile::direct

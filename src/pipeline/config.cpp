@@ -137,7 +137,19 @@ class ExperimentReader {
       s.warmup = static_cast<int>(m.integer("warmup", s.warmup, 0, 1'000'000));
       s.min_runs = static_cast<int>(m.integer("min_runs", s.min_runs, 1, 1'000'000));
       s.max_seconds = m.number("max_seconds", s.max_seconds, 0, 1e6);
+      read_trace(m);
       m.finish();
+    }
+  }
+
+  void read_trace(YamlMap& map) {
+    const auto value = map.find("trace");
+    if (!value) return;
+    experiment_.trace = value->text().value_or("");
+    const fs::path name = experiment_.trace;
+    if (name.has_parent_path() || name.extension() != ".json") {
+      value->error(
+          fmt::format("is '{}'; a file name ending in .json is needed, without folders", experiment_.trace));
     }
   }
 
@@ -364,7 +376,8 @@ nlohmann::json to_json(const Experiment& e) {
           {"measure",
            {{"warmup", e.measure.warmup},
             {"min_runs", e.measure.min_runs},
-            {"max_seconds", e.measure.max_seconds}}}};
+            {"max_seconds", e.measure.max_seconds},
+            {"trace", e.trace}}}};
 }
 
 }  // namespace halotile

@@ -72,6 +72,7 @@ struct Experiment {
   std::string dispatch = "streams";
   OutputConfig output;
   MeasureSettings measure;
+  std::string trace;  ///< measure.trace: file in output.directory for the trace of one more run; empty: none
 };
 
 /// Reads a config and applies `overrides` ("patch.size=32"). Paths of inputs are taken relative to the

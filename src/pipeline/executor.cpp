@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "kernels/trace_range.hpp"
 #include "patching/error.hpp"
 #include "patching/reassembler.hpp"
 #include "pipeline/schedule.hpp"
@@ -107,6 +108,7 @@ class Executor::Program {
   std::size_t add_time(const std::string& name, const std::string& kind, double flops);
 
   static void run_task(void* program, std::size_t index);
+  [[nodiscard]] std::string task_name(const Task& task) const;  // for traces
   void execute(const Task& task, std::size_t index);
 
   const Network& network_;
@@ -466,7 +468,22 @@ void Executor::Program::run() {
 void Executor::Program::run_task(void* program, std::size_t index) {
   auto& self = *static_cast<Program*>(program);
   throw_if_stopped();
-  self.execute(self.schedule_.tasks[index], index);
+  const Task& task = self.schedule_.tasks[index];
+  const TraceRange range(task.stream, [&] { return self.task_name(task); });
+  self.execute(task, index);
+}
+
+std::string Executor::Program::task_name(const Task& task) const {
+  const auto stage = static_cast<std::size_t>(task.stage);
+  if (stage >= spatial_.size()) {
+    const VectorStage& vector = vector_[stage - spatial_.size()];
+    return network_.layers[vector.step.layer].name + ": block " + std::to_string(task.row);
+  }
+  const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
+  std::string name = network_.layers[plan_[stage].range().first].name;
+  name += ": " + to_string(TileKey{images.begin, task.stage, task.row, task.column});
+  if (images.size() > 1) name += ", " + std::to_string(images.size()) + " images";
+  return name;
 }
 
 void Executor::Program::execute(const Task& task, std::size_t index) {

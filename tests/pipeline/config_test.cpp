@@ -72,7 +72,7 @@ threads: 2
 sub_batch: 8
 dispatch: streams
 output: {directory: out, save: {logits: logits.npy, conv1: c.npy}}
-measure: {warmup: 0, min_runs: 3, max_seconds: 0.5}
+measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, trace: t.json}
 )");
   EXPECT_EQ(e.model, "/abs/m.yaml");
   EXPECT_EQ(e.until, "pool5");
@@ -98,6 +98,7 @@ measure: {warmup: 0, min_runs: 3, max_seconds: 0.5}
   EXPECT_EQ(e.output.directory, "out");
   EXPECT_EQ(e.output.save.at("conv1"), "c.npy");
   EXPECT_EQ(e.measure.max_seconds, 0.5);
+  EXPECT_EQ(e.trace, "t.json");
 }
 
 TEST(Config, PathsAreRelativeToTheFile) {
@@ -289,6 +290,12 @@ INSTANTIATE_TEST_SUITE_P(
                 "e.yaml:3:16: output.save: is a list of 1; a mapping (key: value) is needed"},
         Refused{"max_seconds", smallest + "measure: {max_seconds: -1}",
                 "e.yaml:3:24: measure.max_seconds: is '-1'; a number from 0 to 1000000 is needed"},
+        Refused{"trace_elsewhere", smallest + "measure: {trace: a/t.json}",
+                "e.yaml:3:18: measure.trace: is 'a/t.json'; a file name ending in .json is needed, without "
+                "folders"},
+        Refused{"trace_not_json", smallest + "measure: {trace: t.txt}",
+                "e.yaml:3:18: measure.trace: is 't.txt'; a file name ending in .json is needed, without "
+                "folders"},
         Refused{"empty_file", "", "e.yaml: is empty; a mapping (key: value lines) is needed"},
         Refused{"not_yaml", "model: [", "e.yaml:1:..."},
         Refused{"several_at_once", "modle: m\nstreams: x\ninput: {random: 1, bath: 3}\npatch: {size: 0}",
@@ -375,6 +382,7 @@ TEST(Config, JsonCarriesEveryDefault) {
   EXPECT_EQ(json["patch"]["size"], (nlohmann::json{3, 4}));
   EXPECT_EQ(json["patch"]["stages"], "per_conv");
   EXPECT_EQ(json["measure"]["min_runs"], 10);
+  EXPECT_EQ(json["measure"]["trace"], "");
   EXPECT_EQ(json["input"]["random"], 1);
   EXPECT_EQ(json["weights"]["random"], 7);
   EXPECT_EQ(json["streams"], 1);
