@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include "commands.hpp"
+#include "kernel_table.hpp"
 #include "provenance.hpp"
 #include "text.hpp"
 
@@ -15,6 +16,9 @@ int command_info(const CommandLine& line) {
 #else
   json["pictures"] = false;
 #endif
+  const std::vector<KernelResources> kernels =
+      line.kernels ? known_kernels() : std::vector<KernelResources>{};
+  if (line.kernels) json["kernels"] = kernels_json(kernels);
   if (line.json) {
     fmt::print("{}", json_text(json));
     return 0;
@@ -28,6 +32,7 @@ int command_info(const CommandLine& line) {
   fmt::print("CUDA     this build has no CUDA engines\n");
   fmt::print("pictures {}\n",
              json["pictures"].get<bool>() ? "yes (halotile plan --image)" : "no, built without Cairo");
+  if (line.kernels) fmt::print("\n{}", kernels_text(kernels));
   return 0;
 }
 

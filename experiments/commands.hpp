@@ -13,6 +13,7 @@ struct CommandLine {
   bool json = false;                   ///< one JSON object on standard output and nothing else there
   std::filesystem::path image;         ///< plan: picture to write
   std::int64_t stage = 0;              ///< plan: stage to draw
+  bool kernels = false;                ///< info: what the CUDA kernels take of the GPU
 };
 
 int command_run(const CommandLine& line);

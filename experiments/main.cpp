@@ -69,7 +69,9 @@ int main(int argc, char** argv) {
   plan->add_option("--image", line.image, "Draw cores, halos and keys of one stage on the first image (PNG)");
   plan->add_option("--stage", line.stage, "The stage to draw")->capture_default_str();
   add_command(app, "info", "Tell the build, the devices and the engines", line, halotile::command_info,
-              command);
+              command)
+      ->add_flag("--kernels", line.kernels,
+                 "Tell registers, shared, constant and local memory of the CUDA kernels");
 
   try {
     app.parse(argc, argv);

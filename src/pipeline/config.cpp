@@ -151,6 +151,9 @@ class ExperimentReader {
       value->error(
           fmt::format("is '{}'; a file name ending in .json is needed, without folders", experiment_.trace));
     }
+    if (name == experiment_.name + ".run.json") {
+      value->error(fmt::format("is '{}', where the result goes; choose another name", experiment_.trace));
+    }
   }
 
   // A whole number of at least 1, or a word that stands for 0.

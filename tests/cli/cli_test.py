@@ -228,6 +228,20 @@ class Plan(Case):
         self.refused("plan", "config.yaml", "--image", "no/such/folder/x.png", saying="x.png")
 
 
+class Trace(Case):
+    def test_file_has_a_track_per_stream(self):
+        result = self.json_of("run", "config.yaml", "streams=2", "patch.grid=[2, 2]", "measure.trace=t.json")
+        path = self.folder / result["trace"]
+        events = json.loads(path.read_text())["traceEvents"]
+        tracks = {e["args"]["name"] for e in events if e["name"] == "thread_name"}
+        self.assertEqual(tracks, {"stream 0", "stream 1"})
+        self.assertTrue(any(e["name"].startswith("conv2: image 0, stage") for e in events if e["ph"] == "X"))
+        self.assertIn(str(path.name), self.halotile("run", "config.yaml", "measure.trace=t.json").stdout.decode())
+
+    def test_name_of_the_result_is_refused(self):
+        self.refused("run", "config.yaml", "measure.trace=config.run.json", saying="measure.trace")
+
+
 class Info(Case):
     def test_json(self):
         info = self.json_of("info")
@@ -238,6 +252,10 @@ class Info(Case):
 
     def test_text(self):
         self.assertIn("engines", self.halotile("info").stdout.decode())
+
+    def test_kernels_or_why_not(self):
+        if not self.json_of("info").get("cuda"):
+            self.refused("info", "--kernels", saying=["CUDA"])
 
 
 class Help(Case):
