@@ -59,6 +59,28 @@ def machine_name() -> str:
     return f"cpu-{cores()}core-{vector_unit()}"
 
 
+def gpus() -> list[dict[str, str]]:
+    """Name, driver and memory of each NVIDIA GPU; empty where there is none."""
+    fields = ("name", "driver_version", "memory.total", "clocks.max.sm")
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    rows = [line.split(", ") for line in done.stdout.strip().splitlines()]
+    return [dict(zip(fields, row, strict=True)) for row in rows if len(row) == len(fields)]
+
+
+def gpu_results_folder() -> Path:
+    """Where results measured on this machine's first GPU lie, such as results/h200."""
+    found = gpus()
+    if not found:
+        raise ExperimentError(
+            "nvidia-smi shows no GPU: run this on a GPU host, or name a folder of kept results with --output"
+        )
+    return RESULTS / found[0]["name"].removeprefix("NVIDIA ").lower().replace(" ", "-")
+
+
 def results_folder() -> Path:
     """Where this machine's kept results lie."""
     return RESULTS / machine_name()
@@ -102,6 +124,7 @@ def provenance(packages: Iterable[str] = (), halotile: Path = HALOTILE) -> dict[
         "packages": {name: package_version(name) for name in packages},
         "git_commit": git("rev-parse", "HEAD"),
         "git_dirty": bool(changed),
+        "gpus": gpus(),
         "halotile": halotile_info(halotile),
     }
 
@@ -167,6 +190,33 @@ def json_text(value: Any, indent: int = 0) -> str:
         items = [space + json_text(v, indent + 2) for v in value]
         return "[\n" + ",\n".join(items) + "\n" + " " * indent + "]"
     return json.dumps(value)
+
+
+def judge(
+    text: str, value: float, at_least: float = 0.0, at_most: float = math.inf
+) -> dict[str, Any]:
+    """A target's measured value, its bound, and whether it is met."""
+    bound = f"at least {at_least:g}" if at_least else f"at most {at_most:g}"
+    return {"target": text, "value": value, "bound": bound, "met": at_least <= value <= at_most}
+
+
+def print_targets(targets: list[dict[str, Any]]) -> None:
+    """A line a target."""
+    for target in targets:
+        verdict = "met" if target["met"] else "MISSED"
+        print(f"  {target['target']}: {target['value']:.3f} ({target['bound']}): {verdict}")
+
+
+def keep_work(
+    path: Path, name: str, result: dict[str, Any], packages: Iterable[str], halotile: Path
+) -> None:
+    """Puts one work's result into the file, beside those of other works and runs."""
+    kept: dict[str, Any] = {"works": {}}
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    kept["works"][name] = {"provenance": provenance(packages, halotile), **result}
+    write_json(path, kept)
+    print(f"written: {path}\n", flush=True)
 
 
 def add_halotile_option(parser: argparse.ArgumentParser) -> None:

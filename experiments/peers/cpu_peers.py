@@ -32,11 +32,12 @@ from common import (
     add_halotile_option,
     cores,
     guarded,
+    judge,
+    keep_work,
     median,
-    provenance,
+    print_targets,
     results_folder,
     run_halotile,
-    write_json,
 )
 from model_file import read_model
 
@@ -312,9 +313,7 @@ class Race:
         """A target's measured value, and whether it is met."""
         above = self.better_peer() if target.above == "peer" else target.above
         value = self.ratio(above, target.below) if target.below else self.peak_mib(above)
-        bound = f"at least {target.at_least:g}" if target.at_least else f"at most {target.at_most:g}"
-        met = target.at_least <= value <= target.at_most
-        return {"target": target.text, "value": value, "bound": bound, "met": met}
+        return judge(target.text, value, target.at_least, target.at_most)
 
     def result(self) -> dict[str, Any]:
         """All of it, as it is kept."""
@@ -365,20 +364,8 @@ def print_work(name: str, result: dict[str, Any]) -> None:
             f"  {shown:29} {value['median_ms']:9.2f} {value['speed_against_better_peer']:14.3f} "
             f"{value['peak_mib']:9.0f} {100 * foreign:10.1f} %"
         )
-    for target in result["targets"]:
-        verdict = "met" if target["met"] else "MISSED"
-        print(f"  {target['target']}: {target['value']:.3f} ({target['bound']}): {verdict}")
+    print_targets(result["targets"])
     print(flush=True)
-
-
-def keep(path: Path, name: str, result: dict[str, Any], halotile: Path) -> None:
-    """Puts one work's result into the file, beside those of other works and runs."""
-    kept: dict[str, Any] = {"works": {}}
-    if path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    kept["works"][name] = {"provenance": provenance(PACKAGES, halotile), **result}
-    write_json(path, kept)
-    print(f"written: {path}\n", flush=True)
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -415,7 +402,7 @@ def main() -> int:
         result = race(work, options)
         missed += sum(not target["met"] for target in result["targets"])
         if path:
-            keep(path, work.name, result, options.halotile)
+            keep_work(path, work.name, result, PACKAGES, options.halotile)
     print("all targets met" if missed == 0 else f"{missed} targets missed")
     return 0
 
