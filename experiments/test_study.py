@@ -20,7 +20,7 @@ FAKE = HERE / "fake_halotile.py"
 STUDY = HERE / "figures" / "study.py"
 TEXT = "# Study\n<!-- table: machine -->\nold\n<!-- end of table -->\nSaid by hand.\n" + "".join(
     f"<!-- table: {name} -->\n<!-- end of table -->\n"
-    for name in ("cpu_batch", "gpu_batch", "memory", "kernels", "sub_batches", "patches")
+    for name in ("findings", "cpu_batch", "gpu_batch", "memory", "kernels", "sub_batches", "patches")
 )
 
 
@@ -56,6 +56,8 @@ def test_every_figure_is_measured_drawn_and_tabled(measured: Path) -> None:
     assert "Not measured yet" not in text
     assert "| 32 | 32,000 | 1.6 | 3.2 | 20,000 | 10,000 |" in text
     assert "| per_layer | 256 |" in text
+    assert "- 32 images take the naive pipeline 32 s" in text and "10,000 times as fast" in text
+    assert "- 227 px: 9 of 12 ways of cutting are faster than whole" in text
     assert "Points left out: " in text and "dispatch" in text, "what the program refuses is said"
 
 

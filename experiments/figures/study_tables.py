@@ -23,6 +23,7 @@ from study_data import (
     one,
     points,
 )
+from study_findings import findings
 
 Rows = list[list[str]]
 MISSING = "-"
@@ -201,8 +202,12 @@ def table_text(data: dict[str, Any], name: str) -> str:
     """What belongs between the markers."""
     if name == "machine":
         return machine(data)
+    if name == "findings":
+        return "\n".join(f"- {sentence}" for sentence in findings(data)) or "Nothing is measured yet."
     if name not in TABLES:
-        raise ExperimentError(f"the text asks for a table {name}; there are machine, {', '.join(TABLES)}")
+        raise ExperimentError(
+            f"the text asks for a table {name}; there are machine, findings, {', '.join(TABLES)}"
+        )
     if not points(data, name):
         text = "Not measured yet."
     else:

@@ -286,7 +286,8 @@ class CudaTrace::Recorder {
 
   [[nodiscard]] std::vector<TraceSlice> finish() {
     stop();
-    check_cupti(cupti().flush(0), "flushing records");
+    // Forced: buffers that hold records without an end, too.
+    check_cupti(cupti().flush(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED), "flushing records");
     std::vector<TraceSlice> slices;
     {
       const std::lock_guard lock(store_mutex);
