@@ -87,6 +87,10 @@ class PerLayerProgram final : public Executor::Program {
 
  private:
   void check() const {
+    if (engine_.device().host_memory()) {
+      throw UnsupportedError(
+          "memory: per_layer: is for CUDA devices; on the CPU there is memory: arena only");
+    }
     const auto refuse = [](bool refused, const char* what) {
       if (refused) {
         throw UnsupportedError(std::string("memory: per_layer runs whole maps on one stream, one after the "
@@ -101,10 +105,6 @@ class PerLayerProgram final : public Executor::Program {
     refuse(settings_.graph, "dispatch: graph");
     refuse(settings_.pixels.has_value(), "input.upload: uint8");
     refuse(settings_.resident_input, "measure.input: device");
-    if (engine_.device().host_memory()) {
-      throw UnsupportedError(
-          "memory: per_layer: is for CUDA devices; on the CPU there is memory: arena only");
-    }
   }
 
   [[nodiscard]] MapGeometry geometry(const MapShape& shape, DType type) const {
