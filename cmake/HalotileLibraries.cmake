@@ -16,7 +16,12 @@ function(halotile_library target header)
   endforeach()
 endfunction()
 
-halotile_library(halotile_fmt fmt/format.h fmt)
+if(HALOTILE_PORTABLE)
+  halotile_library(halotile_fmt fmt/format.h)  # Debian has no archive of it
+  target_compile_definitions(halotile_fmt INTERFACE FMT_HEADER_ONLY)
+else()
+  halotile_library(halotile_fmt fmt/format.h fmt)
+endif()
 halotile_library(halotile_yaml yaml-cpp/yaml.h yaml-cpp)
 halotile_library(halotile_cli CLI/CLI.hpp)
 halotile_library(halotile_json nlohmann/json.hpp)
@@ -33,4 +38,19 @@ if(HALOTILE_CAIRO_INCLUDE AND HALOTILE_CAIRO_LIBRARY AND NOT HALOTILE_PORTABLE)
   add_library(halotile_cairo INTERFACE)
   target_include_directories(halotile_cairo SYSTEM INTERFACE ${HALOTILE_CAIRO_INCLUDE})
   target_link_libraries(halotile_cairo INTERFACE ${HALOTILE_CAIRO_LIBRARY})
+endif()
+
+# Portable programs lie side by side and find the libraries that have no archive in lib/ beside them. RPATH, not RUNPATH:
+# it also holds for what those libraries need themselves.
+function(halotile_bundle target)
+  if(HALOTILE_PORTABLE)
+    add_custom_command(TARGET ${target} POST_BUILD VERBATIM
+      COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:${target}> -DFOLDER=${PROJECT_BINARY_DIR}/lib
+              -P ${PROJECT_SOURCE_DIR}/cmake/bundle_libraries.cmake)
+  endif()
+endfunction()
+if(HALOTILE_PORTABLE)
+  set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  set(CMAKE_BUILD_RPATH "$ORIGIN/lib")
+  add_link_options(-Wl,--disable-new-dtags)
 endif()

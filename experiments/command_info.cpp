@@ -3,6 +3,7 @@
 
 #include "commands.hpp"
 #include "kernel_table.hpp"
+#include "kernels/engine_cuda.hpp"
 #include "provenance.hpp"
 #include "text.hpp"
 
@@ -29,7 +30,21 @@ int command_info(const CommandLine& line) {
              cpu_has_bf16() ? "in hardware" : "not available");
   fmt::print("engines  {} (the first is the default); oneDNN {}\n", fmt::join(engine_names(), ", "),
              onednn_version());
-  fmt::print("CUDA     this build has no CUDA engines\n");
+  const std::vector<GpuInfo> gpus = usable_gpus();
+  for (const GpuInfo& gpu : gpus) {
+    fmt::print(
+        "{:<8} {}, compute capability {}, {} multiprocessors, {} of {} free, driver for CUDA {}, built with "
+        "{}; engine direct\n",
+        gpu.device, gpu.name, gpu.capability, gpu.multiprocessors, bytes_text(gpu.free_memory),
+        bytes_text(gpu.memory), gpu.driver, gpu.runtime);
+  }
+  if (gpus.empty()) {
+    fmt::print("CUDA     {}\n", gpu_obstacle(0));
+  } else {
+    fmt::print(
+        "         biases: 64 KiB of constant memory each for convolutions and fully connected layers; layers "
+        "that do not fit read theirs from global memory (halotile run says how many)\n");
+  }
   fmt::print("pictures {}\n",
              json["pictures"].get<bool>() ? "yes (halotile plan --image)" : "no, built without Cairo");
   if (line.kernels) fmt::print("\n{}", kernels_text(kernels));

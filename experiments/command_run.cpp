@@ -19,6 +19,7 @@ namespace halotile {
 namespace {
 
 constexpr std::size_t top_count = 5;
+constexpr int profiled_runs = 5;
 
 struct Prediction {
   std::string image;
@@ -57,7 +58,7 @@ class Harvest {
 
   [[nodiscard]] std::set<std::size_t> keep() const { return {logits_}; }
 
-  void take(const Executor& executor, Interval images) {
+  void take(Executor& executor, Interval images) {
     for (Saved& s : saved_) {
       const std::vector<float> values = to_nchw(executor.output(s.layer), network_.layers[s.layer].memory);
       s.values.insert(s.values.end(), values.begin(), values.end());
@@ -132,7 +133,25 @@ struct RunResult {
   std::vector<double> busy_share;
   double halo_flops_share = 0;
   MemoryUse memory;
+  double idle_seconds = 0;  // per run
 };
+
+// Where a run's time goes, in milliseconds of streams' time; host_idle_ms is the host's.
+nlohmann::json components_json(const RunResult& r) {
+  nlohmann::json json{{"allocation_ms", 0.0},
+                      {"host_to_device_ms", 0.0},
+                      {"device_to_host_ms", 0.0},
+                      {"kernels_ms", nlohmann::json::object()},
+                      {"pack_ms", 0.0},
+                      {"place_ms", 0.0},
+                      {"host_idle_ms", 1e3 * r.idle_seconds}};
+  for (const LayerTime& l : r.layers) {
+    const std::string key = l.kind + "_ms";
+    nlohmann::json& sum = json.contains(key) ? json[key] : json["kernels_ms"][l.kind];
+    sum = (sum.is_null() ? 0.0 : sum.get<double>()) + 1e3 * l.seconds;
+  }
+  return json;
+}
 
 nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest& harvest) {
   const double median = r.samples.median();
@@ -140,6 +159,8 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
                       {"network", session.network().name},
                       {"engine", session.engine().name()},
                       {"device", session.engine().device().name()},
+                      {"device_note", nullptr},
+                      {"engine_note", session.engine().note()},
                       {"images", session.input().count()},
                       {"batch", session.batch()},
                       {"median_ms", median},
@@ -155,7 +176,9 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
                       {"peak_memory_bytes", peak_memory()},
                       {"layers", nlohmann::json::array()},
                       {"kinds", nlohmann::json::object()},
+                      {"components", components_json(r)},
                       {"predictions", nlohmann::json::array()}};
+  if (!session.device_note().empty()) json["device_note"] = session.device_note();
   std::map<std::string, KindTotal> kinds;
   double flops = 0;
   for (const LayerTime& l : r.layers) {
@@ -224,11 +247,18 @@ RunResult measure_batch(const Session& session, Executor& executor) {
   RunResult result;
   result.samples = measure(
       session.experiment().measure, [&] { executor.run(); }, [&] { executor.reset_times(); });
+  std::vector<double> timed = result.samples.milliseconds;
+  result.idle_seconds = executor.idle_seconds() / static_cast<double>(timed.size());
+  if (!session.engine().device().host_memory()) {
+    // Taking a device's times disturbs runs; these come behind those that count.
+    const MeasureSettings profiled{0, profiled_runs, session.experiment().measure.max_seconds};
+    timed = measure(
+                profiled, [&] { executor.profile(); }, [&] { executor.reset_times(); })
+                .milliseconds;
+  }
   result.layers = executor.times();
-  const auto runs = static_cast<double>(result.samples.milliseconds.size());
-  for (LayerTime& l : result.layers) l.seconds /= runs;
-  const double total =
-      1e-3 * std::accumulate(result.samples.milliseconds.begin(), result.samples.milliseconds.end(), 0.0);
+  for (LayerTime& l : result.layers) l.seconds /= static_cast<double>(timed.size());
+  const double total = 1e-3 * std::accumulate(timed.begin(), timed.end(), 0.0);
   for (const double busy : executor.busy_seconds()) result.busy_share.push_back(busy / total);
   double flops = 0;
   double recomputed = 0;
@@ -259,6 +289,7 @@ int command_run(const CommandLine& line) {
   const Experiment experiment = read_experiment(line.config, line.overrides);
   prepare_directory(experiment.output.directory);
   const Session session(experiment);
+  print_note(session.device_note());
   Harvest harvest(session);
   RunResult result;
   std::unique_ptr<Executor> executor;
@@ -267,6 +298,7 @@ int command_run(const CommandLine& line) {
     if (first || batch.size() != session.batch())
       executor = session.make_executor(batch.size(), harvest.keep());
     session.input().fill(batch, executor->input());
+    executor->load_input();
     if (first) {
       result = measure_batch(session, *executor);
       if (!experiment.trace.empty()) {
@@ -293,6 +325,7 @@ int command_run(const CommandLine& line) {
     fmt::print("{}", json_text(json));
     return 0;
   }
+  if (const std::string note = session.engine().note(); !note.empty()) fmt::print("{}\n", note);
   fmt::print("{}: {} images, engine {} on {}, {}, {} stream{} of {} thread{}\n\n", session.network().name,
              session.input().count(), session.engine().name(), session.engine().device().name(),
              experiment.precision, experiment.streams, experiment.streams == 1 ? "" : "s", session.threads(),

@@ -62,12 +62,15 @@ std::vector<std::string> row(const std::string& stage, const Comparison& c) {
 
 int command_verify(const CommandLine& line) {
   const Session session(read_experiment(line.config, line.overrides));
+  print_note(session.device_note());
   const Verification v = verify(session);
   const bool equal = v.equal_bits();
   if (line.json) {
     nlohmann::json json{{"command", "verify"},
                         {"network", session.network().name},
                         {"engine", session.engine().name()},
+                        {"device", session.engine().device().name()},
+                        {"device_note", nullptr},
                         {"equal_bits", equal},
                         {"max_abs", number(v.logits.max_abs)},
                         {"max_ulp", v.logits.max_ulp},
@@ -75,6 +78,7 @@ int command_verify(const CommandLine& line) {
                         {"logits", to_json(v.logits)},
                         {"stages", nlohmann::json::array()},
                         {"provenance", provenance_json(session)}};
+    if (!session.device_note().empty()) json["device_note"] = session.device_note();
     for (const Comparison& c : v.stages) json["stages"].push_back(to_json(c));
     fmt::print("{}", json_text(json));
     return equal ? 0 : 1;

@@ -7,6 +7,8 @@
 #include <ctime>
 #include <fstream>
 
+#include "kernels/engine_cuda.hpp"
+
 namespace halotile {
 
 std::string cpu_name() {
@@ -17,6 +19,26 @@ std::string cpu_name() {
   }
   return "unknown";
 }
+
+namespace {
+
+// The GPUs that can be used, or null.
+nlohmann::json gpus_json() {
+  nlohmann::json json;
+  for (const GpuInfo& gpu : usable_gpus()) {
+    json.push_back({{"device", gpu.device},
+                    {"name", gpu.name},
+                    {"capability", gpu.capability},
+                    {"multiprocessors", gpu.multiprocessors},
+                    {"memory_bytes", gpu.memory},
+                    {"free_memory_bytes", gpu.free_memory},
+                    {"driver_cuda", gpu.driver},
+                    {"runtime_cuda", gpu.runtime}});
+  }
+  return json;
+}
+
+}  // namespace
 
 nlohmann::json machine_json() {
   utsname system{};
@@ -32,7 +54,8 @@ nlohmann::json machine_json() {
           {"cpu_bf16", cpu_has_bf16()},
           {"system", fmt::format("{} {}", system.sysname, system.release)},
           {"onednn", onednn_version()},
-          {"cuda", nullptr}};
+          {"cuda", gpus_json()},
+          {"cuda_obstacle", gpu_obstacle(0)}};
 }
 
 nlohmann::json provenance_json(const Session& session) {

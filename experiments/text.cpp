@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 namespace halotile {
@@ -34,6 +35,10 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 
 std::string json_text(const nlohmann::json& json) {
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+void print_note(const std::string& note) {
+  if (!note.empty()) fmt::print(stderr, "halotile: {}\n", note);
 }
 
 std::string bytes_text(std::size_t bytes) {

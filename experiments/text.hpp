@@ -15,6 +15,9 @@ namespace halotile {
 /// Indented, with a line's end. File names that are no UTF-8 get replacement characters: JSON must be UTF-8.
 [[nodiscard]] std::string json_text(const nlohmann::json& json);
 
+/// One line on standard error; nothing for an empty note.
+void print_note(const std::string& note);
+
 /// "726.3 MiB".
 [[nodiscard]] std::string bytes_text(std::size_t bytes);
 /// "1.43 GFLOP".

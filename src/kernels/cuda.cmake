@@ -14,12 +14,15 @@ target_sources(halotile_kernels PRIVATE
   conv2d_direct.cu
   conv2d_plan_direct.cpp
   cuda_device.cpp
+  engine_cuda.cpp
   engine_direct.cpp
   fully_connected_direct.cu
   lrn_direct.cu
+  normalize_direct.cu
   pack_direct.cu
   pointwise_direct.cu
-  pool2d_direct.cu)
+  pool2d_direct.cu
+  tile_ledger_direct.cu)
 target_link_libraries(halotile_kernels PUBLIC CUDA::cudart_static)
 # Ranges for profilers, and traces. NVTX is headers alone; of CUPTI the header is enough, its library is opened when a
 # trace is asked for.

@@ -1,5 +1,6 @@
 #include "kernels/cuda_device.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace halotile {
@@ -10,7 +11,9 @@ constexpr int least_capability_major = 8;
 
 std::string mebibytes(std::size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
-std::string remedy(cudaError_t status) {
+}  // namespace
+
+std::string cuda_remedy(cudaError_t status) {
   switch (status) {
     case cudaErrorNoDevice:
       return "this machine shows no CUDA GPU to the program; set device: cpu, or check nvidia-smi and "
@@ -46,15 +49,13 @@ std::string remedy(cudaError_t status) {
   }
 }
 
-}  // namespace
-
 void throw_cuda_error(cudaError_t status, std::string_view doing, std::source_location where) {
   cudaGetLastError();  // the next check is to see its own errors only
   std::string file = where.file_name();
   if (const auto source = file.rfind("src/"); source != std::string::npos) file.erase(0, source);
   throw CudaError(status, "CUDA failed at " + std::string(doing) + ": " + cudaGetErrorString(status) + " (" +
                               cudaGetErrorName(status) + ", " + file + ":" + std::to_string(where.line()) +
-                              "); " + remedy(status));
+                              "); " + cuda_remedy(status));
 }
 
 std::string cuda_version(int version) {
@@ -176,19 +177,28 @@ CudaDeviceInfo CudaDevice::info() const {
   return info;
 }
 
+void CudaDevice::throw_full(std::size_t bytes) const {
+  cudaGetLastError();  // not sticky: the device stays usable
+  const CudaDeviceInfo now = info();
+  throw CudaError(cudaErrorMemoryAllocation,
+                  "not enough memory on " + name() + ": " + mebibytes(bytes) + " are needed, " +
+                      mebibytes(now.free_memory) + " of " + mebibytes(now.memory) +
+                      " are free; use a smaller batch or sub_batch, fewer streams, or patches with "
+                      "patch.stages: fused");
+}
+
+CudaDevice::~CudaDevice() {
+  if (pool_ == nullptr) return;
+  cudaSetDevice(index_);
+  cudaMemPoolDestroy(pool_);
+}
+
 Buffer CudaDevice::allocate(std::size_t bytes) {
   if (bytes == 0) return {};
   make_current();
   void* data = nullptr;
   const cudaError_t status = cudaMalloc(&data, bytes);
-  if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // not sticky: the device stays usable
-    const CudaDeviceInfo now = info();
-    throw CudaError(status, "not enough memory on " + name() + ": " + mebibytes(bytes) + " are needed, " +
-                                mebibytes(now.free_memory) + " of " + mebibytes(now.memory) +
-                                " are free; use a smaller batch or sub_batch, fewer streams, or patches with "
-                                "patch.stages: fused");
-  }
+  if (status == cudaErrorMemoryAllocation) throw_full(bytes);
   check_cuda(status, "allocating " + mebibytes(bytes) + " of device memory");
   return {data, bytes, [index = index_](void* p) {
             cudaSetDevice(index);
@@ -240,6 +250,121 @@ void CudaDevice::poison(const Buffer& buffer, std::size_t begin) {
   make_current();
   check_cuda(cudaMemset(buffer.data() + begin, 0xff, buffer.bytes() - begin), "poisoning memory");
   check_cuda(cudaDeviceSynchronize(), "poisoning memory");
+}
+
+void* CudaDevice::allocate_in_order(Stream& stream, std::size_t bytes) {
+  make_current();
+  if (pool_ == nullptr) {
+    cudaMemPoolProps properties{};
+    properties.allocType = cudaMemAllocationTypePinned;
+    properties.location.type = cudaMemLocationTypeDevice;
+    properties.location.id = index_;
+    check_cuda(cudaMemPoolCreate(&pool_, &properties), "making a memory pool");
+    std::uint64_t keep_all = UINT64_MAX;
+    check_cuda(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep_all),
+               "making a memory pool");
+  }
+  void* data = nullptr;
+  const cudaError_t status =
+      cudaMallocFromPoolAsync(&data, std::max<std::size_t>(bytes, 1), pool_, cuda_stream(stream).handle());
+  if (status == cudaErrorMemoryAllocation) throw_full(bytes);
+  check_cuda(status, "allocating " + mebibytes(bytes) + " from the pool");
+  return data;
+}
+
+void CudaDevice::release_in_order(Stream& stream, void* data) {
+  make_current();
+  check_cuda(cudaFreeAsync(data, cuda_stream(stream).handle()), "giving memory back to the pool");
+}
+
+namespace {
+
+class CudaTimeline final : public Timeline {
+ public:
+  explicit CudaTimeline(std::size_t points) {
+    events_.reserve(points);
+    for (std::size_t i = 0; i < points; ++i) {
+      cudaEvent_t event = nullptr;
+      check_cuda(cudaEventCreate(&event), "making an event");
+      events_.push_back(event);
+    }
+  }
+  CudaTimeline(const CudaTimeline&) = delete;
+  CudaTimeline& operator=(const CudaTimeline&) = delete;
+  ~CudaTimeline() override {
+    for (cudaEvent_t event : events_) cudaEventDestroy(event);
+  }
+  void mark(Stream& stream, std::size_t index) override {
+    check_cuda(cudaEventRecord(events_.at(index), cuda_stream(stream).handle()), "recording an event");
+  }
+  [[nodiscard]] double seconds(std::size_t from, std::size_t to) const override {
+    float milliseconds = 0;
+    check_cuda(cudaEventElapsedTime(&milliseconds, events_.at(from), events_.at(to)), "reading a time");
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
+
+ private:
+  std::vector<cudaEvent_t> events_;
+};
+
+class CudaReplay final : public Replay {
+ public:
+  explicit CudaReplay(cudaGraph_t graph) : graph_(graph) {
+    check_cuda(cudaGraphInstantiate(&executable_, graph_, 0), "making a graph");
+  }
+  CudaReplay(const CudaReplay&) = delete;
+  CudaReplay& operator=(const CudaReplay&) = delete;
+  ~CudaReplay() override {
+    if (executable_ != nullptr) cudaGraphExecDestroy(executable_);
+    cudaGraphDestroy(graph_);
+  }
+  void run(Stream& stream) override {
+    check_cuda(cudaGraphLaunch(executable_, cuda_stream(stream).handle()), "launching a graph");
+  }
+
+ private:
+  cudaGraph_t graph_;
+  cudaGraphExec_t executable_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Timeline> CudaDevice::make_timeline(std::size_t points) {
+  make_current();
+  return std::make_unique<CudaTimeline>(points);
+}
+
+std::unique_ptr<Replay> CudaDevice::capture(std::span<const std::unique_ptr<Stream>> streams,
+                                            const std::function<void()>& work) {
+  make_current();
+  Stream& origin = *streams.front();
+  const cudaStream_t handle = cuda_stream(origin).handle();
+  check_cuda(cudaStreamBeginCapture(handle, cudaStreamCaptureModeThreadLocal), "capturing a graph");
+  std::exception_ptr failure;
+  try {
+    const Event begin = origin.record();
+    for (const auto& stream : streams) stream->wait(begin);
+    work();
+    for (const auto& stream : streams) origin.wait(stream->record());
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  cudaGraph_t graph = nullptr;
+  const cudaError_t status = cudaStreamEndCapture(handle, &graph);
+  for (const auto& stream : streams) {
+    try {
+      stream->synchronize();  // rethrows what the work threw
+    } catch (...) {
+      if (!failure) failure = std::current_exception();
+    }
+  }
+  if (failure) {
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    std::rethrow_exception(failure);
+  }
+  check_cuda(status, "capturing a graph");
+  return std::make_unique<CudaReplay>(graph);
 }
 
 }  // namespace halotile

@@ -27,6 +27,8 @@ struct CudaDeviceInfo {
   int runtime_version = 0;           ///< CUDA runtime of this build
 };
 
+/// What `status` means for the user, and what to do: "this machine shows no CUDA GPU to the program; ...".
+[[nodiscard]] std::string cuda_remedy(cudaError_t status);
 /// "13.0" from 13000.
 [[nodiscard]] std::string cuda_version(int version);
 /// Number of usable CUDA devices: 0 where there is no GPU or no driver. Never throws.
@@ -73,11 +75,22 @@ class CudaDevice final : public Device {
   /// Throws CudaError saying what was needed and what is there: no GPU, no such GPU, a driver older than this
   /// build's CUDA, a GPU older than compute capability 8.0.
   explicit CudaDevice(int index = 0);
+  CudaDevice(const CudaDevice&) = delete;
+  CudaDevice& operator=(const CudaDevice&) = delete;
+  ~CudaDevice() override;
 
   [[nodiscard]] std::string name() const override { return "cuda:" + std::to_string(index_); }
   [[nodiscard]] bool host_memory() const override { return false; }
   [[nodiscard]] Buffer allocate(std::size_t bytes) override;
+  [[nodiscard]] Buffer allocate_host(std::size_t bytes) override { return allocate_pinned(bytes); }
   [[nodiscard]] std::unique_ptr<Stream> make_stream() override;
+  /// From a pool that keeps what it has got from the driver.
+  [[nodiscard]] void* allocate_in_order(Stream& stream, std::size_t bytes) override;
+  void release_in_order(Stream& stream, void* data) override;
+  [[nodiscard]] std::unique_ptr<Timeline> make_timeline(std::size_t points) override;
+  /// As a CUDA graph.
+  [[nodiscard]] std::unique_ptr<Replay> capture(std::span<const std::unique_ptr<Stream>> streams,
+                                                const std::function<void()>& work) override;
   /// Overlap with other work only from and to pinned host memory.
   void upload(Stream& stream, void* device, const void* host, std::size_t bytes) override;
   void download(Stream& stream, void* host, const void* device, std::size_t bytes) override;
@@ -94,8 +107,11 @@ class CudaDevice final : public Device {
   [[nodiscard]] CudaDeviceInfo info() const;
 
  private:
+  [[noreturn]] void throw_full(std::size_t bytes) const;
+
   int index_;
   CudaDeviceInfo info_;
+  cudaMemPool_t pool_ = nullptr;  // made when first asked for memory
 };
 
 }  // namespace halotile

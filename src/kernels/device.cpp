@@ -7,6 +7,22 @@
 
 namespace halotile {
 
+namespace {
+
+[[noreturn]] void throw_unsupported(const Device& device, const char* what) {
+  throw UnsupportedError(std::string(what) + ": device " + device.name() + " has none");
+}
+
+}  // namespace
+
+void* Device::allocate_in_order(Stream&, std::size_t) { throw_unsupported(*this, "memory in stream order"); }
+void Device::release_in_order(Stream&, void*) { throw_unsupported(*this, "memory in stream order"); }
+std::unique_ptr<Timeline> Device::make_timeline(std::size_t) { throw_unsupported(*this, "timelines"); }
+std::unique_ptr<Replay> Device::capture(std::span<const std::unique_ptr<Stream>>,
+                                        const std::function<void()>&) {
+  throw_unsupported(*this, "capturing");
+}
+
 Buffer CpuDevice::allocate(std::size_t bytes) {
   if (bytes == 0) return {};
   constexpr std::size_t alignment = 4096;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "kernels/stream.hpp"
@@ -27,6 +28,25 @@ class Buffer {
   std::size_t bytes_ = 0;
 };
 
+/// Points in time on a device's streams, for measuring.
+class Timeline {
+ public:
+  virtual ~Timeline() = default;
+  /// Point `index` is when the stream has come through all that was queued before.
+  virtual void mark(Stream& stream, std::size_t index) = 0;
+  /// Between two points that were marked, the streams synchronized since.
+  [[nodiscard]] virtual double seconds(std::size_t from, std::size_t to) const = 0;
+};
+
+/// Work of several streams, captured once to be queued as a whole.
+class Replay {
+ public:
+  virtual ~Replay() = default;
+  virtual void run(Stream& stream) = 0;
+};
+
+/// What only devices with memory of their own have (allocate_in_order to capture) throws UnsupportedError
+/// elsewhere.
 class Device {
  public:
   virtual ~Device() = default;
@@ -37,7 +57,18 @@ class Device {
   /// Throws UnsupportedError, naming the bytes wanted and what to change, when there is not enough. 0 bytes
   /// are fine.
   [[nodiscard]] virtual Buffer allocate(std::size_t bytes) = 0;
+  /// Memory of the host, from and to which copies run at full speed and beside other work.
+  [[nodiscard]] virtual Buffer allocate_host(std::size_t bytes) { return allocate(bytes); }
   [[nodiscard]] virtual std::unique_ptr<Stream> make_stream() = 0;
+  /// Memory from a pool, for work queued on `stream` behind this call (and on others that wait for it), until
+  /// it is given back in the same way.
+  [[nodiscard]] virtual void* allocate_in_order(Stream& stream, std::size_t bytes);
+  virtual void release_in_order(Stream& stream, void* data);
+  [[nodiscard]] virtual std::unique_ptr<Timeline> make_timeline(std::size_t points);
+  /// Calls `work`, which queues on `streams` and runs nothing, and keeps what it queued. The streams must be
+  /// empty; what `work` throws is rethrown.
+  [[nodiscard]] virtual std::unique_ptr<Replay> capture(std::span<const std::unique_ptr<Stream>> streams,
+                                                        const std::function<void()>& work);
   /// Copies behind what the stream was given before; `host` must stay until the stream has been synchronized.
   virtual void upload(Stream& stream, void* device, const void* host, std::size_t bytes) = 0;
   virtual void download(Stream& stream, void* host, const void* device, std::size_t bytes) = 0;

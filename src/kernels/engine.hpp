@@ -2,7 +2,9 @@
 // tiles, once; running an operation allocates nothing of its own.
 #pragma once
 
+#include <array>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,13 +13,15 @@
 #include "kernels/layers.hpp"
 #include "kernels/stream.hpp"
 #include "kernels/tensor.hpp"
+#include "kernels/tile_batch.hpp"
 
 namespace halotile {
 
 /// Where an operation runs.
 struct RunContext {
-  Stream& stream;                ///< the stream whose turn it is; a device engine launches on it
-  std::span<std::byte> scratch;  ///< the stream's own: at least scratch_bytes(), aligned to 64 bytes
+  Stream& stream;                      ///< the stream whose turn it is; a device engine launches on it
+  std::span<std::byte> scratch;        ///< the stream's own: at least scratch_bytes(), aligned to 64 bytes
+  const std::byte* weights = nullptr;  ///< a copy of weights() to use instead
 };
 
 /// One layer's work on tiles of one shape. Belongs to one stream: it may keep state between runs.
@@ -28,6 +32,8 @@ class Operation {
   /// data.
   virtual void run(const ConstMapView& in, const MapView& out, const RunContext& context) = 0;
   [[nodiscard]] virtual std::size_t scratch_bytes() const { return 0; }
+  /// The weights that it reads, in the device's memory; empty where it has none, or takes no others.
+  [[nodiscard]] virtual std::span<const std::byte> weights() const { return {}; }
 };
 
 /// Makes operations. All arguments that are geometry describe tiles: in.rect holds at least what out.rect
@@ -59,6 +65,21 @@ class Engine {
   [[nodiscard]] virtual std::unique_ptr<Operation> softmax(const MapGeometry& in, const MapGeometry& out) = 0;
   /// Copies out.rect, converting between element types: cutting and placing packed tiles, and the input.
   [[nodiscard]] virtual std::unique_ptr<Operation> copy(const MapGeometry& in, const MapGeometry& out) = 0;
+
+  // What only engines of devices with memory of their own have.
+
+  /// u8 pixels to (x / 255 - mean) / stddev, each step rounded to float. Throws UnsupportedError elsewhere.
+  [[nodiscard]] virtual std::unique_ptr<Operation> normalize(const std::array<float, 3>& mean,
+                                                             const std::array<float, 3>& stddev);
+  /// Null: tiles are to be copied one by one.
+  [[nodiscard]] virtual std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies);
+  /// Null where tile_copies is.
+  [[nodiscard]] virtual std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles);
+  /// Elements of two maps on the device whose bits differ; nothing where the host is to compare. NaN equals
+  /// NaN.
+  [[nodiscard]] virtual std::optional<std::int64_t> differing(const ConstMapView& a, const ConstMapView& b);
+  /// What a user should know of where its data lie; may be empty.
+  [[nodiscard]] virtual std::string note() const { return {}; }
 };
 
 /// Names of the engines in this build, the default first.

@@ -4,47 +4,62 @@
 #include <optional>
 #include <utility>
 
+#include "kernels/compare_direct.hpp"
 #include "kernels/fully_connected_direct.hpp"
 #include "kernels/map_operations_direct.hpp"
+#include "kernels/pack_direct.hpp"
+#include "kernels/tile_ledger_direct.hpp"
 
 namespace halotile {
 namespace {
 
 cudaStream_t handle(const RunContext& context) { return cuda_stream(context.stream).handle(); }
 
+float* floats(const Buffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
+
+const float* filters(const RunContext& context, const Buffer& resident) {
+  return context.weights != nullptr ? reinterpret_cast<const float*>(context.weights) : floats(resident);
+}
+
 class DirectConv2d final : public Operation {
  public:
-  DirectConv2d(const Conv2d& layer, const direct::Conv2dVariant& variant, const float* filters,
+  DirectConv2d(const Conv2d& layer, const direct::Conv2dVariant& variant, const Buffer& filters,
                const direct::BiasPlace& bias)
       : layer_(layer), variant_(variant), filters_(filters), bias_(bias) {}
+  [[nodiscard]] std::span<const std::byte> weights() const override {
+    return {filters_.data(), filters_.bytes()};
+  }
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    direct::conv2d(layer_, variant_, filters_, bias_, in, out, handle(context));
+    direct::conv2d(layer_, variant_, filters(context, filters_), bias_, in, out, handle(context));
   }
 
  private:
   Conv2d layer_;
   direct::Conv2dVariant variant_;
-  const float* filters_;
+  const Buffer& filters_;  // the engine's
   direct::BiasPlace bias_;
 };
 
 class DirectFullyConnected final : public Operation {
  public:
   DirectFullyConnected(const FullyConnected& layer, Interval features,
-                       const direct::FullyConnectedVariant& variant, const float* filters,
+                       const direct::FullyConnectedVariant& variant, const Buffer& filters,
                        const direct::BiasPlace& bias)
       : layer_(layer), features_(features), variant_(variant), filters_(filters), bias_(bias) {}
   [[nodiscard]] std::size_t scratch_bytes() const override { return variant_.scratch_bytes; }
+  [[nodiscard]] std::span<const std::byte> weights() const override {
+    return {filters_.data(), filters_.bytes()};
+  }
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    direct::fully_connected(layer_, features_, variant_, filters_, bias_, in, out, context.scratch,
-                            handle(context));
+    direct::fully_connected(layer_, features_, variant_, filters(context, filters_), bias_, in, out,
+                            context.scratch, handle(context));
   }
 
  private:
   FullyConnected layer_;
   Interval features_;
   direct::FullyConnectedVariant variant_;
-  const float* filters_;
+  const Buffer& filters_;  // the engine's
   direct::BiasPlace bias_;
 };
 
@@ -105,7 +120,7 @@ class Direct final : public DirectEngine {
       const std::vector<float> host = direct::conv2d_filters(layer, variant.merged);
       filters = device_.copy_of(host.data(), host.size() * sizeof(float));
     }
-    return std::make_unique<DirectConv2d>(layer, variant, floats(filters),
+    return std::make_unique<DirectConv2d>(layer, variant, filters,
                                           place_bias(layer.bias, direct::conv2d_constants()));
   }
 
@@ -122,8 +137,7 @@ class Direct final : public DirectEngine {
     }  // the stream's destructor has waited
     const auto variant = direct::choose_fully_connected(layer, in.images, features.size());
     return std::make_unique<DirectFullyConnected>(
-        layer, features, variant, floats(filters),
-        place_bias(layer.bias, direct::fully_connected_constants()));
+        layer, features, variant, filters, place_bias(layer.bias, direct::fully_connected_constants()));
   }
 
   [[nodiscard]] std::unique_ptr<Operation> pool2d(const Pool2d& layer, const MapGeometry&,
@@ -147,6 +161,36 @@ class Direct final : public DirectEngine {
   [[nodiscard]] std::unique_ptr<Operation> copy(const MapGeometry&, const MapGeometry&) override {
     return map_operation(direct::copy_map);
   }
+  [[nodiscard]] std::unique_ptr<Operation> normalize(const std::array<float, 3>& mean,
+                                                     const std::array<float, 3>& stddev) override {
+    return map_operation([mean, stddev](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+      direct::normalize(mean, stddev, in, out, stream);
+    });
+  }
+
+  [[nodiscard]] std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies) override {
+    device_.make_current();
+    return std::make_unique<direct::BatchedCopy>(device_, copies);
+  }
+  [[nodiscard]] std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles) override {
+    device_.make_current();
+    return direct::make_tile_ledger(device_, tiles);
+  }
+  [[nodiscard]] std::optional<std::int64_t> differing(const ConstMapView& a, const ConstMapView& b) override {
+    const CudaStream stream(device_.index());
+    return direct::compare_maps(a, b, stream.handle()).differing;
+  }
+  [[nodiscard]] std::string note() const override {
+    const ConstantBiasUse use = constant_bias_use();
+    std::string text = "biases in constant memory: " + std::to_string(use.conv2d) + " of " +
+                       std::to_string(use.capacity) + " floats for convolutions, " +
+                       std::to_string(use.fully_connected) + " of " + std::to_string(use.capacity) +
+                       " for fully connected layers";
+    if (use.fallbacks > 0) {
+      text += "; " + std::to_string(use.fallbacks) + " layers' did not fit and lie in global memory";
+    }
+    return text;
+  }
 
  private:
   struct Bias {
@@ -161,8 +205,6 @@ class Direct final : public DirectEngine {
     std::int64_t col_stride = 0;
     auto operator<=>(const Conv2dShape&) const = default;
   };
-
-  static float* floats(const Buffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
 
   // Loads a layer's bias once: into constant memory, or where it does not fit into global memory.
   direct::BiasPlace place_bias(std::span<const float> bias, direct::ConstantSpace& space) {

@@ -5,6 +5,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
+
 #include "kernels/layers.hpp"
 #include "kernels/tensor.hpp"
 
@@ -30,6 +32,10 @@ void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 
 /// Copies out.rect, which must lie in in.rect.
 void copy_map(const ConstMapView& in, const MapView& out, cudaStream_t stream);
+
+/// (x / 255 - mean) / stddev, each step rounded to float, of dense u8 maps of 3 channels; `out` f32, dense.
+void normalize(const std::array<float, 3>& mean, const std::array<float, 3>& stddev, const ConstMapView& in,
+               const MapView& out, cudaStream_t stream);
 
 /// Softmax over the channels of every position of out.rect, which must lie in in.rect.
 void softmax(const ConstMapView& in, const MapView& out, cudaStream_t stream);

@@ -5,26 +5,20 @@
 #include <span>
 
 #include "kernels/cuda_device.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/tile_batch.hpp"
 
 namespace halotile::direct {
 
-/// One rectangle to copy: `to.rect` must lie in `from.rect`; both in device memory, of the same images,
-/// channels and element type.
-struct TileCopy {
-  ConstMapView from;
-  MapView to;
-};
-
-/// A prepared batch of copies; targets must not overlap each other or any source. The addresses are fixed:
-/// run() can be repeated and captured in a graph.
-class BatchedCopy {
+/// A prepared batch of copies in device memory; targets must not overlap each other or any source. The
+/// addresses are fixed: run() can be repeated and captured in a graph.
+class BatchedCopy final : public TileCopies {
  public:
   /// Uploads the list of contiguous stretches and allocates the copy's scratch. Blocks.
   /// Throws ShapeError for a target outside its source or of another kind.
   BatchedCopy(CudaDevice& device, std::span<const TileCopy> copies);
   /// Queues all copies on `stream`. Nothing for an empty batch. Not on two streams at the same time: the
   /// scratch is shared.
+  void run(Stream& stream) override { run(cuda_stream(stream).handle()); }
   void run(cudaStream_t stream);
   [[nodiscard]] std::int64_t stretches() const { return stretches_; }
   [[nodiscard]] std::int64_t bytes() const { return bytes_; }

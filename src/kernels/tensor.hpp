@@ -13,11 +13,15 @@
 
 namespace halotile {
 
-/// Element type of a map or of weights in memory.
-enum class DType : std::uint8_t { f32, bf16 };
+/// Element type of a map or of weights in memory. u8: pixels on their way to a device, nothing else.
+enum class DType : std::uint8_t { f32, bf16, u8 };
 
-[[nodiscard]] constexpr std::int64_t size_of(DType type) { return type == DType::f32 ? 4 : 2; }
-[[nodiscard]] constexpr std::string_view to_string(DType type) { return type == DType::f32 ? "f32" : "bf16"; }
+[[nodiscard]] constexpr std::int64_t size_of(DType type) {
+  return type == DType::f32 ? 4 : type == DType::bf16 ? 2 : 1;
+}
+[[nodiscard]] constexpr std::string_view to_string(DType type) {
+  return type == DType::f32 ? "f32" : type == DType::bf16 ? "bf16" : "u8";
+}
 
 /// The upper half of a float; conversions round to nearest even and keep NaN a NaN.
 struct Bfloat16 {

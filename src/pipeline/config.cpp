@@ -20,6 +20,7 @@ using Words = std::vector<std::string>;
 const std::array<Words, 3> exclusive{Words{"patch.size", "patch.grid"},
                                      Words{"weights.random", "weights.file"},
                                      Words{"input.random", "input.images", "input.file"}};
+const Words memory_modes{"arena", "pool", "per_layer"};  // in the order of MemoryMode
 // Keys that name files to read.
 const Words path_keys{"model", "input.images", "input.file", "weights.file"};
 
@@ -120,16 +121,25 @@ class ExperimentReader {
     if (const auto input = map.require("input", "input: {images: [photos], batch: 32}")) read_input(*input);
     if (const auto preprocess = map.find("preprocess")) read_preprocess(*preprocess);
     experiment_.device = read_device(map);
-    static const Words engines{"auto", "onednn", "reference"};
+    static const Words engines{"auto", "onednn", "reference", "direct"};
     experiment_.engine = map.choice("engine", "auto", engines);
+    if (const auto direct = map.find("direct")) {
+      YamlMap d(diagnostics_, direct->node(), "direct");
+      static const Words staged{"auto", "input", "filter"};
+      experiment_.direct_stage = d.choice("stage", "auto", staged);
+      d.finish();
+    }
     static const Words precisions{"fp32", "tf32", "bf16", "fp16"};
     experiment_.precision = map.choice("precision", "fp32", precisions);
     if (const auto patch = map.find("patch")) read_patch(*patch);
     experiment_.streams = static_cast<int>(map.integer("streams", 1, 1, 256));
     experiment_.threads = static_cast<int>(read_or_word(map, "threads", "auto", 1024));
     experiment_.sub_batch = read_or_word(map, "sub_batch", "all", 1 << 20);
-    static const Words dispatches{"streams"};
+    static const Words dispatches{"streams", "graph"};
     experiment_.dispatch = map.choice("dispatch", "streams", dispatches);
+    const std::string memory = map.choice("memory", "arena", memory_modes);
+    experiment_.memory = static_cast<MemoryMode>(std::find(memory_modes.begin(), memory_modes.end(), memory) -
+                                                 memory_modes.begin());
     if (const auto output = map.find("output")) read_output(*output);
     if (const auto measure = map.find("measure")) {
       YamlMap m(diagnostics_, measure->node(), "measure");
@@ -137,6 +147,8 @@ class ExperimentReader {
       s.warmup = static_cast<int>(m.integer("warmup", s.warmup, 0, 1'000'000));
       s.min_runs = static_cast<int>(m.integer("min_runs", s.min_runs, 1, 1'000'000));
       s.max_seconds = m.number("max_seconds", s.max_seconds, 0, 1e6);
+      static const Words places{"host", "device"};
+      experiment_.resident_input = m.choice("input", "host", places) == "device";
       read_trace(m);
       m.finish();
     }
@@ -221,6 +233,12 @@ class ExperimentReader {
     if (height && width) {
       input.extent =
           Extent2{height->integer(1, largest_size).value_or(1), width->integer(1, largest_size).value_or(1)};
+    }
+    if (const auto upload = map.find("upload")) {
+      static const Words types{"fp32", "uint8"};
+      input.pixels = upload->choice(types) == "uint8";
+      if (input.pixels && !images)
+        upload->error("is 'uint8', but only photographs (input.images) have 8-bit pixels; leave it out");
     }
     map.finish();
   }
@@ -322,7 +340,7 @@ nlohmann::json weights_json(const WeightsConfig& weights) {
 }
 
 nlohmann::json input_json(const InputConfig& input) {
-  nlohmann::json json{{"batch", input.batch}};
+  nlohmann::json json{{"batch", input.batch}, {"upload", input.pixels ? "uint8" : "fp32"}};
   if (const auto* random = std::get_if<RandomInput>(&input.source)) json["random"] = random->seed;
   if (const auto* npy = std::get_if<NpyInput>(&input.source)) json["file"] = npy->file.string();
   if (const auto* images = std::get_if<ImageInput>(&input.source)) {
@@ -369,17 +387,20 @@ nlohmann::json to_json(const Experiment& e) {
             {"std", e.preprocess.stddev}}},
           {"device", e.device},
           {"engine", e.engine},
+          {"direct", {{"stage", e.direct_stage}}},
           {"precision", e.precision},
           {"patch", patch},
           {"streams", e.streams},
           {"threads", e.threads},
           {"sub_batch", e.sub_batch},
           {"dispatch", e.dispatch},
+          {"memory", memory_modes[static_cast<std::size_t>(e.memory)]},
           {"output", {{"directory", e.output.directory.string()}, {"save", e.output.save}}},
           {"measure",
            {{"warmup", e.measure.warmup},
             {"min_runs", e.measure.min_runs},
             {"max_seconds", e.measure.max_seconds},
+            {"input", e.resident_input ? "device" : "host"},
             {"trace", e.trace}}}};
 }
 

@@ -39,6 +39,7 @@ struct InputConfig {
   std::variant<RandomInput, ImageInput, NpyInput> source;
   std::int64_t batch = 0;         ///< images per forward pass; 0: all there are (1 when random)
   std::optional<Extent2> extent;  ///< replaces the model's input height and width
+  bool pixels = false;            ///< photographs go to the device as 8-bit pixels and are normalized there
 };
 
 /// How layers are grouped to stages.
@@ -62,6 +63,7 @@ struct Experiment {
   Preprocess preprocess;  ///< crop {0, 0}: the network's input extent
   std::string device = "auto";
   std::string engine = "auto";
+  std::string direct_stage = "auto";  ///< what the direct engine's convolutions stage in shared memory
   std::string precision = "fp32";
   PatchSpec patch;
   StagesConfig stages;
@@ -70,9 +72,11 @@ struct Experiment {
   int threads = 0;  ///< threads inside each stream; 0: cores / streams, at least 1
   std::int64_t sub_batch = 0;
   std::string dispatch = "streams";
+  MemoryMode memory = MemoryMode::arena;
   OutputConfig output;
   MeasureSettings measure;
   std::string trace;  ///< measure.trace: file in output.directory for the trace of one more run; empty: none
+  bool resident_input = false;  ///< timed runs start with the input on the device
 };
 
 /// Reads a config and applies `overrides` ("patch.size=32"). Paths of inputs are taken relative to the

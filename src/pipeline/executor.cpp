@@ -4,19 +4,24 @@
 #include <chrono>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "kernels/trace_range.hpp"
 #include "patching/error.hpp"
 #include "patching/reassembler.hpp"
+#include "pipeline/executor_program.hpp"
+#include "pipeline/packing.hpp"
+#include "pipeline/per_layer.hpp"
 #include "pipeline/schedule.hpp"
 #include "pipeline/steps.hpp"
 #include "pipeline/stop.hpp"
+#include "pipeline/tile_operations.hpp"
 
 namespace halotile {
 namespace {
 
-// Output features that a fully connected layer computes as one task. A constant, so that neither the streams
-// nor the batch decide how a layer is cut.
+// Output features that a fully connected layer computes as one task on the CPU. A constant, so that neither
+// the streams nor the batch decide how a layer is cut. A device with memory of its own takes all at once.
 constexpr std::int64_t feature_block = 512;
 
 std::size_t aligned(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
@@ -46,36 +51,43 @@ struct Scratch {
   std::size_t packed_in = 0;
   std::size_t packed_out = 0;
   std::size_t operation = 0;
-  std::size_t offset = 0;  // in the arena
+  std::byte* base = nullptr;  // in the arena, or the pool's; null while operations are prepared
 
-  [[nodiscard]] std::size_t at_packed_in() const { return offset; }
-  [[nodiscard]] std::size_t at_packed_out() const { return at_packed_in() + aligned(packed_in); }
+  [[nodiscard]] static std::size_t at_packed_in() { return 0; }
+  [[nodiscard]] std::size_t at_packed_out() const { return aligned(packed_in); }
   [[nodiscard]] std::size_t at_between(std::size_t i) const {
     return at_packed_out() + aligned(packed_out) + (i == 0 ? 0 : aligned(between[0]));
   }
   [[nodiscard]] std::size_t at_operation() const { return at_between(1) + aligned(between[1]); }
-  [[nodiscard]] std::size_t bytes() const { return at_operation() + aligned(operation) - offset; }
+  [[nodiscard]] std::size_t bytes() const { return at_operation() + aligned(operation); }
 };
 
-struct alignas(64) StreamTimes {
-  std::vector<std::int64_t> nanoseconds;  // per LayerTime
+// A map's copy in host memory.
+struct HostMap {
+  Buffer memory;
+  bool filled = false;  // by the run before
 };
 
-}  // namespace
-
-class Executor::Program {
+class TileProgram final : public Executor::Program {
  public:
-  Program(const Network& network, std::vector<StagePlan> plan, Engine& engine,
-          const ExecutorSettings& settings);
+  TileProgram(const Network& network, std::vector<StagePlan> plan, Engine& engine,
+              const ExecutorSettings& settings);
 
-  void run();
-  [[nodiscard]] MapView input() const;
-  [[nodiscard]] ConstMapView output(std::size_t layer) const;
-  [[nodiscard]] const std::vector<StagePlan>& plan() const { return plan_; }
-  [[nodiscard]] MemoryUse memory() const { return {map_bytes_, arena_.bytes() - map_bytes_}; }
-  [[nodiscard]] std::vector<LayerTime> times() const;
-  [[nodiscard]] std::vector<double> busy_seconds() const;
-  void reset_times();
+  void run(bool profiled) override;
+  [[nodiscard]] MapView input() const override;
+  void load_input() override;
+  [[nodiscard]] ConstMapView output(std::size_t layer) override;
+  [[nodiscard]] ConstMapView device_output(std::size_t layer) const override {
+    return map_view(map_of_layer(layer));
+  }
+  [[nodiscard]] const std::vector<StagePlan>& plan() const override { return plan_; }
+  [[nodiscard]] MemoryUse memory() const override { return {map_bytes_, arena_.bytes() - map_bytes_}; }
+  [[nodiscard]] const RunTimes& times() const override { return times_; }
+  [[nodiscard]] double idle_seconds() const override { return idle_seconds_; }
+  void reset_times() override {
+    times_.reset();
+    idle_seconds_ = 0;
+  }
 
  private:
   // What one step of a tile reads and writes.
@@ -83,33 +95,43 @@ class Executor::Program {
     ConstMapView in;
     MapView out;
   };
-  // Tiles that agree in all of this share an operation.
-  using OperationKey = std::array<std::int64_t, 18>;
-
   void lower_stages();
   void plan_maps();
   void make_tasks();
-  void plan_scratch_and_allocate();
-
-  [[nodiscard]] std::unique_ptr<Operation> make_operation(const Step& step, const MapGeometry& in,
-                                                          const MapGeometry& out);
-  Operation* shared_operation(const Task& task, std::size_t call, const Step& step, const MapGeometry& in,
-                              const MapGeometry& out);
+  void prepare_operations();
+  void allocate();
 
   // Calls visit(call index, step or null for pack and place, Call) in the order of a tile's work. Used once
-  // to prepare operations (the arena is not there yet: views carry offsets as data) and then by every run.
+  // to prepare operations (memory is not there yet: views have no data) and then by every run.
   template <typename Visit>
   void for_each_call(const Task& task, const Visit& visit) const;
   [[nodiscard]] Call vector_call(const Task& task) const;
 
-  [[nodiscard]] MapView map_view(std::size_t map, Interval images, std::int64_t slot) const;
-  [[nodiscard]] MapView tile_view(std::size_t map, Rect rect, std::int64_t images, std::size_t at) const;
+  // A map that has memory for the whole batch, or a chunk's part of any map.
+  [[nodiscard]] MapView map_view(std::size_t map) const;
+  [[nodiscard]] MapView map_view(std::size_t map, std::size_t chunk) const;
+  [[nodiscard]] MapView tile_view(std::size_t layer, Rect rect, std::int64_t images, const Scratch& scratch,
+                                  std::size_t at) const;
   [[nodiscard]] std::size_t map_of_layer(std::size_t layer) const;
+  [[nodiscard]] bool in_pool(std::size_t map) const {
+    return settings_.memory == MemoryMode::pool && !maps_[map].whole_batch;
+  }
+  [[nodiscard]] void*& pooled(std::size_t map, const Task& task) {
+    return pooled_[map * schedule_.chunks.size() + static_cast<std::size_t>(task.chunk)];
+  }
   std::size_t add_time(const std::string& name, const std::string& kind, double flops);
 
+  void queue_tasks();
+  void synchronize();
   static void run_task(void* program, std::size_t index);
   [[nodiscard]] std::string task_name(const Task& task) const;  // for traces
   void execute(const Task& task, std::size_t index);
+  void execute_tile(const Task& task, std::size_t index);
+  void upload(const Task& task);
+  void download(std::size_t map, Stream& stream);
+  [[nodiscard]] Stream& stream_of(const Task& task) {
+    return *streams_[static_cast<std::size_t>(task.stream)];
+  }
 
   const Network& network_;
   const std::vector<StagePlan> plan_;
@@ -121,8 +143,7 @@ class Executor::Program {
   std::vector<MapStore> maps_;  // 0: the input; s + 1: the output of stage s
   Schedule schedule_;
   std::vector<Reassembler> reassemblers_;
-  std::vector<std::unique_ptr<Operation>> operations_;
-  std::map<OperationKey, Operation*> by_key_;
+  TileOperations operations_;
   std::vector<Operation*> calls_;        // all tasks' operations, one after the other
   std::vector<std::size_t> first_call_;  // per task
   std::vector<Scratch> scratch_;         // per stream
@@ -131,32 +152,58 @@ class Executor::Program {
   std::size_t map_bytes_ = 0;
   Buffer arena_;
 
-  std::vector<LayerTime> times_;
+  // Of devices with memory of their own:
+  const bool own_memory_;
+  std::unique_ptr<PackedTiles> packed_;  // tiles of a stage are cut and placed at once
+  std::vector<void*> pooled_;            // per map, per chunk
+  Buffer host_input_;
+  std::size_t pixels_offset_ = 0;  // of the u8 input in the arena
+  std::unique_ptr<Operation> normalize_;
+  std::set<std::size_t> downloads_;  // maps that every run copies to the host
+  std::map<std::size_t, HostMap> host_maps_;
+  std::unique_ptr<Replay> replay_;
+  bool ran_ = false;  // work is captured from the second run on: the first loads kernels
+
+  RunTimes times_;
   std::size_t pack_time_ = 0;
   std::size_t place_time_ = 0;
-  std::vector<StreamTimes> stream_times_;
+  std::size_t upload_time_ = 0;
+  std::size_t normalize_time_ = 0;
+  std::size_t download_time_ = 0;
+  std::size_t allocation_time_ = 0;
+  double idle_seconds_ = 0;
   std::vector<Event> events_;                     // per task, when awaited
   std::vector<std::unique_ptr<Stream>> streams_;  // last: their threads end first
 };
 
-Executor::Program::Program(const Network& network, std::vector<StagePlan> plan, Engine& engine,
-                           const ExecutorSettings& settings)
-    : network_(network), plan_(std::move(plan)), engine_(engine), settings_(settings) {
+TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, Engine& engine,
+                         const ExecutorSettings& settings)
+    : network_(network),
+      plan_(std::move(plan)),
+      engine_(engine),
+      settings_(settings),
+      operations_(network, engine),
+      own_memory_(!engine.device().host_memory()) {
+  if (!own_memory_ && settings_.memory != MemoryMode::arena) {
+    throw UnsupportedError("memory: pool: is for CUDA devices; on the CPU there is memory: arena only");
+  }
+  if (settings_.graph && settings_.memory != MemoryMode::arena) {
+    throw UnsupportedError("dispatch: graph: replays fixed addresses; use memory: arena");
+  }
   lower_stages();
   plan_maps();
   make_tasks();
-  plan_scratch_and_allocate();
-  stream_times_.resize(static_cast<std::size_t>(settings_.streams));
-  reset_times();
+  prepare_operations();
+  allocate();
+  times_.start(engine_.device(), settings_.streams, calls_.size() + 2 * schedule_.tasks.size());
   for (int s = 0; s < settings_.streams; ++s) streams_.push_back(engine_.device().make_stream());
 }
 
-std::size_t Executor::Program::add_time(const std::string& name, const std::string& kind, double flops) {
-  times_.push_back({name, kind, 0, flops * static_cast<double>(settings_.batch)});
-  return times_.size() - 1;
+std::size_t TileProgram::add_time(const std::string& name, const std::string& kind, double flops) {
+  return times_.add_line(name, kind, flops * static_cast<double>(settings_.batch));
 }
 
-void Executor::Program::lower_stages() {
+void TileProgram::lower_stages() {
   for (const StagePlan& stage : plan_) {
     SpatialStage made;
     made.steps = lower(network_, stage.range().first, stage.range().last, settings_.keep);
@@ -179,7 +226,8 @@ void Executor::Program::lower_stages() {
     for (std::size_t l = step.first; l < step.last; ++l) flops += network_.layers[l].flops;
     VectorStage made{step, {}, add_time(layer.name, to_string(layer.kind), flops)};
     const std::int64_t features = layer.out.channels;
-    const std::int64_t block = layer.kind == LayerKind::fully_connected ? feature_block : features;
+    const bool in_blocks = layer.kind == LayerKind::fully_connected && !own_memory_;
+    const std::int64_t block = in_blocks ? feature_block : features;
     for (std::int64_t begin = 0; begin < features; begin += block) {
       made.blocks.push_back({begin, std::min(features, begin + block)});
     }
@@ -189,9 +237,15 @@ void Executor::Program::lower_stages() {
     pack_time_ = add_time("pack", "pack", 0);
     place_time_ = add_time("place", "place", 0);
   }
+  if (own_memory_) {
+    upload_time_ = add_time("upload", "host_to_device", 0);
+    if (settings_.pixels) normalize_time_ = add_time("normalize", "normalize", 0);
+    download_time_ = add_time("download", "device_to_host", 0);
+    allocation_time_ = add_time("allocation", "allocation", 0);
+  }
 }
 
-void Executor::Program::plan_maps() {
+void TileProgram::plan_maps() {
   const DType type = engine_.map_type();
   maps_.push_back({network_.input, type, true, 0});
   for (std::size_t s = 0; s < spatial_.size(); ++s) {
@@ -227,11 +281,15 @@ void Executor::Program::plan_maps() {
   for (std::size_t m = 0; m < maps_.size(); ++m) {
     if (!maps_[m].whole_batch) maps_[m].offset = m % 2 == 0 ? 0 : halves[0];
   }
+  if (own_memory_ && settings_.pixels) {
+    pixels_offset_ = offset;
+    offset += aligned(static_cast<std::size_t>(network_.input.elements() * settings_.batch));
+  }
   slots_offset_ = offset;
-  slot_bytes_ = halves[0] + halves[1];
+  slot_bytes_ = settings_.memory == MemoryMode::pool ? 0 : halves[0] + halves[1];
 }
 
-void Executor::Program::make_tasks() {
+void TileProgram::make_tasks() {
   ScheduleRequest request;
   request.stages = plan_;
   for (std::size_t s = 0; s < plan_.size(); ++s)
@@ -241,7 +299,21 @@ void Executor::Program::make_tasks() {
   request.batch = settings_.batch;
   request.sub_batch = settings_.sub_batch;
   request.streams = settings_.streams;
+  if (own_memory_) {
+    request.upload = !settings_.resident_input;
+    request.allocate_in_run = settings_.memory == MemoryMode::pool;
+    // Batched copies go between fixed addresses; with a pool each tile is copied on its own.
+    if (settings_.storage == Storage::packed && !request.allocate_in_run) {
+      packed_ = std::make_unique<PackedTiles>(network_, plan_, engine_.map_type(), settings_.sub_batch);
+      request.pack_at_once = true;
+    }
+    if (settings_.download) {
+      for (const std::size_t layer : settings_.keep) downloads_.insert(map_of_layer(layer));
+    }
+    request.download = !downloads_.empty();
+  }
   schedule_ = make_schedule(request);
+  if (request.allocate_in_run) pooled_.resize(maps_.size() * schedule_.chunks.size());
   map_bytes_ = slots_offset_ + slot_bytes_ * static_cast<std::size_t>(schedule_.slots);
   events_.resize(schedule_.tasks.size());
   for (std::size_t s = 0; s < plan_.size(); ++s) {
@@ -249,7 +321,7 @@ void Executor::Program::make_tasks() {
   }
 }
 
-void Executor::Program::plan_scratch_and_allocate() {
+void TileProgram::prepare_operations() {
   scratch_.resize(static_cast<std::size_t>(settings_.streams));
   const auto bytes = [](const MapGeometry& g) {
     return static_cast<std::size_t>(g.elements() * size_of(g.dtype));
@@ -257,10 +329,13 @@ void Executor::Program::plan_scratch_and_allocate() {
   for (const Task& task : schedule_.tasks) {
     Scratch& scratch = scratch_[static_cast<std::size_t>(task.stream)];
     first_call_.push_back(calls_.size());
+    if (task.role != TaskRole::tile) continue;
     if (static_cast<std::size_t>(task.stage) >= spatial_.size()) {
-      const Step& step = vector_[static_cast<std::size_t>(task.stage) - spatial_.size()].step;
+      const VectorStage& stage = vector_[static_cast<std::size_t>(task.stage) - spatial_.size()];
       const Call call = vector_call(task);
-      calls_.push_back(shared_operation(task, static_cast<std::size_t>(task.row), step, call.in, call.out));
+      calls_.push_back(operations_.on_vectors({task.stream, task.stage, task.row}, stage.step,
+                                              stage.blocks[static_cast<std::size_t>(task.row)], call.in,
+                                              call.out));
       scratch.operation = std::max(scratch.operation, calls_.back()->scratch_bytes());
       continue;
     }
@@ -270,7 +345,8 @@ void Executor::Program::plan_scratch_and_allocate() {
       static constexpr Step copy{0, 0, 0, false, true};
       Operation* operation = nullptr;
       if (!views.out.rect.empty()) {
-        operation = shared_operation(task, call, step != nullptr ? *step : copy, views.in, views.out);
+        operation = operations_.on_map({task.stream, task.stage, static_cast<std::int64_t>(call)},
+                                       step != nullptr ? *step : copy, views.in, views.out);
         scratch.operation = std::max(scratch.operation, operation->scratch_bytes());
       }
       calls_.push_back(operation);
@@ -283,123 +359,96 @@ void Executor::Program::plan_scratch_and_allocate() {
       }
     });
   }
+}
+
+void TileProgram::allocate() {
+  Device& device = engine_.device();
+  const std::size_t packed_offset = map_bytes_;
   std::size_t offset = map_bytes_;
+  if (packed_ != nullptr) offset += packed_->slot_bytes() * static_cast<std::size_t>(schedule_.slots);
+  const std::size_t scratch_offset = offset;
+  const bool scratch_in_arena = settings_.memory == MemoryMode::arena;
+  for (const Scratch& s : scratch_) offset += scratch_in_arena ? s.bytes() : 0;
+  arena_ = device.allocate(offset);
+  offset = scratch_offset;
   for (Scratch& s : scratch_) {
-    s.offset = offset;
+    if (!scratch_in_arena) break;
+    s.base = arena_.data() + offset;
     offset += s.bytes();
   }
-  arena_ = engine_.device().allocate(offset);
+  if (packed_ != nullptr) {
+    packed_->prepare(engine_, schedule_, arena_.data() + packed_offset,
+                     [this](std::size_t map, std::size_t chunk) { return map_view(map, chunk); });
+  }
+  if (!own_memory_) return;
+  const auto host_bytes = [](const MapGeometry& g) {
+    return static_cast<std::size_t>(g.elements() * size_of(g.dtype));
+  };
+  if (settings_.pixels) normalize_ = engine_.normalize(settings_.pixels->mean, settings_.pixels->stddev);
+  host_input_ = device.allocate_host(host_bytes(input()));
+  for (const std::size_t map : downloads_)
+    host_maps_[map].memory = device.allocate_host(host_bytes(map_view(map)));
 }
 
-std::unique_ptr<Operation> Executor::Program::make_operation(const Step& step, const MapGeometry& in,
-                                                             const MapGeometry& out) {
-  if (step.copy) return engine_.copy(in, out);
-  const Layer& layer = network_.layers[step.layer];
-  switch (layer.kind) {
-    case LayerKind::conv: {
-      Conv2d conv = layer.conv;
-      conv.relu = step.relu;
-      return engine_.conv2d(conv, in, out);
-    }
-    case LayerKind::max_pool:
-    case LayerKind::avg_pool:
-    case LayerKind::adaptive_avg_pool:
-      return engine_.pool2d(layer.pool, in, out);
-    case LayerKind::lrn:
-      return engine_.lrn(layer.lrn, in, out);
-    case LayerKind::relu:
-      return engine_.relu(in, out);
-    case LayerKind::softmax:
-      return engine_.softmax(in, out);
-    case LayerKind::fully_connected:
-    case LayerKind::flatten:
-    case LayerKind::dropout:
-      break;
-  }
-  throw UnsupportedError("layer " + layer.name + " cannot run on a feature map");
-}
-
-Operation* Executor::Program::shared_operation(const Task& task, std::size_t call, const Step& step,
-                                               const MapGeometry& in, const MapGeometry& out) {
-  OperationKey key{task.stream, task.stage, static_cast<std::int64_t>(call), out.images};
-  std::size_t at = 4;
-  for (const MapGeometry* g : {&in, &out}) {
-    for (const std::int64_t part :
-         {g->rect.extent().height, g->rect.extent().width, g->image_stride, g->row_stride}) {
-      key[at++] = part;
-    }
-  }
-  const bool is_vector = static_cast<std::size_t>(task.stage) >= spatial_.size();
-  const Layer& layer = network_.layers[step.layer];
-  if (!step.copy && !is_vector && !in.rect.empty()) {
-    // Where the tile's input begins relative to what its outputs reach for: the padding on that side.
-    key[at++] = in.rect.rows.begin - reach(layer.window.rows(), in.whole.height, out.rect.rows).begin;
-    key[at++] = in.rect.cols.begin - reach(layer.window.cols(), in.whole.width, out.rect.cols).begin;
-  }
-  Operation*& found = by_key_[key];
-  if (found == nullptr) {
-    if (is_vector && layer.kind == LayerKind::fully_connected) {
-      FullyConnected fc = layer.fully_connected;
-      fc.relu = step.relu;
-      const VectorStage& stage = vector_[static_cast<std::size_t>(task.stage) - spatial_.size()];
-      operations_.push_back(
-          engine_.fully_connected(fc, stage.blocks[static_cast<std::size_t>(task.row)], in, out));
-    } else {
-      operations_.push_back(make_operation(step, in, out));
-    }
-    found = operations_.back().get();
-  }
-  return found;
-}
-
-MapView Executor::Program::map_view(std::size_t map, Interval images, std::int64_t slot) const {
+MapView TileProgram::map_view(std::size_t map) const {
   const MapStore& store = maps_[map];
   MapView view;
-  static_cast<MapGeometry&>(view) = dense_geometry(store.dtype, images.size(), store.shape.channels,
+  static_cast<MapGeometry&>(view) = dense_geometry(store.dtype, settings_.batch, store.shape.channels,
                                                    Rect::whole(store.shape.extent), store.shape.extent);
-  std::size_t offset = store.offset;
-  if (store.whole_batch) {
-    offset += static_cast<std::size_t>(images.begin * view.image_stride * size_of(store.dtype));
-  } else {
-    offset += slots_offset_ + slot_bytes_ * static_cast<std::size_t>(slot);
-  }
-  if (arena_.data() != nullptr) view.data = arena_.data() + offset;
+  if (arena_.data() != nullptr) view.data = arena_.data() + store.offset;
   return view;
 }
 
-MapView Executor::Program::tile_view(std::size_t layer, Rect rect, std::int64_t images,
-                                     std::size_t at) const {
+MapView TileProgram::map_view(std::size_t map, std::size_t chunk) const {
+  const MapStore& store = maps_[map];
+  const Interval images = schedule_.chunks[chunk];
+  MapView view = map_view(map);
+  if (store.whole_batch) return subview(view, images, view.rect);
+  view.images = images.size();
+  if (in_pool(map)) {
+    view.data = pooled_[map * schedule_.chunks.size() + chunk];
+  } else if (arena_.data() != nullptr) {
+    const std::size_t slot = chunk % static_cast<std::size_t>(schedule_.slots);
+    view.data = arena_.data() + slots_offset_ + slot_bytes_ * slot + store.offset;
+  }
+  return view;
+}
+
+MapView TileProgram::tile_view(std::size_t layer, Rect rect, std::int64_t images, const Scratch& scratch,
+                               std::size_t at) const {
   const MapShape& shape = layer == 0 ? network_.input : network_.layers[layer - 1].out;
   MapView view{dense_geometry(engine_.map_type(), images, shape.channels, rect, shape.extent), nullptr};
-  if (arena_.data() != nullptr) view.data = arena_.data() + at;
+  if (scratch.base != nullptr) view.data = scratch.base + at;
   return view;
 }
 
 template <typename Visit>
-void Executor::Program::for_each_call(const Task& task, const Visit& visit) const {
+void TileProgram::for_each_call(const Task& task, const Visit& visit) const {
   const auto s = static_cast<std::size_t>(task.stage);
   const StagePlan& plan = plan_[s];
   const SpatialStage& stage = spatial_[s];
   const Scratch& scratch = scratch_[static_cast<std::size_t>(task.stream)];
-  const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
-  const Interval chunk{0, images.size()};
-  const std::int64_t slot = task.chunk % schedule_.slots;
-  const bool packed = settings_.storage == Storage::packed;
+  const auto chunk = static_cast<std::size_t>(task.chunk);
+  const Interval images{0, schedule_.chunks[chunk].size()};
+  const bool packed = settings_.storage == Storage::packed && packed_ == nullptr;
   const std::size_t first = plan.range().first;
   const Rect core = plan.core(task.row, task.column);
 
-  const MapView whole_in = map_view(s, images, slot);
-  const MapView core_out = subview(map_view(s + 1, images, slot), chunk, core);
+  const MapView whole_in = map_view(s, chunk);
+  const MapView core_out =
+      packed_ != nullptr ? packed_->core(task, images.size()) : subview(map_view(s + 1, chunk), images, core);
   std::size_t call = 0;
 
   ConstMapView in;
-  if (packed) {
+  if (packed_ != nullptr) {
+    in = packed_->input(task, images.size());
+  } else if (packed) {
     const Rect need = plan.needed(task.row, task.column, 0);
-    const MapView tile = tile_view(first, need, images.size(), scratch.at_packed_in());
-    visit(call++, nullptr, Call{subview(ConstMapView(whole_in), chunk, need), tile});
+    const MapView tile = tile_view(first, need, images.size(), scratch, scratch.at_packed_in());
+    visit(call++, nullptr, Call{subview(ConstMapView(whole_in), images, need), tile});
     in = tile;
   } else {
-    in = subview(ConstMapView(whole_in), chunk, seen_input(plan, task.row, task.column));
+    in = subview(ConstMapView(whole_in), images, seen_input(plan, task.row, task.column));
   }
   for (std::size_t i = 0; i < stage.steps.size(); ++i) {
     const Step& step = stage.steps[i];
@@ -407,9 +456,9 @@ void Executor::Program::for_each_call(const Task& task, const Visit& visit) cons
     MapView out;
     if (!last) {
       const Rect rect = plan.needed(task.row, task.column, step.last - first);
-      out = tile_view(step.last, rect, images.size(), scratch.at_between(i % 2));
+      out = tile_view(step.last, rect, images.size(), scratch, scratch.at_between(i % 2));
     } else if (packed) {
-      out = tile_view(step.last, core, images.size(), scratch.at_packed_out());
+      out = tile_view(step.last, core, images.size(), scratch, scratch.at_packed_out());
     } else {
       out = core_out;
     }
@@ -419,25 +468,18 @@ void Executor::Program::for_each_call(const Task& task, const Visit& visit) cons
   if (packed) visit(call++, nullptr, Call{in, core_out});
 }
 
-Executor::Program::Call Executor::Program::vector_call(const Task& task) const {
+TileProgram::Call TileProgram::vector_call(const Task& task) const {
   const auto stage = static_cast<std::size_t>(task.stage);
-  const Interval all{0, settings_.batch};
-  const auto as_vectors = [](MapView view) {
-    view.channels = view.image_stride;
-    view.whole = {1, 1};
-    view.rect = Rect::whole(view.whole);
-    view.row_stride = view.col_stride = view.channels;
-    return view;
-  };
-  const MapView in = as_vectors(map_view(stage, all, 0));
-  MapView out = as_vectors(map_view(stage + 1, all, 0));
+  const MapView in = as_vectors(map_view(stage));
+  MapView out = as_vectors(map_view(stage + 1));
   const Interval block = vector_[stage - spatial_.size()].blocks[static_cast<std::size_t>(task.row)];
   if (out.data != nullptr) out.data = static_cast<std::byte*>(out.data) + block.begin * size_of(out.dtype);
   out.channels = out.row_stride = out.col_stride = block.size();
   return {in, out};
 }
 
-void Executor::Program::run() {
+void TileProgram::run(bool profiled) {
+  throw_if_stopped();
   if (settings_.poison) {
     // All but the input.
     const MapStore& in = maps_[0];
@@ -445,14 +487,39 @@ void Executor::Program::run() {
         static_cast<std::size_t>(in.shape.elements() * size_of(in.dtype) * settings_.batch);
     engine_.device().poison(arena_, aligned(input_bytes));
   }
-  for (Reassembler& r : reassemblers_) r.reset();
+  for (auto& [map, host] : host_maps_) host.filled = downloads_.contains(map);
+  if (settings_.graph && own_memory_ && ran_ && !profiled) {
+    if (replay_ == nullptr) {
+      for (Reassembler& r : reassemblers_) r.reset();
+      replay_ = engine_.device().capture(streams_, [this] { queue_tasks(); });
+    }
+    replay_->run(*streams_.front());
+    synchronize();
+  } else {
+    if (profiled) times_.begin_profile();
+    for (Reassembler& r : reassemblers_) r.reset();
+    queue_tasks();
+    synchronize();
+    if (profiled) times_.end_profile();
+  }
+  for (const Reassembler& r : reassemblers_) r.finish();
+  if (packed_ != nullptr) packed_->finish();
+  ran_ = true;
+}
+
+void TileProgram::queue_tasks() {
   for (std::size_t i = 0; i < schedule_.tasks.size(); ++i) {
     const Task& task = schedule_.tasks[i];
-    Stream& stream = *streams_[static_cast<std::size_t>(task.stream)];
+    Stream& stream = stream_of(task);
     for (const std::uint32_t wait : schedule_.waits_of(task)) stream.wait(events_[wait]);
-    stream.submit({&Program::run_task, this, i});
+    stream.submit({&TileProgram::run_task, this, i});
     if (task.awaited) events_[i] = stream.record();
   }
+}
+
+void TileProgram::synchronize() {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
   std::exception_ptr failure;
   for (const auto& stream : streams_) {
     try {
@@ -461,68 +528,150 @@ void Executor::Program::run() {
       if (!failure) failure = std::current_exception();
     }
   }
+  idle_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
   if (failure) std::rethrow_exception(failure);
-  for (const Reassembler& r : reassemblers_) r.finish();
 }
 
-void Executor::Program::run_task(void* program, std::size_t index) {
-  auto& self = *static_cast<Program*>(program);
+void TileProgram::run_task(void* program, std::size_t index) {
+  auto& self = *static_cast<TileProgram*>(program);
   throw_if_stopped();
   const Task& task = self.schedule_.tasks[index];
   const TraceRange range(task.stream, [&] { return self.task_name(task); });
   self.execute(task, index);
 }
 
-std::string Executor::Program::task_name(const Task& task) const {
+std::string TileProgram::task_name(const Task& task) const {
   const auto stage = static_cast<std::size_t>(task.stage);
-  if (stage >= spatial_.size()) {
-    const VectorStage& vector = vector_[stage - spatial_.size()];
-    return network_.layers[vector.step.layer].name + ": block " + std::to_string(task.row);
+  std::string layer;
+  if (stage < spatial_.size()) {
+    layer = network_.layers[plan_[stage].range().first].name;
+  } else if (stage - spatial_.size() < vector_.size()) {
+    layer = network_.layers[vector_[stage - spatial_.size()].step.layer].name;
   }
-  const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
-  std::string name = network_.layers[plan_[stage].range().first].name;
-  name += ": " + to_string(TileKey{images.begin, task.stage, task.row, task.column});
-  if (images.size() > 1) name += ", " + std::to_string(images.size()) + " images";
-  return name;
+  return to_string(task, layer, schedule_.chunks[static_cast<std::size_t>(task.chunk)],
+                   stage < spatial_.size());
 }
 
-void Executor::Program::execute(const Task& task, std::size_t index) {
-  using Clock = std::chrono::steady_clock;
-  const auto stream = static_cast<std::size_t>(task.stream);
-  const Scratch& scratch = scratch_[stream];
-  std::vector<std::int64_t>& spent = stream_times_[stream].nanoseconds;
-  const RunContext context{*streams_[stream], {arena_.data() + scratch.at_operation(), scratch.operation}};
-  Clock::time_point start = Clock::now();
+void TileProgram::execute(const Task& task, std::size_t index) {
+  Stream& stream = stream_of(task);
+  Device& device = engine_.device();
+  const auto stage = static_cast<std::size_t>(task.stage);
+  switch (task.role) {
+    case TaskRole::tile:
+      execute_tile(task, index);
+      break;
+    case TaskRole::upload:
+      upload(task);
+      break;
+    case TaskRole::allocate:
+      times_.clocked(allocation_time_, task.stream, [&] {
+        const MapView map = map_view(stage + 1, static_cast<std::size_t>(task.chunk));
+        pooled(stage + 1, task) =
+            device.allocate_in_order(stream, static_cast<std::size_t>(map.elements() * size_of(map.dtype)));
+      });
+      break;
+    case TaskRole::release:
+      times_.clocked(allocation_time_, task.stream,
+                     [&] { device.release_in_order(stream, std::exchange(pooled(stage, task), nullptr)); });
+      break;
+    case TaskRole::pack:
+      times_.timed(pack_time_, task.stream, stream, [&] { packed_->pack(task, stream); });
+      break;
+    case TaskRole::place:
+      times_.timed(place_time_, task.stream, stream, [&] { packed_->place(task, stream); });
+      break;
+    case TaskRole::download:
+      times_.timed(download_time_, task.stream, stream, [&] {
+        for (const std::size_t map : downloads_) download(map, stream);
+      });
+      break;
+  }
+}
+
+void TileProgram::execute_tile(const Task& task, std::size_t index) {
+  Stream& stream = stream_of(task);
+  Scratch& scratch = scratch_[static_cast<std::size_t>(task.stream)];
+  const bool pool = settings_.memory == MemoryMode::pool && scratch.bytes() > 0;
+  if (pool) {
+    times_.clocked(allocation_time_, task.stream, [&] {
+      scratch.base = static_cast<std::byte*>(engine_.device().allocate_in_order(stream, scratch.bytes()));
+    });
+  }
+  const RunContext context{stream, {scratch.base + scratch.at_operation(), scratch.operation}};
   const auto timed = [&](std::size_t time, Operation* operation, const Call& call) {
     if (operation == nullptr) return;
-    operation->run(call.in, call.out, context);
-    const Clock::time_point now = Clock::now();
-    spent[time] += std::chrono::duration_cast<std::chrono::nanoseconds>(now - start).count();
-    start = now;
+    times_.timed(time, task.stream, stream, [&] { operation->run(call.in, call.out, context); });
   };
   const std::size_t first = first_call_[index];
   const auto stage = static_cast<std::size_t>(task.stage);
   if (stage >= spatial_.size()) {
     timed(vector_[stage - spatial_.size()].time, calls_[first], vector_call(task));
-    return;
+  } else {
+    for_each_call(task, [&](std::size_t call, const Step* step, const Call& views) {
+      const std::size_t time =
+          step != nullptr
+              ? spatial_[stage].times[static_cast<std::size_t>(step - spatial_[stage].steps.data())]
+          : call == 0 ? pack_time_
+                      : place_time_;
+      timed(time, calls_[first + call], views);
+    });
+    if (packed_ != nullptr) packed_->arrive(task, stream);
+    const Rect core = plan_[stage].core(task.row, task.column);
+    const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
+    for (std::int64_t image = images.begin; image < images.end; ++image) {
+      reassemblers_[stage].accept({image, task.stage, task.row, task.column}, core);
+    }
   }
-  for_each_call(task, [&](std::size_t call, const Step* step, const Call& views) {
-    const std::size_t time =
-        step != nullptr ? spatial_[stage].times[static_cast<std::size_t>(step - spatial_[stage].steps.data())]
-        : call == 0     ? pack_time_
-                        : place_time_;
-    timed(time, calls_[first + call], views);
-  });
-  const Rect core = plan_[stage].core(task.row, task.column);
-  const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
-  for (std::int64_t image = images.begin; image < images.end; ++image) {
-    reassemblers_[stage].accept({image, task.stage, task.row, task.column}, core);
+  if (pool) {
+    times_.clocked(allocation_time_, task.stream,
+                   [&] { engine_.device().release_in_order(stream, std::exchange(scratch.base, nullptr)); });
   }
 }
 
-MapView Executor::Program::input() const { return map_view(0, {0, settings_.batch}, 0); }
+void TileProgram::upload(const Task& task) {
+  Stream& stream = stream_of(task);
+  const MapView map = map_view(0, static_cast<std::size_t>(task.chunk));
+  const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
+  MapView from = input();
+  from = subview(from, images, from.rect);
+  MapView to = map;
+  if (settings_.pixels) {
+    to = from;
+    to.data = arena_.data() + pixels_offset_ + images.begin * from.image_stride;
+  }
+  times_.timed(upload_time_, task.stream, stream, [&] {
+    engine_.device().upload(stream, to.data, from.data,
+                            static_cast<std::size_t>(from.elements() * size_of(from.dtype)));
+  });
+  if (!settings_.pixels) return;
+  times_.timed(normalize_time_, task.stream, stream, [&] { normalize_->run(to, map, {stream, {}}); });
+}
 
-std::size_t Executor::Program::map_of_layer(std::size_t layer) const {
+void TileProgram::download(std::size_t map, Stream& stream) {
+  const MapView from = map_view(map);
+  engine_.device().download(stream, host_maps_[map].memory.data(), from.data,
+                            static_cast<std::size_t>(from.elements() * size_of(from.dtype)));
+}
+
+MapView TileProgram::input() const {
+  MapView view = map_view(0);
+  if (!own_memory_) return view;
+  if (settings_.pixels) view.dtype = DType::u8;
+  view.data = host_input_.data();
+  return view;
+}
+
+void TileProgram::load_input() {
+  if (!own_memory_ || !settings_.resident_input) return;
+  for (std::int32_t chunk = 0; chunk < static_cast<std::int32_t>(schedule_.chunks.size()); ++chunk) {
+    Task task;
+    task.chunk = chunk;
+    upload(task);
+  }
+  synchronize();
+}
+
+std::size_t TileProgram::map_of_layer(std::size_t layer) const {
   // Identity layers pass on the map before them.
   std::size_t end = layer + 1;
   for (;;) {
@@ -541,48 +690,49 @@ std::size_t Executor::Program::map_of_layer(std::size_t layer) const {
   throw ConfigError("the output of layer " + network_.layers[layer].name + " was not kept");
 }
 
-ConstMapView Executor::Program::output(std::size_t layer) const {
-  return map_view(map_of_layer(layer), {0, settings_.batch}, 0);
-}
-
-std::vector<LayerTime> Executor::Program::times() const {
-  std::vector<LayerTime> times = times_;
-  for (std::size_t t = 0; t < times.size(); ++t) {
-    for (const StreamTimes& s : stream_times_)
-      times[t].seconds += 1e-9 * static_cast<double>(s.nanoseconds[t]);
+ConstMapView TileProgram::output(std::size_t layer) {
+  const std::size_t map = map_of_layer(layer);
+  MapView view = map_view(map);
+  if (!own_memory_) return view;
+  HostMap& host = host_maps_[map];
+  if (!host.filled) {
+    if (host.memory.data() == nullptr) {
+      host.memory =
+          engine_.device().allocate_host(static_cast<std::size_t>(view.elements() * size_of(view.dtype)));
+    }
+    download(map, *streams_.front());
+    streams_.front()->synchronize();
+    host.filled = true;
   }
-  return times;
+  view.data = host.memory.data();
+  return view;
 }
 
-std::vector<double> Executor::Program::busy_seconds() const {
-  std::vector<double> busy;
-  for (const StreamTimes& s : stream_times_) {
-    std::int64_t sum = 0;
-    for (const std::int64_t ns : s.nanoseconds) sum += ns;
-    busy.push_back(1e-9 * static_cast<double>(sum));
-  }
-  return busy;
-}
-
-void Executor::Program::reset_times() {
-  for (StreamTimes& s : stream_times_) s.nanoseconds.assign(times_.size(), 0);
-}
+}  // namespace
 
 Executor::Executor(const Network& network, std::vector<StagePlan> plan, Engine& engine,
                    const ExecutorSettings& settings) {
   ExecutorSettings resolved = settings;
   if (resolved.sub_batch <= 0 || resolved.sub_batch > resolved.batch) resolved.sub_batch = resolved.batch;
-  program_ = std::make_unique<Program>(network, std::move(plan), engine, resolved);
+  if (resolved.memory == MemoryMode::per_layer) {
+    program_ = make_per_layer_program(network, std::move(plan), engine, resolved);
+  } else {
+    program_ = std::make_unique<TileProgram>(network, std::move(plan), engine, resolved);
+  }
 }
 
 Executor::~Executor() = default;
 MapView Executor::input() const { return program_->input(); }
-void Executor::run() { program_->run(); }
+void Executor::load_input() { program_->load_input(); }
+void Executor::run() { program_->run(false); }
+void Executor::profile() { program_->run(true); }
 ConstMapView Executor::output(std::size_t layer) const { return program_->output(layer); }
+ConstMapView Executor::device_output(std::size_t layer) const { return program_->device_output(layer); }
 const std::vector<StagePlan>& Executor::plan() const { return program_->plan(); }
 MemoryUse Executor::memory() const { return program_->memory(); }
-std::vector<LayerTime> Executor::times() const { return program_->times(); }
-std::vector<double> Executor::busy_seconds() const { return program_->busy_seconds(); }
+std::vector<LayerTime> Executor::times() const { return program_->times().lines(); }
+std::vector<double> Executor::busy_seconds() const { return program_->times().busy_seconds(); }
+double Executor::idle_seconds() const { return program_->idle_seconds(); }
 void Executor::reset_times() { program_->reset_times(); }
 
 }  // namespace halotile

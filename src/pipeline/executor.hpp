@@ -6,9 +6,14 @@
 // stage before whose cores it reads, and for the readers of memory that it overwrites; nothing else
 // synchronizes but the end. Layers behind the feature maps (fully connected, softmax) run on the whole batch,
 // fully connected ones in blocks of output features, whose size does not depend on the streams.
+//
+// Where the device has memory of its own, input and outputs lie in host memory that copies reach at full
+// speed. A run then begins with each chunk's copy to the device, on the chunk's own stream, and ends with the
+// kept outputs' copies to the host.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <vector>
@@ -16,11 +21,26 @@
 #include "kernels/engine.hpp"
 #include "patching/plan.hpp"
 #include "pipeline/network.hpp"
+#include "pipeline/run_times.hpp"
 
 namespace halotile {
 
 /// How tiles get their input: a view into the whole map, or a materialised copy (and its core a copy back).
 enum class Storage : std::uint8_t { view, packed };
+
+/// Where the device's memory comes from.
+enum class MemoryMode : std::uint8_t {
+  arena,     ///< planned and allocated once
+  pool,      ///< maps of chunks and tiles: from a pool, in the order of the streams, in every run
+  per_layer  ///< everything for every layer, copied in from and out to pageable host memory (see
+             ///< per_layer.hpp)
+};
+
+/// Input as 8-bit pixels, which become (x / 255 - mean) / stddev on the device.
+struct PixelInput {
+  std::array<float, 3> mean{};
+  std::array<float, 3> stddev{};
+};
 
 struct ExecutorSettings {
   std::int64_t batch = 1;
@@ -29,14 +49,13 @@ struct ExecutorSettings {
   Storage storage = Storage::view;
   std::set<std::size_t> keep;  ///< layers whose outputs must stay readable after a run; each ends a stage
   bool poison = false;         ///< fill maps and scratch with NaN before every run (verification)
-};
 
-/// One layer's share of a run, over all streams.
-struct LayerTime {
-  std::string name;
-  std::string kind;    ///< layer type; "pack" and "place" for packed tiles
-  double seconds = 0;  ///< summed over streams and runs
-  double flops = 0;    ///< per run, recomputed ones included
+  // For devices with memory of their own; elsewhere without effect.
+  MemoryMode memory = MemoryMode::arena;
+  bool graph = false;           ///< capture the first run's work in a graph, and replay that from then on
+  bool resident_input = false;  ///< runs start from the device's copy of the input, see load_input()
+  std::optional<PixelInput> pixels;  ///< the input is u8
+  bool download = true;              ///< kept outputs go to the host in every run; else when output() asks
 };
 
 struct MemoryUse {
@@ -46,20 +65,29 @@ struct MemoryUse {
 
 class Executor {
  public:
+  class Program;
+
   /// `plan` must cover the network's spatial layers, with a stage ending at every kept spatial layer. Keeps
   /// references to the network, whose layers must have their weights bound, and to the engine.
   Executor(const Network& network, std::vector<StagePlan> plan, Engine& engine,
            const ExecutorSettings& settings);
   ~Executor();
 
-  /// The batch's input maps, dense NHWC in the engine's element type; fill before run().
+  /// The batch's input maps in host memory, dense NHWC in the engine's element type or u8; fill before
+  /// load_input().
   [[nodiscard]] MapView input() const;
+  /// The input is filled: with resident_input it goes to the device now.
+  void load_input();
   /// One forward pass. Throws what the work threw, TileError if a tile is missing, Interrupted when told to
   /// stop.
   void run();
-  /// Output of a kept layer, or of the last one, of the run before. Behind flatten its memory order is
-  /// Layer::memory's.
+  /// The same with the times of layers taken where run() cannot: on devices with memory of their own. Slower.
+  void profile();
+  /// Output of a kept layer, or of the last one, of the run before, in host memory. Behind flatten its memory
+  /// order is Layer::memory's.
   [[nodiscard]] ConstMapView output(std::size_t layer) const;
+  /// The same where the run left it, in the engine's device's memory. Without data when it is not there.
+  [[nodiscard]] ConstMapView device_output(std::size_t layer) const;
 
   [[nodiscard]] const std::vector<StagePlan>& plan() const;
   [[nodiscard]] MemoryUse memory() const;
@@ -67,10 +95,11 @@ class Executor {
   [[nodiscard]] std::vector<LayerTime> times() const;
   /// Seconds in which each stream was at work.
   [[nodiscard]] std::vector<double> busy_seconds() const;
+  /// Seconds in which the calling thread waited for the streams, in run() too.
+  [[nodiscard]] double idle_seconds() const;
   void reset_times();
 
  private:
-  class Program;
   std::unique_ptr<Program> program_;
 };
 

@@ -122,8 +122,13 @@ class ImageSource final : public InputSource {
                       values.data()};
     for (std::int64_t image = images.begin; image < images.end; ++image) {
       throw_if_stopped();
-      normalize(resize_and_crop(read_image(files_[static_cast<std::size_t>(image)]), preprocess_),
-                preprocess_, one);
+      const Image pixels = resize_and_crop(read_image(files_[static_cast<std::size_t>(image)]), preprocess_);
+      if (out.dtype == DType::u8) {
+        std::copy(pixels.rgb.begin(), pixels.rgb.end(),
+                  static_cast<std::uint8_t*>(out.data) + (image - images.begin) * out.image_stride);
+        continue;
+      }
+      normalize(pixels, preprocess_, one);
       copy_map(one, subview(out, {image - images.begin, image - images.begin + 1}, one.rect));
     }
   }

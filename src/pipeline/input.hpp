@@ -17,8 +17,8 @@ class InputSource {
   [[nodiscard]] virtual std::int64_t count() const = 0;
   /// What an error or a report calls an image: a file's path, or "random image 3".
   [[nodiscard]] virtual std::string name(std::int64_t image) const = 0;
-  /// Writes images [images.begin, images.end) to the whole maps of `out`, f32 or bf16. Throws FormatError for
-  /// an image that cannot be read.
+  /// Writes images [images.begin, images.end) to the whole maps of `out`, f32 or bf16; photographs also to
+  /// dense u8 maps, as pixels before normalization. Throws FormatError for an image that cannot be read.
   virtual void fill(Interval images, const MapView& out) = 0;
 };
 

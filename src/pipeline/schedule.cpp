@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <stdexcept>
 
 namespace halotile {
 namespace {
@@ -25,7 +26,11 @@ class Scheduler {
   explicit Scheduler(const ScheduleRequest& request)
       : request_(request),
         streams_(static_cast<std::size_t>(request.streams)),
-        known_(streams_, LastTasks(streams_)) {
+        known_(streams_, LastTasks(streams_)),
+        last_(streams_) {
+    if (request.pack_at_once && request.allocate_in_run) {
+      throw std::logic_error("tiles that are packed at once need memory of their slot");
+    }
     for (std::int64_t begin = 0; begin < request.batch; begin += request.sub_batch) {
       schedule_.chunks.push_back({begin, std::min(request.batch, begin + request.sub_batch)});
     }
@@ -33,6 +38,7 @@ class Scheduler {
         std::min<std::int64_t>(request.streams, static_cast<std::int64_t>(schedule_.chunks.size()));
     memory_.resize(static_cast<std::size_t>(schedule_.slots));
     for (auto& halves : memory_) halves.fill({LastTasks(streams_), LastTasks(streams_)});
+    placed_.resize(static_cast<std::size_t>(schedule_.slots), LastTasks(streams_));
     first_task_.resize(request.stages.size(), std::vector<std::uint32_t>(schedule_.chunks.size()));
   }
 
@@ -49,7 +55,11 @@ class Scheduler {
         }
       }
     }
+    if (request_.stages.empty() && request_.upload) {
+      for (std::int32_t c = 0; c < chunks; ++c) done[0] = add({0, c}, TaskRole::upload, LastTasks(streams_));
+    }
     for (std::size_t v = 0; v < request_.vector_blocks.size(); ++v) done = add_vector_stage(v, done);
+    if (request_.download) add({}, TaskRole::download, LastTasks(last_));
     for (const std::uint32_t waited : schedule_.waits) schedule_.tasks[waited].awaited = true;
     return std::move(schedule_);
   }
@@ -61,32 +71,74 @@ class Scheduler {
     const Extent2 grid = stage.grid();
     const auto c = static_cast<std::size_t>(chunk);
     const auto images = static_cast<double>(schedule_.chunks[c].size());
-    Use* const written = request_.whole_batch_output[s] ? nullptr : &half(chunk, s + 1);
+    const bool own_memory = request_.allocate_in_run || request_.pack_at_once;  // or ordered by packing
+    Use* const written = own_memory || request_.whole_batch_output[s] ? nullptr : &half(chunk, s + 1);
     if (written != nullptr) {
       // New content: whoever used the old one must be done with it.
       written->before = written->present;
       std::fill(written->present.begin(), written->present.end(), 0);
     }
-    Use* const read = s == 0 || request_.whole_batch_output[s - 1] ? nullptr : &half(chunk, s);
+    Use* const read = s == 0 || own_memory || request_.whole_batch_output[s - 1] ? nullptr : &half(chunk, s);
+    const LastTasks ready = prepare_stage(s, chunk, lightest_of(load));
     first_task_[s][c] = static_cast<std::uint32_t>(schedule_.tasks.size());
     last_of_stage_.assign(streams_, 0);
     for (std::int64_t row = 0; row < grid.height; ++row) {
       for (std::int64_t column = 0; column < grid.width; ++column) {
-        const auto lightest =
-            static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
+        const std::size_t lightest = lightest_of(load);
         load[lightest] += 1 + stage.flops(row, column) * images;
-        LastTasks needs(streams_);
-        if (s > 0) raise(needs, writers(s - 1, chunk, seen_input(stage, row, column)));
+        LastTasks needs = ready;
+        if (s > 0 && !request_.pack_at_once) {
+          raise(needs, writers(s - 1, chunk, seen_input(stage, row, column)));
+        }
         if (written != nullptr) raise(needs, written->before);
         const std::uint32_t behind = add(
             {static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk), static_cast<std::int32_t>(row),
              static_cast<std::int32_t>(column), static_cast<std::int32_t>(lightest)},
-            needs);
+            TaskRole::tile, needs);
         last_of_stage_[lightest] = behind;
         if (written != nullptr) written->present[lightest] = behind;
         if (read != nullptr) read->present[lightest] = behind;
       }
     }
+    finish_stage(s, chunk);
+  }
+
+  // What comes before a stage's tiles; returns what each of them needs.
+  LastTasks prepare_stage(std::size_t s, std::int64_t chunk, std::size_t stream) {
+    const Task task{static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk), 0, 0,
+                    static_cast<std::int32_t>(stream)};
+    LastTasks& placed = placed_[static_cast<std::size_t>(chunk % schedule_.slots)];
+    LastTasks ready(streams_);
+    if (s == 0 && request_.upload) ready[stream] = add(task, TaskRole::upload, ready);
+    if (request_.allocate_in_run && !request_.whole_batch_output[s]) {
+      ready[stream] = add(task, TaskRole::allocate, LastTasks(streams_));
+    }
+    if (request_.pack_at_once) {
+      // Behind the stage before; for the first stage, behind the chunk that used the slot before.
+      raise(ready, placed);
+      ready[stream] = add(task, TaskRole::pack, ready);
+    }
+    return ready;
+  }
+
+  // What comes behind them.
+  void finish_stage(std::size_t s, std::int64_t chunk) {
+    const Task task{static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk), 0, 0,
+                    schedule_.tasks.back().stream};
+    const auto stream = static_cast<std::size_t>(task.stream);
+    if (request_.pack_at_once) {
+      const std::uint32_t behind = add(task, TaskRole::place, last_of_stage_);
+      last_of_stage_.assign(streams_, 0);
+      last_of_stage_[stream] = behind;
+      placed_[static_cast<std::size_t>(chunk % schedule_.slots)] = last_of_stage_;
+    }
+    if (request_.allocate_in_run && s > 0 && !request_.whole_batch_output[s - 1]) {
+      add(task, TaskRole::release, last_of_stage_);
+    }
+  }
+
+  static std::size_t lightest_of(const std::vector<double>& load) {
+    return static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
   }
 
   LastTasks add_vector_stage(std::size_t v, const LastTasks& done) {
@@ -95,7 +147,7 @@ class Scheduler {
       const auto stream = static_cast<std::size_t>(block) % streams_;
       mine[stream] = add({static_cast<std::int32_t>(request_.stages.size() + v), 0,
                           static_cast<std::int32_t>(block), 0, static_cast<std::int32_t>(stream)},
-                         done);
+                         TaskRole::tile, done);
     }
     return mine;
   }
@@ -141,8 +193,9 @@ class Scheduler {
   }
 
   // Queues a task behind what it needs; returns its index + 1.
-  std::uint32_t add(Task task, const LastTasks& needs) {
+  std::uint32_t add(Task task, TaskRole role, const LastTasks& needs) {
     const auto own = static_cast<std::size_t>(task.stream);
+    task.role = role;
     task.first_wait = static_cast<std::uint32_t>(schedule_.waits.size());
     for (std::size_t s = 0; s < streams_; ++s) {
       if (s == own || needs[s] <= known_[own][s]) continue;
@@ -151,7 +204,8 @@ class Scheduler {
     }
     task.wait_count = static_cast<std::uint32_t>(schedule_.waits.size()) - task.first_wait;
     schedule_.tasks.push_back(task);
-    return static_cast<std::uint32_t>(schedule_.tasks.size());
+    last_[own] = static_cast<std::uint32_t>(schedule_.tasks.size());
+    return last_[own];
   }
 
   Use& half(std::int64_t chunk, std::size_t stage_parity) {
@@ -162,12 +216,46 @@ class Scheduler {
   std::size_t streams_;
   Schedule schedule_;
   std::vector<LastTasks> known_;                        // what each stream has waited for already
+  LastTasks last_;                                      // of all tasks
+  std::vector<LastTasks> placed_;                       // per slot: what placed its last stage
   std::vector<std::array<Use, 2>> memory_;              // per slot, per half
   std::vector<std::vector<std::uint32_t>> first_task_;  // per stage, per chunk
   LastTasks last_of_stage_;                             // of the chunk added last
 };
 
+const char* to_string(TaskRole role) {
+  switch (role) {
+    case TaskRole::tile:
+      return "tile";
+    case TaskRole::upload:
+      return "upload";
+    case TaskRole::allocate:
+      return "allocate";
+    case TaskRole::pack:
+      return "pack";
+    case TaskRole::place:
+      return "place";
+    case TaskRole::release:
+      return "release";
+    case TaskRole::download:
+      return "download";
+  }
+  return "task";
+}
+
 }  // namespace
+
+std::string to_string(const Task& task, const std::string& layer, Interval images, bool spatial) {
+  const std::string count = images.size() > 1 ? ", " + std::to_string(images.size()) + " images" : "";
+  if (task.role == TaskRole::tile) {
+    if (!spatial) return layer + ": block " + std::to_string(task.row);
+    return layer + ": " + to_string(TileKey{images.begin, task.stage, task.row, task.column}) + count;
+  }
+  const std::string role = to_string(task.role);
+  if (task.role == TaskRole::download) return role;
+  const std::string what = task.role == TaskRole::upload ? role : layer + ": " + role;
+  return what + ", image " + std::to_string(images.begin) + count;
+}
 
 Rect seen_input(const StagePlan& stage, std::int64_t row, std::int64_t column) {
   Rect seen = stage.needed(row, column, 0);

@@ -4,13 +4,25 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "patching/plan.hpp"
+#include "patching/tile_key.hpp"
 
 namespace halotile {
 
-/// One tile of one chunk of images, or one block of a layer behind the feature maps.
+/// What a task does. All but `tile` are for devices with memory of their own.
+enum class TaskRole : std::uint8_t {
+  tile,      ///< one tile of one chunk of images, or one block of a layer behind the feature maps
+  upload,    ///< a chunk's images to the device
+  allocate,  ///< memory for a stage's output of a chunk
+  pack,      ///< all tiles of a stage of a chunk cut out at once
+  place,     ///< and their cores placed at once
+  release,   ///< memory of a stage's input of a chunk given back
+  download,  ///< the kept outputs to the host, behind all else
+};
+
 struct Task {
   std::int32_t stage = 0;  ///< spatial stages first, then the others
   std::int32_t chunk = 0;
@@ -20,7 +32,13 @@ struct Task {
   bool awaited = false;  ///< a task of another stream waits for this one
   std::uint32_t first_wait = 0;
   std::uint32_t wait_count = 0;
+  TaskRole role = TaskRole::tile;
 };
+
+/// For traces: "conv1: image 0, stage 0, row 1, column 0, 8 images", "fc6: block 2", "upload, image 8, 8
+/// images". `layer` is the stage's first; `images` are the chunk's; `spatial` false behind the feature maps.
+[[nodiscard]] std::string to_string(const Task& task, const std::string& layer, Interval images,
+                                    bool spatial);
 
 /// What a tile's view of its stage's input shows: what it needs, and at the end of the map also the positions
 /// behind its last window, so that its rows stay contiguous. Kernels may read all of it (to pack it, say).
@@ -34,6 +52,10 @@ struct ScheduleRequest {
   std::int64_t batch = 1;
   std::int64_t sub_batch = 1;
   int streams = 1;
+  bool upload = false;           ///< images come from the host, a chunk at a time
+  bool pack_at_once = false;     ///< tiles of a stage are cut and placed together, in memory of their slot
+  bool allocate_in_run = false;  ///< outputs without memory of their own get it during the run, no slots
+  bool download = false;
 };
 
 struct Schedule {
@@ -48,7 +70,7 @@ struct Schedule {
 };
 
 /// Outputs that have no memory of their own alternate between two halves of their chunk's slot: spatial stage
-/// s writes half (s + 1) % 2.
+/// s writes half (s + 1) % 2. Throws std::logic_error for pack_at_once with allocate_in_run.
 [[nodiscard]] Schedule make_schedule(const ScheduleRequest& request);
 
 }  // namespace halotile

@@ -6,35 +6,10 @@
 #include <algorithm>
 
 #include "patching/error.hpp"
+#include "pipeline/engine_choice.hpp"
 #include "pipeline/steps.hpp"
 
 namespace halotile {
-namespace {
-
-std::unique_ptr<Engine> make_engine(const Experiment& experiment, int threads) {
-  if (experiment.device.starts_with("cuda")) {
-    throw UnsupportedError(fmt::format(
-        "device: {}: this build has no CUDA engines; use device: cpu or device: auto", experiment.device));
-  }
-  const std::string engine =
-      experiment.engine == "auto" ? std::string(engine_names().front()) : experiment.engine;
-  const bool bf16 = experiment.precision == "bf16";
-  if (engine == "reference") {
-    if (experiment.precision != "fp32") {
-      throw UnsupportedError(
-          fmt::format("precision: {}: engine reference computes in fp32 only", experiment.precision));
-    }
-    return make_reference_engine();
-  }
-  if (experiment.precision != "fp32" && !bf16) {
-    throw UnsupportedError(
-        fmt::format("precision: {}: engine onednn has fp32 and bf16", experiment.precision));
-  }
-  return make_onednn_engine(bf16 ? DType::bf16 : DType::f32, threads);
-}
-
-}  // namespace
-
 int available_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -106,7 +81,10 @@ Session::Session(const Experiment& experiment) : experiment_(experiment), networ
   batch_ =
       experiment.input.batch > 0 ? experiment.input.batch : std::min(input_->count(), largest_default_batch);
   batch_ = std::min(batch_, input_->count());
-  engine_ = make_engine(experiment_, threads_);
+  EngineChoice choice = choose_engine(experiment_, threads_);
+  engine_ = std::move(choice.engine);
+  device_note_ = std::move(choice.note);
+  if (!engine_->device().host_memory()) threads_ = 1;
   // Fail on a bad plan before the weights are made.
   (void)make_plan(network_.geometry(), make_stages(experiment_, network_, {}), experiment_.patch);
   (void)saved_layers(experiment_, network_);
@@ -125,7 +103,7 @@ std::vector<Interval> Session::batches() const {
 }
 
 std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<std::size_t> keep,
-                                                 bool poison) const {
+                                                 bool verifying) const {
   keep.merge(saved_layers(experiment_, network_));
   ExecutorSettings settings;
   settings.batch = batch;
@@ -133,7 +111,14 @@ std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<st
   settings.sub_batch = experiment_.sub_batch;
   settings.storage = experiment_.storage;
   settings.keep = keep;
-  settings.poison = poison;
+  settings.poison = verifying;
+  settings.download = !verifying;
+  settings.memory = experiment_.memory;
+  settings.graph = experiment_.dispatch == "graph";
+  settings.resident_input = experiment_.resident_input;
+  if (experiment_.input.pixels && !engine_->device().host_memory()) {
+    settings.pixels = PixelInput{experiment_.preprocess.mean, experiment_.preprocess.stddev};
+  }
   return std::make_unique<Executor>(
       network_, make_plan(network_.geometry(), make_stages(experiment_, network_, keep), experiment_.patch),
       *engine_, settings);
@@ -144,6 +129,7 @@ std::unique_ptr<Executor> Session::make_whole_executor(std::int64_t batch,
   ExecutorSettings settings;
   settings.batch = batch;
   settings.keep = keep;
+  settings.download = false;
   const std::vector<StageRange> stages = split_behind(per_conv_stages(network_), {keep.begin(), keep.end()});
   return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages, PatchSpec{}), *engine_,
                                     settings);

@@ -37,16 +37,19 @@ class Session {
   [[nodiscard]] const Weights& weights() const { return weights_; }
   [[nodiscard]] Engine& engine() const { return *engine_; }
   [[nodiscard]] InputSource& input() const { return *input_; }
+  /// Why device: auto took the CPU, for the user; empty when it did not.
+  [[nodiscard]] const std::string& device_note() const { return device_note_; }
   /// Threads inside each of `streams` streams.
   [[nodiscard]] int threads() const { return threads_; }
   /// Images per forward pass, and the batches that cover the input (the last may be smaller).
   [[nodiscard]] std::int64_t batch() const { return batch_; }
   [[nodiscard]] std::vector<Interval> batches() const;
 
-  /// The experiment's executor for `batch` images, keeping also the layers that it saves.
+  /// The experiment's executor for `batch` images, keeping also the layers that it saves. `verifying`: memory
+  /// is poisoned before every run, and outputs stay on the device until asked for.
   [[nodiscard]] std::unique_ptr<Executor> make_executor(std::int64_t batch, std::set<std::size_t> keep,
-                                                        bool poison = false) const;
-  /// The unpatched pipeline of the same engine: whole maps, a convolution a stage, one stream.
+                                                        bool verifying = false) const;
+  /// The unpatched pipeline of the same engine: whole maps, a convolution a stage, one stream; float input.
   [[nodiscard]] std::unique_ptr<Executor> make_whole_executor(std::int64_t batch,
                                                               const std::set<std::size_t>& keep) const;
 
@@ -56,6 +59,7 @@ class Session {
   Weights weights_;
   int threads_ = 1;
   std::unique_ptr<Engine> engine_;
+  std::string device_note_;
   std::unique_ptr<InputSource> input_;
   std::int64_t batch_ = 1;
 };

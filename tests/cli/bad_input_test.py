@@ -64,8 +64,13 @@ class BadConfig(Case):
 
     def test_what_this_build_or_engine_has_not(self):
         if self.json_of("info").get("cuda") is None:
-            self.refused("run", "config.yaml", "device=cuda", saying=["device: cuda", "use device: cpu"])
-            self.refused("verify", "config.yaml", "device=cuda:1", saying=["device: cuda:1", "use device: cpu"])
+            for words in (["device=cuda"], ["device=cuda:1"], ["engine=direct"]):
+                self.refused("run", "config.yaml", "engine=auto", *words, saying=[words[0].replace("=", ": ") + ": ", "device: cpu"])
+        self.refused("verify", "config.yaml", "device=cuda", saying="engine: reference: runs on the CPU, but device is cuda")
+        self.refused("run", "config.yaml", "device=cpu", "engine=direct", saying="engine: direct: runs on CUDA GPUs")
+        for mode in ("pool", "per_layer"):
+            self.refused("run", "config.yaml", f"memory={mode}", saying=f"memory: {mode}: is for CUDA devices")
+        self.refused("run", "config.yaml", "input.upload=uint8", saying="only photographs (input.images) have 8-bit pixels")
         self.refused("run", "config.yaml", "precision=bf16", saying="engine reference computes in fp32 only")
         self.refused("run", "config.yaml", "precision=fp16", "engine=onednn", saying="precision: fp16")
 

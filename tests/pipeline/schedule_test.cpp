@@ -241,5 +241,19 @@ TEST(Schedule, OneStreamNeverWaits) {
 
 TEST(Schedule, NothingToDoIsFine) { EXPECT_TRUE(make_schedule({{}, {}, {}, 1, 1, 2}).tasks.empty()); }
 
+TEST(Schedule, NamesOfTasksForTraces) {
+  Task task;
+  task.stage = 2;
+  task.row = 1;
+  EXPECT_EQ(to_string(task, "conv2", {4, 8}, true), "conv2: image 4, stage 2, row 1, column 0, 4 images");
+  EXPECT_EQ(to_string(task, "fc6", {0, 8}, false), "fc6: block 1");
+  task.role = TaskRole::upload;
+  EXPECT_EQ(to_string(task, "", {4, 5}, true), "upload, image 4");
+  task.role = TaskRole::pack;
+  EXPECT_EQ(to_string(task, "conv2", {4, 8}, true), "conv2: pack, image 4, 4 images");
+  task.role = TaskRole::download;
+  EXPECT_EQ(to_string(task, "", {0, 8}, false), "download");
+}
+
 }  // namespace
 }  // namespace halotile

@@ -215,8 +215,11 @@ TEST_P(RefusedSession, SaysWhatAndWhatInstead) {
 INSTANTIATE_TEST_SUITE_P(
     Sessions, RefusedSession,
     testing::Values(
-        Refused{"cuda", "input: {random: 1}\ndevice: cuda",
-                "device: cuda: this build has no CUDA engines; use device: cpu"},
+        Refused{"cpu_engine_on_cuda", "input: {random: 1}\ndevice: 'cuda:1'\nengine: reference",
+                "engine: reference: runs on the CPU, but device is cuda:1; use engine: direct"},
+        Refused{"cuda_engine_on_cpu", "input: {random: 1}\ndevice: cpu\nengine: direct",
+                "engine: direct: runs on CUDA GPUs, but device is cpu; set device: auto or cuda"},
+        Refused{"no_such_gpu", "input: {random: 1}\ndevice: 'cuda:99'", "device: cuda:99: "},
         Refused{"precision_of_reference", "input: {random: 1}\nengine: reference\nprecision: bf16",
                 "precision: bf16: engine reference computes in fp32 only"},
         Refused{"precision_of_onednn", "input: {random: 1}\nprecision: tf32",

@@ -1,0 +1,19 @@
+// Builds without CUDA.
+#include "kernels/engine_cuda.hpp"
+#include "patching/error.hpp"
+
+namespace halotile {
+
+bool built_with_cuda() { return false; }
+
+std::vector<GpuInfo> usable_gpus() { return {}; }
+
+std::string gpu_obstacle(int) {
+  return "this build has no CUDA engines; use device: cpu, or build where nvcc is on the PATH";
+}
+
+std::unique_ptr<Engine> make_direct_engine(int index, DirectStage) {
+  throw UnsupportedError(gpu_obstacle(index));
+}
+
+}  // namespace halotile

@@ -1,0 +1,81 @@
+// Photographs as they leave preprocessing: 8-bit pixels become the network's floats.
+//
+//   y(c) = (x(c) / 255 - mean(c)) / stddev(c), each step rounded to float: the bits of normalize() on the
+//   host
+//
+// Both maps are dense NHWC with 3 channels. A thread takes 4 pixels, that is 12 bytes in and 3 float4 out, or
+// where the maps are not aligned for that (an image of 227 x 227 pixels has an odd number of bytes) and at
+// the end one value at a time.
+#include "kernels/cuda_error.hpp"
+#include "kernels/device_map.cuh"
+#include "kernels/map_operations_direct.hpp"
+
+namespace halotile::direct {
+namespace {
+
+constexpr int threads = 128;
+constexpr int per_thread = 12;  // values: a multiple of 3 and of 4
+
+struct Normalization {
+  float mean[3];
+  float stddev[3];
+
+  __device__ float operator()(std::uint8_t x, int channel) const {
+    const float unit = __fdiv_rn(static_cast<float>(x), 255.0F);
+    return __fdiv_rn(__fsub_rn(unit, mean[channel]), stddev[channel]);
+  }
+};
+
+template <bool aligned>
+__global__ void __launch_bounds__(threads)
+    normalize_pixels(const Normalization normal, const std::uint8_t* __restrict__ in, float* __restrict__ out,
+                     std::int64_t values) {
+  const std::int64_t begin = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * per_thread;
+  if (aligned && begin + per_thread <= values) {
+    std::uint8_t x[per_thread];
+    float y[per_thread];
+    for (int i = 0; i < per_thread; i += 4) {
+      *reinterpret_cast<uchar4*>(x + i) = *reinterpret_cast<const uchar4*>(in + begin + i);
+    }
+#pragma unroll
+    for (int i = 0; i < per_thread; ++i) y[i] = normal(x[i], i % 3);
+#pragma unroll
+    for (int i = 0; i < per_thread; i += 4) {
+      *reinterpret_cast<float4*>(out + begin + i) = {y[i], y[i + 1], y[i + 2], y[i + 3]};
+    }
+    return;
+  }
+  // Neighbouring threads take neighbouring values.
+  const std::int64_t end = (std::int64_t{blockIdx.x} + 1) * threads * per_thread;
+  const std::int64_t first = aligned ? begin : std::int64_t{blockIdx.x} * threads * per_thread + threadIdx.x;
+  const std::int64_t last = aligned || end > values ? values : end;
+  for (std::int64_t i = first; i < last; i += aligned ? 1 : threads)
+    out[i] = normal(in[i], static_cast<int>(i % 3));
+}
+
+}  // namespace
+
+void normalize(const std::array<float, 3>& mean, const std::array<float, 3>& stddev, const ConstMapView& in,
+               const MapView& out, cudaStream_t stream) {
+  if (in.dtype != DType::u8 || out.dtype != DType::f32 || in.channels != 3 || out.channels != 3 ||
+      in.images != out.images || in.rect.extent() != out.rect.extent() || !in.dense() || !out.dense()) {
+    throw ShapeError("normalize: dense u8 pixels of 3 channels must go to dense f32 maps of the same extent");
+  }
+  const std::int64_t values = in.elements();
+  if (values == 0) return;
+  Normalization normal{};
+  for (std::size_t c = 0; c < 3; ++c) {
+    normal.mean[c] = mean[c];
+    normal.stddev[c] = stddev[c];
+  }
+  const int blocks =
+      device_int(divide_up(values, std::int64_t{threads} * per_thread), "the number of blocks of pixels");
+  const bool aligned = reinterpret_cast<std::uintptr_t>(in.data) % 4 == 0 &&
+                       reinterpret_cast<std::uintptr_t>(out.data) % 16 == 0;
+  const auto kernel = aligned ? normalize_pixels<true> : normalize_pixels<false>;
+  kernel<<<static_cast<unsigned>(blocks), threads, 0, stream>>>(
+      normal, static_cast<const std::uint8_t*>(in.data), static_cast<float*>(out.data), values);
+  check_launch("launching normalize");
+}
+
+}  // namespace halotile::direct

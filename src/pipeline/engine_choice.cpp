@@ -1,0 +1,75 @@
+#include "pipeline/engine_choice.hpp"
+
+#include <fmt/format.h>
+
+#include <string_view>
+
+#include "kernels/engine_cuda.hpp"
+#include "patching/error.hpp"
+
+namespace halotile {
+namespace {
+
+void require_fp32(const Experiment& experiment, std::string_view engine) {
+  if (experiment.precision == "fp32") return;
+  throw UnsupportedError(
+      fmt::format("precision: {}: engine {} computes in fp32 only", experiment.precision, engine));
+}
+
+std::unique_ptr<Engine> make_cpu_engine(const Experiment& experiment, int threads) {
+  if (experiment.engine == "reference") {
+    require_fp32(experiment, "reference");
+    return make_reference_engine();
+  }
+  const bool bf16 = experiment.precision == "bf16";
+  if (experiment.precision != "fp32" && !bf16) {
+    throw UnsupportedError(
+        fmt::format("precision: {}: engine onednn has fp32 and bf16", experiment.precision));
+  }
+  return make_onednn_engine(bf16 ? DType::bf16 : DType::f32, threads);
+}
+
+std::unique_ptr<Engine> make_gpu_engine(const Experiment& experiment, int index) {
+  require_fp32(experiment, "direct");
+  const DirectStage stage = experiment.direct_stage == "input"    ? DirectStage::input
+                            : experiment.direct_stage == "filter" ? DirectStage::filter
+                                                                  : DirectStage::automatic;
+  return make_direct_engine(index, stage);
+}
+
+}  // namespace
+
+EngineChoice choose_engine(const Experiment& experiment, int threads) {
+  const std::string& device = experiment.device;
+  const std::string& engine = experiment.engine;
+  const bool cpu_engine = engine == "onednn" || engine == "reference";
+  if (device == "cpu") {
+    if (engine == "direct") {
+      throw UnsupportedError(
+          "engine: direct: runs on CUDA GPUs, but device is cpu; set device: auto or cuda");
+    }
+    return {make_cpu_engine(experiment, threads), {}};
+  }
+  if (device == "auto" && cpu_engine) return {make_cpu_engine(experiment, threads), {}};
+  if (cpu_engine) {
+    throw UnsupportedError(fmt::format(
+        "engine: {}: runs on the CPU, but device is {}; use engine: direct, or device: cpu", engine, device));
+  }
+  const bool required = device != "auto" || engine == "direct";
+  const int index = device.starts_with("cuda:") ? std::stoi(device.substr(5)) : 0;
+  std::string obstacle = gpu_obstacle(index);
+  if (required && !obstacle.empty()) {
+    throw UnsupportedError(device != "auto" ? fmt::format("device: {}: {}", device, obstacle)
+                                            : fmt::format("engine: direct: {}", obstacle));
+  }
+  if (!required && obstacle.empty() && experiment.precision != "fp32") {
+    obstacle = fmt::format("engine direct computes in fp32 only, and precision is {}", experiment.precision);
+  }
+  if (!required && !obstacle.empty()) {
+    return {make_cpu_engine(experiment, threads),
+            fmt::format("device: auto: the CPU takes over: {}", obstacle)};
+  }
+  return {make_gpu_engine(experiment, index), {}};
+}
+
+}  // namespace halotile

@@ -1,0 +1,23 @@
+// What stands behind an Executor: tiles on streams (executor.cpp), or layer by layer (per_layer.cpp).
+#pragma once
+
+#include "pipeline/executor.hpp"
+
+namespace halotile {
+
+class Executor::Program {
+ public:
+  virtual ~Program() = default;
+  [[nodiscard]] virtual MapView input() const = 0;
+  virtual void load_input() = 0;
+  virtual void run(bool profiled) = 0;
+  [[nodiscard]] virtual ConstMapView output(std::size_t layer) = 0;
+  [[nodiscard]] virtual ConstMapView device_output(std::size_t layer) const = 0;
+  [[nodiscard]] virtual const std::vector<StagePlan>& plan() const = 0;
+  [[nodiscard]] virtual MemoryUse memory() const = 0;
+  [[nodiscard]] virtual const RunTimes& times() const = 0;
+  [[nodiscard]] virtual double idle_seconds() const = 0;
+  virtual void reset_times() = 0;
+};
+
+}  // namespace halotile

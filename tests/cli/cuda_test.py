@@ -1,0 +1,79 @@
+"""The program on a GPU: device choice, memory modes, what a run tells of its time, verification, Ctrl-C.
+
+Skipped without a usable GPU; with HALOTILE_REQUIRE_GPU=1 that is a failure.
+"""
+
+import os
+import pathlib
+import signal
+import subprocess
+import time
+import unittest
+
+from support import PROGRAM, SAMPLES, Case, main
+
+GPU = ("device=cuda", "engine=auto")
+COMPONENTS = {"allocation_ms", "host_to_device_ms", "device_to_host_ms", "kernels_ms", "pack_ms", "place_ms", "host_idle_ms"}
+
+
+class Cuda(Case):
+    def setUp(self):
+        super().setUp()
+        info = self.json_of("info")
+        if info["cuda"] is None:
+            if os.environ.get("HALOTILE_REQUIRE_GPU") == "1":
+                self.fail(f"HALOTILE_REQUIRE_GPU=1, but: {info['cuda_obstacle']}")
+            self.skipTest(info["cuda_obstacle"])
+
+    def test_device_auto_takes_the_gpu(self):
+        result = self.json_of("run", "config.yaml", "engine=auto")
+        self.assertEqual((result["engine"], result["device"], result["device_note"]), ("direct", "cuda:0", None))
+        self.assertIn("constant memory", result["engine_note"])
+
+    def test_no_such_gpu(self):
+        self.refused("run", "config.yaml", "device=cuda:99", "engine=auto", saying=["there is no GPU cuda:99", "change device"])
+
+    def test_every_memory_mode_gives_the_bits_of_the_reference(self):
+        save = "output.save={logits: logits.npy, conv2: conv2.npy}"
+        self.halotile("run", "config.yaml", "engine=reference", save)
+        expected = {name: (self.results / name).read_bytes() for name in ("logits.npy", "conv2.npy")}
+        ways = [("memory=arena",), ("memory=pool",), ("memory=per_layer", "patch=whole", "streams=1"),
+                ("dispatch=graph",), ("patch.storage=packed",), ("measure.input=device", "sub_batch=1"), ("direct.stage=filter",)]
+        for way in ways:
+            with self.subTest(way=way):
+                result = self.json_of("run", "config.yaml", *GPU, *way, save)
+                self.assertEqual({name: (self.results / name).read_bytes() for name in expected}, expected)
+                self.assertEqual(set(result["components"]), COMPONENTS)
+                self.assertGreater(result["components"]["kernels_ms"]["conv"], 0)
+                self.assertGreater(result["components"]["kernels_ms"]["fully_connected"], 0)
+                if way != ("measure.input=device", "sub_batch=1"):
+                    self.assertGreater(result["components"]["host_to_device_ms"], 0)
+                self.assertEqual(result["components"]["allocation_ms"] > 0, way[0] in ("memory=pool", "memory=per_layer"))
+                self.assertEqual(result["components"]["pack_ms"] > 0, way[0] == "patch.storage=packed")
+
+    def test_verify(self):
+        for way in ((), ("patch.storage=packed",), ("memory=pool",), ("dispatch=graph",), ("sub_batch=1", "streams=4")):
+            with self.subTest(way=way):
+                result = self.json_of("verify", "config.yaml", *GPU, *way)
+                self.assertTrue(result["equal_bits"])
+                self.assertEqual(result["device"], "cuda:0")
+
+    def test_pixels(self):
+        words = (*GPU, f"input={{images: [{SAMPLES}], batch: 4, upload: uint8}}", "preprocess={crop: [24, 20], resize: 32}")
+        self.assertTrue(self.json_of("verify", "config.yaml", *words)["equal_bits"])
+
+    def test_interrupt(self):
+        for way in ("dispatch=streams", "dispatch=graph", "memory=pool"):
+            with self.subTest(way=way):
+                process = subprocess.Popen([PROGRAM, "run", "config.yaml", *GPU, way, "measure.min_runs=1000000", "measure.max_seconds=1000"],
+                                           cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                self.addCleanup(process.kill)
+                time.sleep(4)
+                process.send_signal(signal.SIGINT)
+                output, message = process.communicate(timeout=60)
+                self.assertEqual((process.returncode, output), (130, b""), message)
+                self.assertEqual(message.decode(), "halotile: interrupted; no result was written\n")
+
+
+if __name__ == "__main__":
+    main()
