@@ -12,6 +12,7 @@ namespace halotile {
 int command_info(const CommandLine& line) {
   nlohmann::json json = machine_json();
   json["engines"] = engine_names();
+  if (built_with_cuda()) json["engines"].push_back("direct");
 #ifdef HALOTILE_HAS_CAIRO
   json["pictures"] = true;
 #else

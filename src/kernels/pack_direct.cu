@@ -4,8 +4,10 @@
 //
 // Maps are NHWC views with any strides. Each rectangle falls into stretches contiguous in both maps: whole
 // images where rows follow each other, rows, or single positions. The list (sources, targets, bytes) is
-// uploaded once; cub::DeviceMemcpy::Batched copies all of it in one go, spreading small stretches over warps
-// and large ones over blocks.
+// uploaded once; cub::DeviceMemcpy::Batched copies all of it in one go. It gives a block 512 entries of the
+// list, a warp the middling ones in turn: a few thousand rows of kilobytes would keep a few blocks busy, so
+// stretches are listed in pieces.
+#include <algorithm>
 #include <cub/device/device_memcpy.cuh>
 #include <vector>
 
@@ -16,10 +18,20 @@
 namespace halotile::direct {
 namespace {
 
+constexpr std::int64_t piece_bytes = 1024;
+
 struct Stretches {
   std::vector<const std::byte*> from;
   std::vector<std::byte*> to;
   std::vector<std::size_t> bytes;
+
+  void add(const std::byte* source, std::byte* target, std::int64_t length) {
+    for (std::int64_t at = 0; at < length; at += piece_bytes) {
+      from.push_back(source + at);
+      to.push_back(target + at);
+      bytes.push_back(static_cast<std::size_t>(std::min(piece_bytes, length - at)));
+    }
+  }
 
   void add(const TileCopy& copy) {
     const ConstMapView& in = copy.from;
@@ -43,10 +55,9 @@ struct Stretches {
     for (std::int64_t image = 0; image < out.images; ++image) {
       for (std::int64_t row = rect.rows.begin; row < rect.rows.end; row += row_step) {
         for (std::int64_t col = rect.cols.begin; col < rect.cols.end; col += col_step) {
-          from.push_back(static_cast<const std::byte*>(in.data) +
-                         in.offset(image, row, col) * size_of(in.dtype));
-          to.push_back(static_cast<std::byte*>(out.data) + out.offset(image, row, col) * size_of(out.dtype));
-          bytes.push_back(static_cast<std::size_t>(row_step * col_step * position));
+          add(static_cast<const std::byte*>(in.data) + in.offset(image, row, col) * size_of(in.dtype),
+              static_cast<std::byte*>(out.data) + out.offset(image, row, col) * size_of(out.dtype),
+              row_step * col_step * position);
         }
       }
     }

@@ -10,6 +10,8 @@
 #include "patching/error.hpp"
 #include "patching/reassembler.hpp"
 #include "pipeline/executor_program.hpp"
+#include "pipeline/host_copies.hpp"
+#include "pipeline/map_memory.hpp"
 #include "pipeline/packing.hpp"
 #include "pipeline/per_layer.hpp"
 #include "pipeline/schedule.hpp"
@@ -24,16 +26,6 @@ namespace {
 // the streams nor the batch decide how a layer is cut. A device with memory of its own takes all at once.
 constexpr std::int64_t feature_block = 512;
 
-std::size_t aligned(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
-
-// A map of the whole batch, or of a chunk in its slot.
-struct MapStore {
-  MapShape shape;  // as it lies in memory
-  DType dtype = DType::f32;
-  bool whole_batch = true;
-  std::size_t offset = 0;  // in the arena; for a chunk's map in its slot
-};
-
 struct SpatialStage {
   std::vector<Step> steps;
   std::vector<std::size_t> times;  // index of each step's LayerTime
@@ -43,29 +35,6 @@ struct VectorStage {
   Step step;
   std::vector<Interval> blocks;  // output features
   std::size_t time = 0;
-};
-
-// Where a stream keeps the tile it works on.
-struct Scratch {
-  std::array<std::size_t, 2> between{};  // bytes of intermediate maps, alternating
-  std::size_t packed_in = 0;
-  std::size_t packed_out = 0;
-  std::size_t operation = 0;
-  std::byte* base = nullptr;  // in the arena, or the pool's; null while operations are prepared
-
-  [[nodiscard]] static std::size_t at_packed_in() { return 0; }
-  [[nodiscard]] std::size_t at_packed_out() const { return aligned(packed_in); }
-  [[nodiscard]] std::size_t at_between(std::size_t i) const {
-    return at_packed_out() + aligned(packed_out) + (i == 0 ? 0 : aligned(between[0]));
-  }
-  [[nodiscard]] std::size_t at_operation() const { return at_between(1) + aligned(between[1]); }
-  [[nodiscard]] std::size_t bytes() const { return at_operation() + aligned(operation); }
-};
-
-// A map's copy in host memory.
-struct HostMap {
-  Buffer memory;
-  bool filled = false;  // by the run before
 };
 
 class TileProgram final : public Executor::Program {
@@ -127,8 +96,6 @@ class TileProgram final : public Executor::Program {
   [[nodiscard]] std::string task_name(const Task& task) const;  // for traces
   void execute(const Task& task, std::size_t index);
   void execute_tile(const Task& task, std::size_t index);
-  void upload(const Task& task);
-  void download(std::size_t map, Stream& stream);
   [[nodiscard]] Stream& stream_of(const Task& task) {
     return *streams_[static_cast<std::size_t>(task.stream)];
   }
@@ -156,20 +123,14 @@ class TileProgram final : public Executor::Program {
   const bool own_memory_;
   std::unique_ptr<PackedTiles> packed_;  // tiles of a stage are cut and placed at once
   std::vector<void*> pooled_;            // per map, per chunk
-  Buffer host_input_;
+  std::unique_ptr<HostCopies> host_;
   std::size_t pixels_offset_ = 0;  // of the u8 input in the arena
-  std::unique_ptr<Operation> normalize_;
-  std::set<std::size_t> downloads_;  // maps that every run copies to the host
-  std::map<std::size_t, HostMap> host_maps_;
   std::unique_ptr<Replay> replay_;
   bool ran_ = false;  // work is captured from the second run on: the first loads kernels
 
   RunTimes times_;
   std::size_t pack_time_ = 0;
   std::size_t place_time_ = 0;
-  std::size_t upload_time_ = 0;
-  std::size_t normalize_time_ = 0;
-  std::size_t download_time_ = 0;
   std::size_t allocation_time_ = 0;
   double idle_seconds_ = 0;
   std::vector<Event> events_;                     // per task, when awaited
@@ -186,6 +147,10 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
       own_memory_(!engine.device().host_memory()) {
   if (!own_memory_ && settings_.memory != MemoryMode::arena) {
     throw UnsupportedError("memory: pool: is for CUDA devices; on the CPU there is memory: arena only");
+  }
+  if (!own_memory_ && settings_.graph) {
+    throw UnsupportedError(
+        "dispatch: graph: is for CUDA devices; on the CPU there is dispatch: streams only");
   }
   if (settings_.graph && settings_.memory != MemoryMode::arena) {
     throw UnsupportedError("dispatch: graph: replays fixed addresses; use memory: arena");
@@ -238,9 +203,6 @@ void TileProgram::lower_stages() {
     place_time_ = add_time("place", "place", 0);
   }
   if (own_memory_) {
-    upload_time_ = add_time("upload", "host_to_device", 0);
-    if (settings_.pixels) normalize_time_ = add_time("normalize", "normalize", 0);
-    download_time_ = add_time("download", "device_to_host", 0);
     allocation_time_ = add_time("allocation", "allocation", 0);
   }
 }
@@ -261,32 +223,9 @@ void TileProgram::plan_maps() {
     maps_.push_back(
         {network_.layers[vector_[v].step.layer].memory, feeds_fully_connected ? type : DType::f32, true, 0});
   }
-
-  std::size_t offset = 0;
-  std::array<std::size_t, 2> halves{};
-  const std::int64_t sub_batch = settings_.sub_batch;
-  for (std::size_t m = 0; m < maps_.size(); ++m) {
-    MapStore& map = maps_[m];
-    const std::int64_t images = map.whole_batch ? settings_.batch : sub_batch;
-    const std::int64_t bytes =
-        checked_multiply(checked_multiply(map.shape.elements(), size_of(map.dtype), "the bytes of a map"),
-                         images, "the bytes of a map");
-    if (map.whole_batch) {
-      map.offset = offset;
-      offset += aligned(static_cast<std::size_t>(bytes));
-    } else {
-      halves[m % 2] = std::max(halves[m % 2], aligned(static_cast<std::size_t>(bytes)));
-    }
-  }
-  for (std::size_t m = 0; m < maps_.size(); ++m) {
-    if (!maps_[m].whole_batch) maps_[m].offset = m % 2 == 0 ? 0 : halves[0];
-  }
-  if (own_memory_ && settings_.pixels) {
-    pixels_offset_ = offset;
-    offset += aligned(static_cast<std::size_t>(network_.input.elements() * settings_.batch));
-  }
-  slots_offset_ = offset;
-  slot_bytes_ = settings_.memory == MemoryMode::pool ? 0 : halves[0] + halves[1];
+  const MapPlan placed = place_maps(maps_, settings_.batch, settings_.sub_batch);
+  pixels_offset_ = slots_offset_ = placed.whole_bytes;
+  slot_bytes_ = settings_.memory == MemoryMode::pool ? 0 : placed.slot_bytes;
 }
 
 void TileProgram::make_tasks() {
@@ -307,10 +246,13 @@ void TileProgram::make_tasks() {
       packed_ = std::make_unique<PackedTiles>(network_, plan_, engine_.map_type(), settings_.sub_batch);
       request.pack_at_once = true;
     }
+    std::set<std::size_t> downloads;
     if (settings_.download) {
-      for (const std::size_t layer : settings_.keep) downloads_.insert(map_of_layer(layer));
+      for (const std::size_t layer : settings_.keep) downloads.insert(map_of_layer(layer));
     }
-    request.download = !downloads_.empty();
+    request.download = !downloads.empty();
+    host_ = std::make_unique<HostCopies>(engine_, settings_.pixels, std::move(downloads), times_);
+    slots_offset_ += aligned(host_->pixel_bytes(map_view(0)));
   }
   schedule_ = make_schedule(request);
   if (request.allocate_in_run) pooled_.resize(maps_.size() * schedule_.chunks.size());
@@ -323,9 +265,6 @@ void TileProgram::make_tasks() {
 
 void TileProgram::prepare_operations() {
   scratch_.resize(static_cast<std::size_t>(settings_.streams));
-  const auto bytes = [](const MapGeometry& g) {
-    return static_cast<std::size_t>(g.elements() * size_of(g.dtype));
-  };
   for (const Task& task : schedule_.tasks) {
     Scratch& scratch = scratch_[static_cast<std::size_t>(task.stream)];
     first_call_.push_back(calls_.size());
@@ -351,43 +290,34 @@ void TileProgram::prepare_operations() {
       }
       calls_.push_back(operation);
       if (step == nullptr && call == 0) {
-        scratch.packed_in = std::max(scratch.packed_in, bytes(views.out));
+        scratch.packed_in = std::max(scratch.packed_in, bytes_of(views.out));
       } else if (step == nullptr) {
-        scratch.packed_out = std::max(scratch.packed_out, bytes(views.in));
+        scratch.packed_out = std::max(scratch.packed_out, bytes_of(views.in));
       } else if (const auto s = static_cast<std::size_t>(step - stage.steps.data()); s + 1 < steps) {
-        scratch.between[s % 2] = std::max(scratch.between[s % 2], bytes(views.out));
+        scratch.between[s % 2] = std::max(scratch.between[s % 2], bytes_of(views.out));
       }
     });
   }
 }
 
 void TileProgram::allocate() {
-  Device& device = engine_.device();
-  const std::size_t packed_offset = map_bytes_;
-  std::size_t offset = map_bytes_;
-  if (packed_ != nullptr) offset += packed_->slot_bytes() * static_cast<std::size_t>(schedule_.slots);
-  const std::size_t scratch_offset = offset;
-  const bool scratch_in_arena = settings_.memory == MemoryMode::arena;
-  for (const Scratch& s : scratch_) offset += scratch_in_arena ? s.bytes() : 0;
-  arena_ = device.allocate(offset);
-  offset = scratch_offset;
+  std::size_t packed_bytes = 0;
+  std::size_t scratch_bytes = 0;
+  if (packed_ != nullptr) packed_bytes = packed_->slot_bytes() * static_cast<std::size_t>(schedule_.slots);
+  if (settings_.memory == MemoryMode::arena) {
+    for (const Scratch& s : scratch_) scratch_bytes += s.bytes();
+  }
+  arena_ = engine_.device().allocate(map_bytes_ + packed_bytes + scratch_bytes);
+  std::byte* const packed = arena_.data() + map_bytes_;
+  std::byte* scratch = packed + packed_bytes;
   for (Scratch& s : scratch_) {
-    if (!scratch_in_arena) break;
-    s.base = arena_.data() + offset;
-    offset += s.bytes();
+    if (scratch_bytes > 0) s.base = std::exchange(scratch, scratch + s.bytes());
   }
   if (packed_ != nullptr) {
-    packed_->prepare(engine_, schedule_, arena_.data() + packed_offset,
+    packed_->prepare(engine_, schedule_, packed,
                      [this](std::size_t map, std::size_t chunk) { return map_view(map, chunk); });
   }
-  if (!own_memory_) return;
-  const auto host_bytes = [](const MapGeometry& g) {
-    return static_cast<std::size_t>(g.elements() * size_of(g.dtype));
-  };
-  if (settings_.pixels) normalize_ = engine_.normalize(settings_.pixels->mean, settings_.pixels->stddev);
-  host_input_ = device.allocate_host(host_bytes(input()));
-  for (const std::size_t map : downloads_)
-    host_maps_[map].memory = device.allocate_host(host_bytes(map_view(map)));
+  if (host_ != nullptr) host_->prepare(map_view(0), arena_.data() + pixels_offset_);
 }
 
 MapView TileProgram::map_view(std::size_t map) const {
@@ -482,12 +412,9 @@ void TileProgram::run(bool profiled) {
   throw_if_stopped();
   if (settings_.poison) {
     // All but the input.
-    const MapStore& in = maps_[0];
-    const auto input_bytes =
-        static_cast<std::size_t>(in.shape.elements() * size_of(in.dtype) * settings_.batch);
-    engine_.device().poison(arena_, aligned(input_bytes));
+    engine_.device().poison(arena_, aligned(bytes_of(map_view(0))));
   }
-  for (auto& [map, host] : host_maps_) host.filled = downloads_.contains(map);
+  if (host_ != nullptr) host_->begin_run();
   if (settings_.graph && own_memory_ && ran_ && !profiled) {
     if (replay_ == nullptr) {
       for (Reassembler& r : reassemblers_) r.reset();
@@ -561,13 +488,12 @@ void TileProgram::execute(const Task& task, std::size_t index) {
       execute_tile(task, index);
       break;
     case TaskRole::upload:
-      upload(task);
+      host_->upload(schedule_.chunks[static_cast<std::size_t>(task.chunk)], stream, task.stream);
       break;
     case TaskRole::allocate:
       times_.clocked(allocation_time_, task.stream, [&] {
         const MapView map = map_view(stage + 1, static_cast<std::size_t>(task.chunk));
-        pooled(stage + 1, task) =
-            device.allocate_in_order(stream, static_cast<std::size_t>(map.elements() * size_of(map.dtype)));
+        pooled(stage + 1, task) = device.allocate_in_order(stream, bytes_of(map));
       });
       break;
     case TaskRole::release:
@@ -581,8 +507,8 @@ void TileProgram::execute(const Task& task, std::size_t index) {
       times_.timed(place_time_, task.stream, stream, [&] { packed_->place(task, stream); });
       break;
     case TaskRole::download:
-      times_.timed(download_time_, task.stream, stream, [&] {
-        for (const std::size_t map : downloads_) download(map, stream);
+      times_.timed(host_->download_line(), task.stream, stream, [&] {
+        for (const std::size_t map : host_->downloads()) host_->download(map, map_view(map), stream);
       });
       break;
   }
@@ -628,46 +554,11 @@ void TileProgram::execute_tile(const Task& task, std::size_t index) {
   }
 }
 
-void TileProgram::upload(const Task& task) {
-  Stream& stream = stream_of(task);
-  const MapView map = map_view(0, static_cast<std::size_t>(task.chunk));
-  const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
-  MapView from = input();
-  from = subview(from, images, from.rect);
-  MapView to = map;
-  if (settings_.pixels) {
-    to = from;
-    to.data = arena_.data() + pixels_offset_ + images.begin * from.image_stride;
-  }
-  times_.timed(upload_time_, task.stream, stream, [&] {
-    engine_.device().upload(stream, to.data, from.data,
-                            static_cast<std::size_t>(from.elements() * size_of(from.dtype)));
-  });
-  if (!settings_.pixels) return;
-  times_.timed(normalize_time_, task.stream, stream, [&] { normalize_->run(to, map, {stream, {}}); });
-}
-
-void TileProgram::download(std::size_t map, Stream& stream) {
-  const MapView from = map_view(map);
-  engine_.device().download(stream, host_maps_[map].memory.data(), from.data,
-                            static_cast<std::size_t>(from.elements() * size_of(from.dtype)));
-}
-
-MapView TileProgram::input() const {
-  MapView view = map_view(0);
-  if (!own_memory_) return view;
-  if (settings_.pixels) view.dtype = DType::u8;
-  view.data = host_input_.data();
-  return view;
-}
+MapView TileProgram::input() const { return host_ != nullptr ? host_->input() : map_view(0); }
 
 void TileProgram::load_input() {
-  if (!own_memory_ || !settings_.resident_input) return;
-  for (std::int32_t chunk = 0; chunk < static_cast<std::int32_t>(schedule_.chunks.size()); ++chunk) {
-    Task task;
-    task.chunk = chunk;
-    upload(task);
-  }
+  if (host_ == nullptr || !settings_.resident_input) return;
+  for (const Interval images : schedule_.chunks) host_->upload(images, *streams_.front(), 0);
   synchronize();
 }
 
@@ -692,20 +583,8 @@ std::size_t TileProgram::map_of_layer(std::size_t layer) const {
 
 ConstMapView TileProgram::output(std::size_t layer) {
   const std::size_t map = map_of_layer(layer);
-  MapView view = map_view(map);
-  if (!own_memory_) return view;
-  HostMap& host = host_maps_[map];
-  if (!host.filled) {
-    if (host.memory.data() == nullptr) {
-      host.memory =
-          engine_.device().allocate_host(static_cast<std::size_t>(view.elements() * size_of(view.dtype)));
-    }
-    download(map, *streams_.front());
-    streams_.front()->synchronize();
-    host.filled = true;
-  }
-  view.data = host.memory.data();
-  return view;
+  const MapView view = map_view(map);
+  return host_ != nullptr ? host_->fetch(map, view, *streams_.front()) : view;
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ struct ExecutorSettings {
   std::set<std::size_t> keep;  ///< layers whose outputs must stay readable after a run; each ends a stage
   bool poison = false;         ///< fill maps and scratch with NaN before every run (verification)
 
-  // For devices with memory of their own; elsewhere without effect.
+  // For devices with memory of their own; elsewhere the first two are errors, the others without effect.
   MemoryMode memory = MemoryMode::arena;
   bool graph = false;           ///< capture the first run's work in a graph, and replay that from then on
   bool resident_input = false;  ///< runs start from the device's copy of the input, see load_input()

@@ -38,7 +38,7 @@ class Scheduler {
         std::min<std::int64_t>(request.streams, static_cast<std::int64_t>(schedule_.chunks.size()));
     memory_.resize(static_cast<std::size_t>(schedule_.slots));
     for (auto& halves : memory_) halves.fill({LastTasks(streams_), LastTasks(streams_)});
-    placed_.resize(static_cast<std::size_t>(schedule_.slots), LastTasks(streams_));
+    finished_.resize(static_cast<std::size_t>(schedule_.slots), LastTasks(streams_));
     first_task_.resize(request.stages.size(), std::vector<std::uint32_t>(schedule_.chunks.size()));
   }
 
@@ -107,7 +107,6 @@ class Scheduler {
   LastTasks prepare_stage(std::size_t s, std::int64_t chunk, std::size_t stream) {
     const Task task{static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk), 0, 0,
                     static_cast<std::int32_t>(stream)};
-    LastTasks& placed = placed_[static_cast<std::size_t>(chunk % schedule_.slots)];
     LastTasks ready(streams_);
     if (s == 0 && request_.upload) ready[stream] = add(task, TaskRole::upload, ready);
     if (request_.allocate_in_run && !request_.whole_batch_output[s]) {
@@ -115,7 +114,7 @@ class Scheduler {
     }
     if (request_.pack_at_once) {
       // Behind the stage before; for the first stage, behind the chunk that used the slot before.
-      raise(ready, placed);
+      raise(ready, finished_[static_cast<std::size_t>(chunk % schedule_.slots)]);
       ready[stream] = add(task, TaskRole::pack, ready);
     }
     return ready;
@@ -130,11 +129,15 @@ class Scheduler {
       const std::uint32_t behind = add(task, TaskRole::place, last_of_stage_);
       last_of_stage_.assign(streams_, 0);
       last_of_stage_[stream] = behind;
-      placed_[static_cast<std::size_t>(chunk % schedule_.slots)] = last_of_stage_;
     }
+    LastTasks& finished = finished_[static_cast<std::size_t>(chunk % schedule_.slots)];
     if (request_.allocate_in_run && s > 0 && !request_.whole_batch_output[s - 1]) {
-      add(task, TaskRole::release, last_of_stage_);
+      // Behind its writers too: nobody may have read what one of them wrote.
+      LastTasks users = last_of_stage_;
+      raise(users, finished);
+      add(task, TaskRole::release, users);
     }
+    finished = last_of_stage_;
   }
 
   static std::size_t lightest_of(const std::vector<double>& load) {
@@ -217,7 +220,7 @@ class Scheduler {
   Schedule schedule_;
   std::vector<LastTasks> known_;                        // what each stream has waited for already
   LastTasks last_;                                      // of all tasks
-  std::vector<LastTasks> placed_;                       // per slot: what placed its last stage
+  std::vector<LastTasks> finished_;                     // per slot: of the stage added last
   std::vector<std::array<Use, 2>> memory_;              // per slot, per half
   std::vector<std::vector<std::uint32_t>> first_task_;  // per stage, per chunk
   LastTasks last_of_stage_;                             // of the chunk added last

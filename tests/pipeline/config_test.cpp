@@ -49,6 +49,10 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(e.threads, 0);
   EXPECT_EQ(e.sub_batch, 0);
   EXPECT_EQ(e.dispatch, "streams");
+  EXPECT_EQ(e.direct_stage, "auto");
+  EXPECT_EQ(e.memory, MemoryMode::arena);
+  EXPECT_FALSE(e.input.pixels);
+  EXPECT_FALSE(e.resident_input);
   EXPECT_EQ(e.output.directory, "results");
   EXPECT_TRUE(e.output.save.empty());
   EXPECT_EQ(e.measure.warmup, 2);
@@ -70,10 +74,16 @@ patch: {size: [64, 32], stages: [[conv1, pool1], [conv2]], storage: packed}
 streams: 4
 threads: 2
 sub_batch: 8
-dispatch: streams
+dispatch: graph
+memory: pool
+direct: {stage: filter}
 output: {directory: out, save: {logits: logits.npy, conv1: c.npy}}
-measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, trace: t.json}
+measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, trace: t.json, input: device}
 )");
+  EXPECT_EQ(e.dispatch, "graph");
+  EXPECT_EQ(e.memory, MemoryMode::pool);
+  EXPECT_EQ(e.direct_stage, "filter");
+  EXPECT_TRUE(e.resident_input);
   EXPECT_EQ(e.model, "/abs/m.yaml");
   EXPECT_EQ(e.until, "pool5");
   EXPECT_EQ(e.weights.seed, 99U);
@@ -273,6 +283,17 @@ INSTANTIATE_TEST_SUITE_P(
                 "e.yaml:3:9: device: is 'gpu'; one of auto, cpu, cuda, cuda:1 is needed"},
         Refused{"device_number", smallest + "device: 'cuda:x'",
                 "e.yaml:3:9: device: is 'cuda:x'; one of auto, cpu, cuda, cuda:1 is needed"},
+        Refused{"memory", smallest + "memory: heap",
+                "e.yaml:3:9: memory: is 'heap'; one of arena, pool, per_layer is needed"},
+        Refused{"direct_stage", smallest + "direct: {stage: inputs}",
+                "e.yaml:3:17: direct.stage: is 'inputs'; one of auto, input, filter is needed; did you mean "
+                "'input'?"},
+        Refused{
+            "pixels_of_random", "model: m.yaml\ninput: {random: 1, upload: uint8}",
+            "e.yaml:2:28: input.upload: is 'uint8', but only photographs (input.images) have 8-bit pixels; "
+            "leave it out"},
+        Refused{"resident", smallest + "measure: {input: gpu}",
+                "e.yaml:3:18: measure.input: is 'gpu'; one of host, device is needed"},
         Refused{"engine", smallest + "engine: oneDNN", "e.yaml:3:9: engine: is 'oneDNN'; one of auto..."},
         Refused{"precision", smallest + "precision: fp8", "e.yaml:3:12: precision: is 'fp8'; one of fp32..."},
         Refused{"save_with_folder", smallest + "output: {save: {conv1: sub/x.npy}}",

@@ -212,6 +212,90 @@ TEST(ScheduleProperty, ReadsFollowWritersAndOverwritesFollowReaders) {
   EXPECT_GT(done, cases / 2);
 }
 
+// Tasks of a role, by (stage, chunk).
+using ByPlace = std::map<std::pair<int, int>, std::vector<std::size_t>>;
+
+ByPlace tasks_of(const Schedule& schedule, TaskRole role) {
+  ByPlace found;
+  for (std::size_t t = 0; t < schedule.tasks.size(); ++t) {
+    const Task& task = schedule.tasks[t];
+    if (task.role == role) found[{task.stage, task.chunk}].push_back(t);
+  }
+  return found;
+}
+
+// What devices with memory of their own add: copies in and out, memory from a pool, tiles packed at once.
+TEST(ScheduleProperty, OtherWorkIsOrderedAroundTheTiles) {
+  std::mt19937_64 random(seed + 1);
+  for (int i = 0; i < cases / 2; ++i) {
+    std::string text;
+    Case c = random_case(random, text);
+    c.request.upload = random() % 2 == 0;
+    c.request.download = random() % 2 == 0;
+    c.request.pack_at_once = random() % 2 == 0;
+    c.request.allocate_in_run = !c.request.pack_at_once && random() % 2 == 0;
+    SCOPED_TRACE("seed " + std::to_string(seed + 1) + ", case " + std::to_string(i) + ":\n" + text);
+    const Schedule schedule = make_schedule(c.request);
+    const Clocks clocks(schedule, c.request.streams);
+    ByPlace tiles = tasks_of(schedule, TaskRole::tile);
+    ByPlace uploads = tasks_of(schedule, TaskRole::upload);
+    ByPlace allocates = tasks_of(schedule, TaskRole::allocate);
+    ByPlace releases = tasks_of(schedule, TaskRole::release);
+    ByPlace packs = tasks_of(schedule, TaskRole::pack);
+    ByPlace places = tasks_of(schedule, TaskRole::place);
+    ByPlace downloads = tasks_of(schedule, TaskRole::download);
+    const auto ordered = [&](const std::vector<std::size_t>& first, const std::vector<std::size_t>& then) {
+      for (const std::size_t a : first) {
+        for (const std::size_t b : then) {
+          ASSERT_TRUE(clocks.before(a, b))
+              << describe(schedule.tasks[b]) << " may not have waited for " << describe(schedule.tasks[a]);
+        }
+      }
+    };
+    const auto at = [](int stage, int chunk) { return std::pair{stage, chunk}; };
+    const auto stages = static_cast<int>(c.plan.size());
+    const auto chunks = static_cast<int>(schedule.chunks.size());
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      ASSERT_EQ(uploads[at(0, chunk)].size(), c.request.upload ? 1U : 0U);
+      ordered(uploads[at(0, chunk)], stages > 0 ? tiles[at(0, chunk)] : tiles[at(0, 0)]);
+      ordered(uploads[at(0, chunk)], packs[at(0, chunk)]);
+      for (int s = 0; s < stages; ++s) {
+        const bool pooled =
+            c.request.allocate_in_run && !c.request.whole_batch_output[static_cast<std::size_t>(s)];
+        ASSERT_EQ(allocates[at(s, chunk)].size(), pooled ? 1U : 0U);
+        ordered(allocates[at(s, chunk)], tiles[at(s, chunk)]);
+        if (pooled) {
+          ASSERT_EQ(releases[at(s + 1, chunk)].size(), 1U);
+          ordered(tiles[at(s, chunk)], releases[at(s + 1, chunk)]);
+          ordered(tiles[at(s + 1, chunk)], releases[at(s + 1, chunk)]);
+        }
+        ASSERT_EQ(packs[at(s, chunk)].size(), c.request.pack_at_once ? 1U : 0U);
+        ASSERT_EQ(places[at(s, chunk)].size(), c.request.pack_at_once ? 1U : 0U);
+        ordered(packs[at(s, chunk)], tiles[at(s, chunk)]);
+        ordered(tiles[at(s, chunk)], places[at(s, chunk)]);
+        if (s > 0) ordered(places[at(s - 1, chunk)], packs[at(s, chunk)]);
+      }
+      // The chunk behind this one in the same slot.
+      const int next = chunk + static_cast<int>(schedule.slots);
+      if (c.request.pack_at_once && next < chunks) ordered(places[at(stages - 1, chunk)], packs[at(0, next)]);
+    }
+    if (c.request.pack_at_once && !c.request.vector_blocks.empty()) {
+      for (int chunk = 0; chunk < chunks && stages > 0; ++chunk)
+        ordered(places[at(stages - 1, chunk)], tiles[at(stages, 0)]);
+    }
+    ASSERT_EQ(downloads.empty(), !c.request.download);
+    for (std::size_t t = 0; c.request.download && t + 1 < schedule.tasks.size(); ++t)
+      ordered({t}, {schedule.tasks.size() - 1});
+  }
+}
+
+TEST(Schedule, PackingAtOnceNeedsSlots) {
+  const auto plan = std::vector<StagePlan>{};
+  ScheduleRequest request{plan, {}, {1}, 1, 1, 1};
+  request.pack_at_once = request.allocate_in_run = true;
+  EXPECT_THROW((void)make_schedule(request), std::logic_error);
+}
+
 // One stage of 4x4 equal tiles.
 std::vector<StagePlan> sixteen_tiles() {
   LayerGeometry layer;

@@ -66,7 +66,7 @@ TEST(SmallPackDirect, NothingToCopyAndForeignRectangles) {
   EXPECT_NO_THROW(nothing.run(stream().handle()));
   TwinMap map(1, 4, {{0, 4}, {0, 4}}, {9, 9}, Layout::dense);
   TwinMap tile(1, 4, {{2, 5}, {0, 4}}, {9, 9}, Layout::dense);
-  const direct::TileCopy copy{map.on_device(), tile.on_device()};
+  const TileCopy copy{map.on_device(), tile.on_device()};
   EXPECT_THROW(direct::BatchedCopy(device(), {&copy, 1}), ShapeError);
 }
 
