@@ -53,6 +53,7 @@ void erase(YAML::Node root, const std::string& path) {
 // Paths on the command line are relative to the current folder, not to the config's.
 YAML::Node absolute_paths(const YAML::Node& value) {
   if (value.IsScalar()) return YAML::Node(fs::absolute(value.Scalar()).string());
+  if (value.IsMap()) return value;  // whoever reads it says what is wrong
   YAML::Node list(YAML::NodeType::Sequence);
   for (const auto& entry : value)
     list.push_back(entry.IsScalar() ? absolute_paths(entry) : YAML::Clone(entry));

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "formats/input_file.hpp"
+#include "formats/tensor_file.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -81,11 +82,11 @@ std::int64_t class_of(const std::string& label, std::span<const std::string> nam
   if (error == std::errc{} && end == label.data() + label.size()) {
     if (number >= 0 && number < classes) return number;
     throw FormatError(fmt::format("{}: class {} is none of the network's {}; a number from 0 to {} is needed",
-                                  place, label, classes, classes - 1));
+                                  place, number, classes, classes - 1));
   }
   const auto found = std::ranges::find(names, label);
   if (found == names.end()) {
-    throw FormatError(fmt::format("{}: '{}' is no class {}", place, label,
+    throw FormatError(fmt::format("{}: {} is no class {}", place, shown_name(label),
                                   names.empty()
                                       ? "number; name the classes with class_names in the model file, "
                                         "or use numbers counted from 0"
@@ -94,7 +95,7 @@ std::int64_t class_of(const std::string& label, std::span<const std::string> nam
   }
   if (std::find(found + 1, names.end(), label) != names.end()) {
     throw FormatError(
-        fmt::format("{}: several classes are called '{}'; use the class's number", place, label));
+        fmt::format("{}: several classes are called {}; use the class's number", place, shown_name(label)));
   }
   return found - names.begin();
 }
@@ -133,7 +134,8 @@ Labels::Labels(const fs::path& file, std::span<const std::string> names, std::in
     const fs::path image = (*fields)[0];
     const std::string path = resolved(image.is_absolute() ? image : file.parent_path() / image);
     if (!classes_.emplace(path, class_of((*fields)[1], names, classes, place)).second) {
-      throw FormatError(fmt::format("{}: {} stands twice; keep one of the two", place, (*fields)[0]));
+      throw FormatError(
+          fmt::format("{}: {} stands twice; keep one of the two", place, shown_name((*fields)[0])));
     }
   }
 }

@@ -94,7 +94,7 @@ class Names(Case):
             ("file,label\nphotos/one.png,10\n", "labels.csv:2: class 10 is none of the network's 10"),
             ("file,label\nphotos/one.png,-1\n", "labels.csv:2: class -1 is none"),
             ("file,label\nphotos/one.png,cat\n", "labels.csv:2: 'cat' is no class of the network"),
-            ("file,label\nphotos/one.png,1\nphotos/../photos/one.png,1\n", "labels.csv:3: photos/../photos/one.png stands twice"),
+            ("file,label\nphotos/one.png,1\nphotos/../photos/one.png,1\n", "labels.csv:3: 'photos/../photos/one.png' stands twice"),
             ("file,label\nelsewhere.png,1\n", "has a label for none of the 3 images"),
         ):
             with self.subTest(text=text):

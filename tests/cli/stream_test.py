@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -95,6 +96,26 @@ class Streaming(Folder):
         self.assertAlmostEqual(stream["images_per_second"], 9 / stream["seconds"])
         self.assertGreater(stream["decode_seconds"], 0)
         self.assertLessEqual(stream["compute_seconds"] + stream["wait_seconds"], stream["seconds"])
+
+    def test_a_terminal_shows_how_far_it_is(self):
+        self.many(3000)
+        ours, theirs = pty.openpty()
+        words = ("run", "config.yaml", *QUICK, "input.images=many", "input.batch=50")
+        process = subprocess.Popen([PROGRAM, *words], cwd=self.folder, stdout=subprocess.DEVNULL, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+        os.close(ours)
+        self.assertEqual(process.wait(), 0)
+        self.assertRegex(shown.decode(), r"\r\x1b\[K\d+/3000 images, [\d.]+ images/s, \d+ s left")
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), "the line is gone at the end")
 
     def test_memory_does_not_grow_with_the_images(self):
         if self.sanitized:
