@@ -110,6 +110,8 @@ void print_result(const RunResult& r, const Session& session) {
   fmt::print("batch of {}: median {:.2f} ms, min {:.2f}, p90 {:.2f} over {} runs; {:.1f} images/s\n", r.batch,
              median, r.samples.min(), r.samples.quantile(0.9), r.samples.milliseconds.size(),
              1e3 * static_cast<double>(r.batch) / median);
+  if (const int samples = session.experiment().dropout.samples; samples > 0)
+    fmt::print("each run is one of {} dropout samples\n", samples);
   if (r.stream) {
     const StreamResult& s = *r.stream;
     fmt::print(

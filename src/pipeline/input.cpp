@@ -143,6 +143,14 @@ class ImageSource final : public InputSource {
     Preprocess only_resize = preprocess_;
     only_resize.crop = {};
     const Image resized = resize_and_crop(image, only_resize);
+    const Extent2 size = resized.extent();
+    if (size.height < preprocess_.crop.height || size.width < preprocess_.crop.width) {
+      throw FormatError(
+          fmt::format("{}: is {} when resized, smaller than the crop of {}; use a larger "
+                      "preprocess.resize",
+                      files_[static_cast<std::size_t>(photograph)].string(), to_string(size),
+                      to_string(preprocess_.crop)));
+    }
     if (crops_.kind == CropsConfig::Kind::ten) return ten_crops(resized, preprocess_.crop);
     return {random_crop(resized, preprocess_.crop, crops_.seed, photograph)};
   }
@@ -153,7 +161,7 @@ class ImageSource final : public InputSource {
     const RandomSequence sequence(seed, "augment");
     const std::uint64_t first = 3 * static_cast<std::uint64_t>(photograph);
     const auto draw = [&](std::uint64_t which, std::int64_t room) {
-      const std::uint64_t places = static_cast<std::uint64_t>(std::max<std::int64_t>(0, room)) + 1;
+      const std::uint64_t places = static_cast<std::uint64_t>(room) + 1;
       return static_cast<std::int64_t>((sequence.bits(first + which) >> 32) % places);
     };
     const std::int64_t top = draw(0, image.height - size.height);

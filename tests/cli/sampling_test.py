@@ -128,7 +128,8 @@ measure: {{warmup: 0, min_runs: 1}}
         self.write("small.png", png(40, 40))
         for words in ("preprocess.crops=ten", "preprocess.augment.seed=1"):
             self.refused("run", "config.yaml", words, "preprocess.resize=40", "input.images=small.png",
-                         saying=["small.png", "a crop of 64x48 does not lie in the image of 40x40"])
+                         saying=["small.png: is 40x40 when resized, smaller than the crop of 64x48", "preprocess.resize"])
+            self.refused("verify", "config.yaml", words, "preprocess.resize=40", "input.images=small.png", saying="small.png")
 
 
 class TenCropPredictions(Case):
