@@ -28,6 +28,7 @@ weights: {{file: {GOLDEN}/weights.safetensors}}
 input: {{file: {GOLDEN}/input.npy}}
 dropout: {{samples: {FACTS["dropout"]["samples"]}, seed: {FACTS["dropout"]["seed"]}}}
 output: {{save: {{logits: l.npy}}}}
+threads: 1
 measure: {{warmup: 0, min_runs: 1}}
 """)
 
@@ -105,6 +106,7 @@ model: model.yaml
 input: {{images: [{SAMPLES}]}}
 preprocess: {{resize: {FACTS["resize"]}, mean: [0, 0, 0], std: [1, 1, 1]}}
 output: {{save: {{same: x.npy}}}}
+threads: 1
 measure: {{warmup: 0, min_runs: 1}}
 """)
 
