@@ -4,8 +4,9 @@
 //   softmax   y(c) = exp(x(c) - m) / s,  m = max of x, s = sum ascending of exp(x(c) - m), over the channels
 //   copy_map  y = x, converted when the element types differ
 //
-// Maps are NHWC views of f32 or bf16. ReLU and copies run over the longest stretches that are contiguous in
-// both maps: whole rows of positions when neither has gaps between positions.
+// Maps are NHWC views of f32 or bf16; those of pixels (u8) are only copied. ReLU and copies run over the
+// longest stretches that are contiguous in both maps: whole rows of positions when neither has gaps between
+// positions.
 //
 // Preconditions: those of reference.hpp; out.rect in in.rect; relu may work in place.
 #include "kernels/pointwise.hpp"
@@ -133,10 +134,14 @@ void copy_map(const ConstMapView& in, const MapView& out) {
     for_each_stretch<float, float>(in, out, same);
   } else if (in.dtype == DType::bf16 && out.dtype == DType::bf16) {
     for_each_stretch<Bfloat16, Bfloat16>(in, out, same);
-  } else if (in.dtype == DType::f32) {
+  } else if (in.dtype == DType::u8 && out.dtype == DType::u8) {
+    for_each_stretch<std::uint8_t, std::uint8_t>(in, out, same);
+  } else if (in.dtype == DType::f32 && out.dtype == DType::bf16) {
     for_each_stretch<float, Bfloat16>(in, out, convert);
-  } else {
+  } else if (in.dtype == DType::bf16 && out.dtype == DType::f32) {
     for_each_stretch<Bfloat16, float>(in, out, convert);
+  } else {
+    throw UnsupportedError("copy_map: pixels are not converted");
   }
 }
 

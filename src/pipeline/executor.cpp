@@ -3,12 +3,14 @@
 #include <array>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <string>
 #include <utility>
 
 #include "kernels/trace_range.hpp"
 #include "patching/error.hpp"
 #include "patching/reassembler.hpp"
+#include "pipeline/dropout.hpp"
 #include "pipeline/executor_program.hpp"
 #include "pipeline/host_copies.hpp"
 #include "pipeline/map_memory.hpp"
@@ -45,6 +47,7 @@ class TileProgram final : public Executor::Program {
   void run(bool profiled) override;
   [[nodiscard]] MapView input() const override;
   void load_input() override;
+  void set_dropout(std::int64_t sample, std::span<const std::int64_t> images) override;
   [[nodiscard]] ConstMapView output(std::size_t layer) override;
   [[nodiscard]] ConstMapView device_output(std::size_t layer) const override {
     return map_view(map_of_layer(layer));
@@ -104,6 +107,7 @@ class TileProgram final : public Executor::Program {
   const std::vector<StagePlan> plan_;
   Engine& engine_;
   const ExecutorSettings settings_;
+  DropoutSample dropout_;
 
   std::vector<SpatialStage> spatial_;
   std::vector<VectorStage> vector_;
@@ -143,7 +147,7 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
       plan_(std::move(plan)),
       engine_(engine),
       settings_(settings),
-      operations_(network, engine),
+      operations_(network, engine, dropout_),
       own_memory_(!engine.device().host_memory()) {
   if (!own_memory_ && settings_.memory != MemoryMode::arena) {
     throw UnsupportedError("memory: pool: is for CUDA devices; on the CPU there is memory: arena only");
@@ -155,6 +159,9 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
   if (settings_.graph && settings_.memory != MemoryMode::arena) {
     throw UnsupportedError("dispatch: graph: replays fixed addresses; use memory: arena");
   }
+  dropout_.seed = settings_.dropout_seed;
+  dropout_.images.resize(static_cast<std::size_t>(settings_.batch));
+  std::iota(dropout_.images.begin(), dropout_.images.end(), 0);
   lower_stages();
   plan_maps();
   make_tasks();
@@ -408,6 +415,15 @@ TileProgram::Call TileProgram::vector_call(const Task& task) const {
   return {in, out};
 }
 
+void TileProgram::set_dropout(std::int64_t sample, std::span<const std::int64_t> images) {
+  if (static_cast<std::int64_t>(images.size()) != settings_.batch) {
+    throw ShapeError("dropout: " + std::to_string(images.size()) + " image numbers for a batch of " +
+                     std::to_string(settings_.batch));
+  }
+  dropout_.sample = sample;
+  std::copy(images.begin(), images.end(), dropout_.images.begin());
+}
+
 void TileProgram::run(bool profiled) {
   throw_if_stopped();
   if (settings_.poison) {
@@ -523,7 +539,9 @@ void TileProgram::execute_tile(const Task& task, std::size_t index) {
       scratch.base = static_cast<std::byte*>(engine_.device().allocate_in_order(stream, scratch.bytes()));
     });
   }
-  const RunContext context{stream, {scratch.base + scratch.at_operation(), scratch.operation}};
+  RunContext context{stream, {scratch.base + scratch.at_operation(), scratch.operation}};
+  if (static_cast<std::size_t>(task.stage) < spatial_.size())
+    context.first_image = schedule_.chunks[static_cast<std::size_t>(task.chunk)].begin;
   const auto timed = [&](std::size_t time, Operation* operation, const Call& call) {
     if (operation == nullptr) return;
     times_.timed(time, task.stream, stream, [&] { operation->run(call.in, call.out, context); });
@@ -602,6 +620,9 @@ Executor::Executor(const Network& network, std::vector<StagePlan> plan, Engine& 
 
 Executor::~Executor() = default;
 MapView Executor::input() const { return program_->input(); }
+void Executor::set_dropout(std::int64_t sample, std::span<const std::int64_t> images) {
+  program_->set_dropout(sample, images);
+}
 void Executor::load_input() { program_->load_input(); }
 void Executor::run() { program_->run(false); }
 void Executor::profile() { program_->run(true); }

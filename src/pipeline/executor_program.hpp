@@ -10,6 +10,7 @@ class Executor::Program {
   virtual ~Program() = default;
   [[nodiscard]] virtual MapView input() const = 0;
   virtual void load_input() = 0;
+  virtual void set_dropout(std::int64_t sample, std::span<const std::int64_t> images) = 0;
   virtual void run(bool profiled) = 0;
   [[nodiscard]] virtual ConstMapView output(std::size_t layer) = 0;
   [[nodiscard]] virtual ConstMapView device_output(std::size_t layer) const = 0;

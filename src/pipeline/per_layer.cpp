@@ -49,6 +49,7 @@ class PerLayerProgram final : public Executor::Program {
     return {geometry(network_.input, engine_.map_type()), const_cast<std::byte*>(input_.data())};
   }
   void load_input() override {}
+  void set_dropout(std::int64_t, std::span<const std::int64_t>) override {}  // CPU engines alone sample
 
   void run(bool profiled) override {
     if (profiled) times_.begin_profile();
@@ -131,9 +132,9 @@ class PerLayerProgram final : public Executor::Program {
         made.in = as_vectors({made.in, nullptr});
         made.out = as_vectors({made.out, nullptr});
         made.operation =
-            make_vector_operation(network_, engine_, step, {0, layer.out.channels}, made.in, made.out);
+            make_vector_operation(network_, engine_, step, {0, layer.out.channels}, made.in, made.out, {});
       } else {
-        made.operation = make_map_operation(network_, engine_, step, made.in, made.out);
+        made.operation = make_map_operation(network_, engine_, step, made.in, made.out, {});
       }
       double flops = 0;
       for (std::size_t l = step.first; l < step.last; ++l) flops += network_.layers[l].flops;

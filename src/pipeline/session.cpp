@@ -18,7 +18,17 @@ int available_cores() {
 }
 
 Network load_network(const Experiment& experiment) {
-  return read_network(experiment.model, input_extent(experiment.input), experiment.until);
+  Network network = read_network(experiment.model, input_extent(experiment.input), experiment.until);
+  if (experiment.dropout.samples == 0) return network;
+  bool any = false;
+  for (Layer& layer : network.layers) {
+    if (layer.kind == LayerKind::dropout) any = layer.sampled = true;
+  }
+  if (!any) {
+    throw ConfigError(
+        fmt::format("dropout: network {} has no dropout layer to sample; leave dropout out", network.name));
+  }
+  return network;
 }
 
 std::vector<StageRange> make_stages(const Experiment& experiment, const Network& network,
@@ -78,9 +88,12 @@ Session::Session(const Experiment& experiment) : experiment_(experiment), networ
   if (reference) threads_ = 1;
   input_ = open_input(experiment_, network_.input);
   constexpr std::int64_t largest_default_batch = 32;
-  batch_ =
-      experiment.input.batch > 0 ? experiment.input.batch : std::min(input_->count(), largest_default_batch);
-  batch_ = std::min(batch_, input_->count());
+  // A photograph's views stay together.
+  const std::int64_t views = input_->views();
+  const std::int64_t images = experiment.input.batch > 0
+                                  ? experiment.input.batch
+                                  : std::max<std::int64_t>(1, largest_default_batch / views);
+  batch_ = std::min(images * views, input_->count());
   EngineChoice choice = choose_engine(experiment_, threads_);
   engine_ = std::move(choice.engine);
   device_note_ = std::move(choice.note);
@@ -94,12 +107,21 @@ Session::Session(const Experiment& experiment) : experiment_(experiment), networ
   weights_.bind(network_);
 }
 
+int Session::decoders() const {
+  const int wanted = experiment_.input.decoders;
+  return wanted > 0 ? wanted : std::max(1, available_cores() / 2);
+}
+
 std::vector<Interval> Session::batches() const {
   std::vector<Interval> batches;
   for (std::int64_t begin = 0; begin < input_->count(); begin += batch_) {
     batches.push_back({begin, std::min(input_->count(), begin + batch_)});
   }
   return batches;
+}
+
+DType Session::input_type() const {
+  return experiment_.input.pixels && !engine_->device().host_memory() ? DType::u8 : engine_->map_type();
 }
 
 std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<std::size_t> keep,
@@ -111,12 +133,13 @@ std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<st
   settings.sub_batch = experiment_.sub_batch;
   settings.storage = experiment_.storage;
   settings.keep = keep;
+  settings.dropout_seed = experiment_.dropout.seed;
   settings.poison = verifying;
   settings.download = !verifying;
   settings.memory = experiment_.memory;
   settings.graph = experiment_.dispatch == "graph";
   settings.resident_input = experiment_.resident_input;
-  if (experiment_.input.pixels && !engine_->device().host_memory()) {
+  if (input_type() == DType::u8) {
     settings.pixels = PixelInput{experiment_.preprocess.mean, experiment_.preprocess.stddev};
   }
   return std::make_unique<Executor>(
@@ -130,6 +153,7 @@ std::unique_ptr<Executor> Session::make_whole_executor(std::int64_t batch,
   settings.batch = batch;
   settings.keep = keep;
   settings.download = false;
+  settings.dropout_seed = experiment_.dropout.seed;
   const std::vector<StageRange> stages = split_behind(per_conv_stages(network_), {keep.begin(), keep.end()});
   return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages, PatchSpec{}), *engine_,
                                     settings);

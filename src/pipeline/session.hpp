@@ -41,9 +41,15 @@ class Session {
   [[nodiscard]] const std::string& device_note() const { return device_note_; }
   /// Threads inside each of `streams` streams.
   [[nodiscard]] int threads() const { return threads_; }
-  /// Images per forward pass, and the batches that cover the input (the last may be smaller).
+  /// Threads that read images ahead.
+  [[nodiscard]] int decoders() const;
+  /// Maps per forward pass (images times their views), and the batches that cover the input (the last may be
+  /// smaller).
   [[nodiscard]] std::int64_t batch() const { return batch_; }
   [[nodiscard]] std::vector<Interval> batches() const;
+
+  /// Element type of the maps that Executor::input() takes.
+  [[nodiscard]] DType input_type() const;
 
   /// The experiment's executor for `batch` images, keeping also the layers that it saves. `verifying`: memory
   /// is poisoned before every run, and outputs stay on the device until asked for.

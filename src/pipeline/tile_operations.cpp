@@ -5,7 +5,8 @@
 namespace halotile {
 
 std::unique_ptr<Operation> make_map_operation(const Network& network, Engine& engine, const Step& step,
-                                              const MapGeometry& in, const MapGeometry& out) {
+                                              const MapGeometry& in, const MapGeometry& out,
+                                              const DropoutSample& dropout) {
   if (step.copy) return engine.copy(in, out);
   const Layer& layer = network.layers[step.layer];
   switch (layer.kind) {
@@ -24,9 +25,10 @@ std::unique_ptr<Operation> make_map_operation(const Network& network, Engine& en
       return engine.relu(in, out);
     case LayerKind::softmax:
       return engine.softmax(in, out);
+    case LayerKind::dropout:
+      return make_dropout(layer, dropout, engine);
     case LayerKind::fully_connected:
     case LayerKind::flatten:
-    case LayerKind::dropout:
       break;
   }
   throw UnsupportedError("layer " + layer.name + " cannot run on a feature map");
@@ -34,9 +36,10 @@ std::unique_ptr<Operation> make_map_operation(const Network& network, Engine& en
 
 std::unique_ptr<Operation> make_vector_operation(const Network& network, Engine& engine, const Step& step,
                                                  Interval features, const MapGeometry& in,
-                                                 const MapGeometry& out) {
+                                                 const MapGeometry& out, const DropoutSample& dropout) {
   const Layer& layer = network.layers[step.layer];
-  if (layer.kind != LayerKind::fully_connected) return make_map_operation(network, engine, step, in, out);
+  if (layer.kind != LayerKind::fully_connected)
+    return make_map_operation(network, engine, step, in, out, dropout);
   FullyConnected fc = layer.fully_connected;
   fc.relu = step.relu;
   return engine.fully_connected(fc, features, in, out);
@@ -73,14 +76,15 @@ Operation* TileOperations::on_map(const Caller& caller, const Step& step, const 
     key[13] = in.rect.cols.begin - reach(window.cols(), in.whole.width, out.rect.cols).begin;
   }
   std::unique_ptr<Operation>& operation = by_key_[key];
-  if (operation == nullptr) operation = make_map_operation(network_, engine_, step, in, out);
+  if (operation == nullptr) operation = make_map_operation(network_, engine_, step, in, out, dropout_);
   return operation.get();
 }
 
 Operation* TileOperations::on_vectors(const Caller& caller, const Step& step, Interval features,
                                       const MapGeometry& in, const MapGeometry& out) {
   std::unique_ptr<Operation>& operation = by_key_[key_of(caller, in, out)];
-  if (operation == nullptr) operation = make_vector_operation(network_, engine_, step, features, in, out);
+  if (operation == nullptr)
+    operation = make_vector_operation(network_, engine_, step, features, in, out, dropout_);
   return operation.get();
 }
 

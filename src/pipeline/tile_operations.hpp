@@ -7,20 +7,24 @@
 #include <vector>
 
 #include "kernels/engine.hpp"
+#include "pipeline/dropout.hpp"
 #include "pipeline/network.hpp"
 #include "pipeline/steps.hpp"
 
 namespace halotile {
 
-/// The operation of a step on feature maps. Throws UnsupportedError for layers that cannot run on one.
+/// The operation of a step on feature maps. Keeps a reference to `dropout` for a layer that samples. Throws
+/// UnsupportedError for layers that cannot run on one.
 [[nodiscard]] std::unique_ptr<Operation> make_map_operation(const Network& network, Engine& engine,
                                                             const Step& step, const MapGeometry& in,
-                                                            const MapGeometry& out);
+                                                            const MapGeometry& out,
+                                                            const DropoutSample& dropout);
 /// The operation of a step behind the feature maps; `features` are the outputs of a fully connected layer's
 /// block.
 [[nodiscard]] std::unique_ptr<Operation> make_vector_operation(const Network& network, Engine& engine,
                                                                const Step& step, Interval features,
-                                                               const MapGeometry& in, const MapGeometry& out);
+                                                               const MapGeometry& in, const MapGeometry& out,
+                                                               const DropoutSample& dropout);
 
 /// A dense map as vectors: one position, all elements of an image its channels.
 [[nodiscard]] MapView as_vectors(MapView map);
@@ -35,7 +39,9 @@ class TileOperations {
     std::int64_t call = 0;  ///< in the order of a tile's work; behind the feature maps the block
   };
 
-  TileOperations(const Network& network, Engine& engine) : network_(network), engine_(engine) {}
+  /// Keeps references to all three.
+  TileOperations(const Network& network, Engine& engine, const DropoutSample& dropout)
+      : network_(network), engine_(engine), dropout_(dropout) {}
   [[nodiscard]] Operation* on_map(const Caller& caller, const Step& step, const MapGeometry& in,
                                   const MapGeometry& out);
   [[nodiscard]] Operation* on_vectors(const Caller& caller, const Step& step, Interval features,
@@ -48,6 +54,7 @@ class TileOperations {
 
   const Network& network_;
   Engine& engine_;
+  const DropoutSample& dropout_;
   std::map<Key, std::unique_ptr<Operation>> by_key_;
 };
 
