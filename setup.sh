@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(g++ cmake ninja-build git pkg-config libyaml-cpp-dev libfmt-dev libcli11-dev nlohmann-json3-dev libdnnl-dev
   libjpeg-dev libpng-dev libexif-dev libzip-dev libcairo2-dev fonts-dejavu-core)
 if [[ "${1:-}" == "--tests" ]]; then
-  packages+=(libgtest-dev clang-format python3)
+  packages+=(libgtest-dev clang clang-format libclang-rt-14-dev python3)
 fi
 
 missing=()

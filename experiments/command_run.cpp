@@ -1,131 +1,41 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+#include <chrono>
 #include <map>
 #include <numeric>
 
 #include "commands.hpp"
 #include "formats/atomic_file.hpp"
-#include "formats/npy.hpp"
-#include "kernels/pointwise.hpp"
+#include "harvest.hpp"
 #include "patching/error.hpp"
 #include "pipeline/measure.hpp"
+#include "pipeline/prefetch.hpp"
+#include "progress.hpp"
 #include "provenance.hpp"
 #include "text.hpp"
 
 namespace halotile {
 namespace {
 
-constexpr std::size_t top_count = 5;
-
-struct Prediction {
-  std::string image;
-  std::vector<std::pair<std::int64_t, double>> top;  // class, probability; most probable first
-};
-
-// The map as float32 in PyTorch's order (N, C, H, W).
-std::vector<float> to_nchw(const ConstMapView& map, const MapShape& memory) {
-  const std::int64_t area = memory.extent.area();
-  const std::int64_t per_image = memory.elements();
-  std::vector<float> nhwc(static_cast<std::size_t>(map.images * per_image));
-  copy_map(map, {dense_geometry(DType::f32, map.images, map.channels, map.rect, map.whole), nhwc.data()});
-  if (area == 1) return nhwc;
-  std::vector<float> nchw(nhwc.size());
-  for (std::int64_t n = 0; n < map.images; ++n) {
-    for (std::int64_t p = 0; p < area; ++p) {
-      for (std::int64_t c = 0; c < memory.channels; ++c) {
-        nchw[static_cast<std::size_t>(n * per_image + c * area + p)] =
-            nhwc[static_cast<std::size_t>(n * per_image + p * memory.channels + c)];
-      }
-    }
-  }
-  return nchw;
-}
-
-// Collects what runs leave: predictions and the maps to save.
-class Harvest {
- public:
-  explicit Harvest(const Session& session)
-      : session_(session), network_(session.network()), logits_(network_.logits_layer()) {
-    for (const auto& [layer, file] : session.experiment().output.save) {
-      const std::size_t index = layer == "logits" ? logits_ : network_.index_of(layer);
-      saved_.push_back({index, file, {}});
-    }
-  }
-
-  [[nodiscard]] std::set<std::size_t> keep() const { return {logits_}; }
-
-  void take(const Executor& executor, Interval images) {
-    for (Saved& s : saved_) {
-      const std::vector<float> values = to_nchw(executor.output(s.layer), network_.layers[s.layer].memory);
-      s.values.insert(s.values.end(), values.begin(), values.end());
-    }
-    const Layer& layer = network_.layers[logits_];
-    if (layer.spatial || layer.out.channels < 2) return;
-    const std::vector<float> logits = to_nchw(executor.output(logits_), layer.memory);
-    const auto classes = static_cast<std::size_t>(layer.out.channels);
-    for (std::int64_t n = 0; n < images.size(); ++n) {
-      predictions_.push_back(
-          predict(session_.input().name(images.begin + n),
-                  std::span(logits).subspan(static_cast<std::size_t>(n) * classes, classes)));
-    }
-  }
-
-  // Writes the saved maps; returns their paths.
-  [[nodiscard]] std::vector<std::string> write(const std::filesystem::path& directory) const {
-    std::vector<std::string> paths;
-    for (const Saved& s : saved_) {
-      const Layer& layer = network_.layers[s.layer];
-      const std::int64_t images = static_cast<std::int64_t>(s.values.size()) / layer.out.elements();
-      std::vector<std::int64_t> shape{images, layer.out.channels};
-      if (layer.spatial) shape.insert(shape.end(), {layer.out.extent.height, layer.out.extent.width});
-      write_npy(directory / s.file, shape, s.values);
-      paths.push_back((directory / s.file).string());
-    }
-    return paths;
-  }
-
-  [[nodiscard]] const std::vector<Prediction>& predictions() const { return predictions_; }
-
- private:
-  struct Saved {
-    std::size_t layer;
-    std::string file;
-    std::vector<float> values;
-  };
-
-  static Prediction predict(const std::string& image, std::span<const float> logits) {
-    std::vector<std::int64_t> order(logits.size());
-    std::iota(order.begin(), order.end(), 0);
-    const std::size_t count = std::min(top_count, order.size());
-    const auto value = [&](std::int64_t c) {
-      return static_cast<double>(logits[static_cast<std::size_t>(c)]);
-    };
-    std::partial_sort(
-        order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
-        [&](std::int64_t a, std::int64_t b) { return value(a) != value(b) ? value(a) > value(b) : a < b; });
-    double sum = 0;
-    for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - value(order[0]));
-    Prediction p{image, {}};
-    for (std::size_t i = 0; i < count; ++i)
-      p.top.emplace_back(order[i], std::exp(value(order[i]) - value(order[0])) / sum);
-    return p;
-  }
-
-  const Session& session_;
-  const Network& network_;
-  std::size_t logits_;
-  std::vector<Saved> saved_;
-  std::vector<Prediction> predictions_;
-};
-
 struct KindTotal {
   double milliseconds = 0;
   double flops = 0;
 };
 
+// A pass over all batches.
+struct StreamResult {
+  std::int64_t images = 0;
+  double seconds = 0;          // from the first image's decoding to the last batch's end
+  double decode_seconds = 0;   // summed over the decoders
+  double compute_seconds = 0;  // in forward passes and taking what they leave
+  double wait_seconds = 0;     // in which compute waited for images
+};
+
 struct RunResult {
+  std::int64_t batch = 0;              // images of the batch that was measured
+  std::optional<StreamResult> stream;  // when there are several batches
+  std::vector<SkippedImage> skipped;
   Samples samples;
   std::vector<LayerTime> layers;  // per run
   std::vector<double> busy_share;
@@ -139,12 +49,12 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
                       {"network", session.network().name},
                       {"engine", session.engine().name()},
                       {"device", session.engine().device().name()},
-                      {"images", session.input().count()},
-                      {"batch", session.batch()},
+                      {"images", harvest.images()},
+                      {"batch", session.batch() / session.input().views()},
                       {"median_ms", median},
                       {"min_ms", r.samples.min()},
                       {"p90_ms", r.samples.quantile(0.9)},
-                      {"images_per_second", 1e3 * static_cast<double>(session.batch()) / median},
+                      {"images_per_second", 1e3 * static_cast<double>(r.batch) / median},
                       {"runs", r.samples.milliseconds.size()},
                       {"samples_ms", r.samples.milliseconds},
                       {"halo_flops_share", r.halo_flops_share},
@@ -154,7 +64,8 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
                       {"peak_memory_bytes", peak_memory()},
                       {"layers", nlohmann::json::array()},
                       {"kinds", nlohmann::json::object()},
-                      {"predictions", nlohmann::json::array()}};
+                      {"predictions", harvest.predictions().json()},
+                      {"skipped", nlohmann::json::array()}};
   std::map<std::string, KindTotal> kinds;
   double flops = 0;
   for (const LayerTime& l : r.layers) {
@@ -167,34 +78,22 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
   json["flops"] = flops;
   for (const auto& [kind, total] : kinds)
     json["kinds"][kind] = {{"stream_ms", total.milliseconds}, {"flops", total.flops}};
-  for (const Prediction& p : harvest.predictions()) {
-    nlohmann::json top = nlohmann::json::array();
-    for (const auto& [index, probability] : p.top)
-      top.push_back({{"class", index}, {"probability", probability}});
-    json["predictions"].push_back({{"image", p.image}, {"top", top}});
+  const nlohmann::json accuracy = harvest.predictions().accuracy_json();
+  if (!accuracy.is_null()) json["accuracy"] = accuracy;
+  for (const SkippedImage& s : r.skipped) json["skipped"].push_back({{"image", s.image}, {"error", s.error}});
+  if (r.stream) {
+    const StreamResult& s = *r.stream;
+    json["stream"] = {{"images", s.images},
+                      {"seconds", s.seconds},
+                      {"images_per_second", static_cast<double>(s.images) / s.seconds},
+                      {"decode_seconds", s.decode_seconds},
+                      {"compute_seconds", s.compute_seconds},
+                      {"wait_seconds", s.wait_seconds},
+                      {"decoders", session.decoders()}};
   }
   json["random_weights"] = session.experiment().weights.file.empty();
   json["provenance"] = provenance_json(session);
   return json;
-}
-
-void print_predictions(const std::vector<Prediction>& predictions, bool random_weights) {
-  if (predictions.empty()) return;
-  constexpr std::size_t shown = 12;
-  std::vector<std::vector<std::string>> rows{{"image", "top-5 classes (probability)"}};
-  for (const Prediction& p : predictions) {
-    if (rows.size() > shown) break;
-    std::string top;
-    for (const auto& [index, probability] : p.top) top += fmt::format("{:>4} ({:.3f})  ", index, probability);
-    rows.push_back({std::filesystem::path(p.image).filename().string(), top});
-  }
-  fmt::print("{}", table(rows));
-  if (predictions.size() > shown)
-    fmt::print("... and {} more, all in the result file\n", predictions.size() - shown);
-  if (random_weights) {
-    fmt::print("The weights are random: these classes mean nothing, only the arithmetic is real.\n");
-  }
-  fmt::print("\n");
 }
 
 void print_result(const RunResult& r, const Session& session) {
@@ -208,9 +107,19 @@ void print_result(const RunResult& r, const Session& session) {
                     l.flops > 0 && l.seconds > 0 ? fmt::format("{:.1f}", 1e-9 * l.flops / l.seconds) : "-"});
   }
   fmt::print("{}(ms: time at work, summed over streams, per run)\n\n", table(rows));
-  fmt::print("batch of {}: median {:.2f} ms, min {:.2f}, p90 {:.2f} over {} runs; {:.1f} images/s\n",
-             session.batch(), median, r.samples.min(), r.samples.quantile(0.9), r.samples.milliseconds.size(),
-             1e3 * static_cast<double>(session.batch()) / median);
+  fmt::print("batch of {}: median {:.2f} ms, min {:.2f}, p90 {:.2f} over {} runs; {:.1f} images/s\n", r.batch,
+             median, r.samples.min(), r.samples.quantile(0.9), r.samples.milliseconds.size(),
+             1e3 * static_cast<double>(r.batch) / median);
+  if (const int samples = session.experiment().dropout.samples; samples > 0)
+    fmt::print("each run is one of {} dropout samples\n", samples);
+  if (r.stream) {
+    const StreamResult& s = *r.stream;
+    fmt::print(
+        "all {} images: {:.2f} s, {:.1f} images/s; {:.2f} s of forward passes, {:.2f} s of decoding on {} "
+        "thread{}, {:.2f} s waiting for images\n",
+        s.images, s.seconds, static_cast<double>(s.images) / s.seconds, s.compute_seconds, s.decode_seconds,
+        session.decoders(), session.decoders() == 1 ? "" : "s", s.wait_seconds);
+  }
   fmt::print("halos repeat {} of the work; maps {}, tiles in flight {}, process peak {}\n",
              percent(r.halo_flops_share), bytes_text(r.memory.maps), bytes_text(r.memory.scratch),
              bytes_text(peak_memory()));
@@ -219,8 +128,7 @@ void print_result(const RunResult& r, const Session& session) {
   fmt::print("streams at work:{}\n", busy);
 }
 
-RunResult measure_batch(const Session& session, Executor& executor) {
-  RunResult result;
+void measure_batch(const Session& session, Executor& executor, RunResult& result) {
   result.samples = measure(
       session.experiment().measure, [&] { executor.run(); }, [&] { executor.reset_times(); });
   result.layers = executor.times();
@@ -237,7 +145,6 @@ RunResult measure_batch(const Session& session, Executor& executor) {
   }
   result.halo_flops_share = flops > 0 ? recomputed / flops : 0;
   result.memory = executor.memory();
-  return result;
 }
 
 // Fails now, not after minutes of work, if results cannot be written.
@@ -252,29 +159,126 @@ void prepare_directory(const std::filesystem::path& directory) {
   const AtomicFile probe(directory / "probe");
 }
 
+// Runs all there is: measures the first batch, then passes over all of them if there are several.
+class Run {
+ public:
+  explicit Run(const Session& session) : session_(session), harvest_(session) {}
+
+  void all() {
+    const std::vector<std::int64_t> maps = measure_first();
+    if (session_.input().count() <= session_.batch()) {
+      Progress progress(0, false);
+      for (const SkippedImage& s : result_.skipped) tell_skipped(progress, s);
+      finish_batch(maps);
+    } else {
+      stream();
+    }
+    executor_.reset();  // its memory is not needed for what follows
+  }
+
+  [[nodiscard]] const RunResult& result() const { return result_; }
+  [[nodiscard]] Harvest& harvest() { return harvest_; }
+
+ private:
+  [[nodiscard]] std::unique_ptr<Prefetcher> prefetch() const {
+    const PrefetchSettings settings{session_.batch(), session_.decoders(),
+                                    session_.experiment().input.on_error};
+    return std::make_unique<Prefetcher>(session_.input(), session_.network().input,
+                                        session_.engine().map_type(), settings);
+  }
+
+  Executor& executor_for(std::int64_t maps) {
+    if (executor_ == nullptr || maps != made_for_) {
+      executor_.reset();  // before the other takes memory
+      executor_ = session_.make_executor(maps, harvest_.keep());
+      made_for_ = maps;
+    }
+    return *executor_;
+  }
+
+  std::vector<std::int64_t> measure_first() {
+    std::unique_ptr<Prefetcher> source = prefetch();
+    const std::span<const std::int64_t> next = source->next();
+    const std::vector<std::int64_t> maps(next.begin(), next.end());
+    result_.skipped = source->skipped();
+    if (maps.empty()) {
+      throw FormatError(fmt::format("none of the {} images can be read; the first: {}",
+                                    result_.skipped.size(), result_.skipped.front().error));
+    }
+    result_.batch = static_cast<std::int64_t>(maps.size()) / session_.input().views();
+    Executor& executor = executor_for(static_cast<std::int64_t>(maps.size()));
+    source->take(executor.input());
+    source.reset();  // no decoder works while the batch is timed
+    executor.set_dropout(0, maps);
+    measure_batch(session_, executor, result_);
+    return maps;
+  }
+
+  // Takes the run that was made (of the first dropout sample), then runs the other samples.
+  void finish_batch(std::span<const std::int64_t> maps) {
+    harvest_.take(*executor_);
+    for (int sample = 1; sample < session_.experiment().dropout.samples; ++sample) {
+      executor_->set_dropout(sample, maps);
+      executor_->run();
+      harvest_.take(*executor_);
+    }
+    harvest_.finish_batch(maps);
+  }
+
+  void stream() {
+    using Clock = std::chrono::steady_clock;
+    const auto since = [](Clock::time_point start) {
+      return std::chrono::duration<double>(Clock::now() - start).count();
+    };
+    const Clock::time_point begin = Clock::now();
+    StreamResult& s = result_.stream.emplace();
+    Progress progress(session_.input().count() / session_.input().views(), true);
+    const std::unique_ptr<Prefetcher> source = prefetch();
+    std::size_t told = 0;
+    for (;;) {
+      const Clock::time_point waiting = Clock::now();
+      const std::span<const std::int64_t> maps = source->next();
+      s.wait_seconds += since(waiting);
+      for (; told < source->skipped().size(); ++told) tell_skipped(progress, source->skipped()[told]);
+      if (maps.empty()) break;
+      Executor& executor = executor_for(static_cast<std::int64_t>(maps.size()));
+      source->take(executor.input());
+      const Clock::time_point computing = Clock::now();
+      executor.set_dropout(0, maps);
+      executor.run();
+      finish_batch(maps);
+      s.compute_seconds += since(computing);
+      progress.update(harvest_.images() + static_cast<std::int64_t>(told));
+    }
+    s.images = harvest_.images();
+    s.seconds = since(begin);
+    s.decode_seconds = source->decode_seconds();
+    result_.skipped = source->skipped();
+  }
+
+  static void tell_skipped(Progress& progress, const SkippedImage& skipped) {
+    progress.note("halotile: skipped: " + skipped.error);
+  }
+
+  const Session& session_;
+  Harvest harvest_;
+  RunResult result_;
+  std::unique_ptr<Executor> executor_;
+  std::int64_t made_for_ = 0;
+};
+
 }  // namespace
 
 int command_run(const CommandLine& line) {
   const Experiment experiment = read_experiment(line.config, line.overrides);
   prepare_directory(experiment.output.directory);
   const Session session(experiment);
-  Harvest harvest(session);
-  RunResult result;
-  std::unique_ptr<Executor> executor;
-  for (const Interval batch : session.batches()) {
-    const bool first = batch.begin == 0;
-    if (first || batch.size() != session.batch())
-      executor = session.make_executor(batch.size(), harvest.keep());
-    session.input().fill(batch, executor->input());
-    if (first) {
-      result = measure_batch(session, *executor);
-    } else {
-      executor->run();
-    }
-    harvest.take(*executor, batch);
-  }
+  Run run(session);
+  run.all();
+  const RunResult& result = run.result();
+  const Harvest& harvest = run.harvest();
 
-  std::vector<std::string> written = harvest.write(experiment.output.directory);
+  std::vector<std::string> written = run.harvest().commit();
   nlohmann::json json = to_json(result, session, harvest);
   json["saved"] = written;
   const std::filesystem::path file = experiment.output.directory / (experiment.name + ".run.json");
@@ -285,10 +289,10 @@ int command_run(const CommandLine& line) {
     return 0;
   }
   fmt::print("{}: {} images, engine {} on {}, {}, {} stream{} of {} thread{}\n\n", session.network().name,
-             session.input().count(), session.engine().name(), session.engine().device().name(),
+             harvest.images(), session.engine().name(), session.engine().device().name(),
              experiment.precision, experiment.streams, experiment.streams == 1 ? "" : "s", session.threads(),
              session.threads() == 1 ? "" : "s");
-  print_predictions(harvest.predictions(), experiment.weights.file.empty());
+  harvest.predictions().print();
   print_result(result, session);
   written.push_back(file.string());
   for (const std::string& path : written) fmt::print("written: {}\n", path);

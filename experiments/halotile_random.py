@@ -36,6 +36,28 @@ def _bits(base: int, begin: int, end: int) -> np.ndarray:
     return x
 
 
+def sequence(seed: int, number: int) -> int:
+    """The base of a numbered sequence: RandomSequence(seed, number)."""
+    return splitmix64(seed ^ splitmix64(number))
+
+
+def dropout_mask(seed: int, layer: str, sample: int, image: int, shape: tuple[int, ...], p: float) -> np.ndarray:
+    """What a dropout layer multiplies an image's (C, H, W) map by in a sample: 0, or 1 / (1 - p) in float32."""
+    of_sample = int(_bits(sequence(seed, fnv1a(layer)), sample, sample + 1)[0])
+    bits = _bits(sequence(of_sample, image), 0, int(np.prod(shape))) >> np.uint64(40)
+    kept = bits.astype(np.float32) * np.float32(2.0**-24) >= np.float32(p)
+    scale = np.float32(1.0) / (np.float32(1.0) - np.float32(p)) if p < 1 else np.float32(0.0)
+    return np.where(kept, scale, np.float32(0.0)).reshape(shape)
+
+
+def random_crop(
+    seed: int, photograph: int, size: tuple[int, int], crop: tuple[int, int]
+) -> tuple[int, int, bool]:
+    """Top, left and whether to mirror, that `preprocess.augment` gives a photograph of (height, width) `size`."""
+    top, left, mirror = _bits(sequence(seed, fnv1a("augment")), 3 * photograph, 3 * photograph + 3) >> np.uint64(32)
+    return int(top) % (size[0] - crop[0] + 1), int(left) % (size[1] - crop[1] + 1), bool(int(mirror) % 2)
+
+
 def uniform(seed: int, name: str, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
     """The first elements of a named sequence as float32 in [-scale, scale); `scale` is rounded to float32."""
     base = splitmix64(seed ^ splitmix64(fnv1a(name)))

@@ -106,6 +106,18 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 
 void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
+void AtomicFile::rewrite(std::int64_t offset, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::pwrite(descriptor_, text.data(), text.size(), offset);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      fail(errno);
+    }
+    text.remove_prefix(static_cast<std::size_t>(written));
+    offset += written;
+  }
+}
+
 void AtomicFile::commit() {
   // EINVAL: a file system without fsync has nothing to force.
   while (::fsync(descriptor_) != 0 && errno != EINVAL) {

@@ -26,6 +26,8 @@ class AtomicFile {
   /// Appends. Throws FormatError when the disk is full or fails.
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
+  /// Replaces bytes that were written before, from byte `offset` on.
+  void rewrite(std::int64_t offset, std::string_view text);
   /// Forces the bytes to the disk and gives the file its final name, replacing what was there. Call it once.
   /// Throws FormatError; the final name is then untouched.
   void commit();

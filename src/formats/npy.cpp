@@ -261,6 +261,21 @@ std::vector<float> to_c_order(const std::vector<float>& in, const std::vector<st
   return out;
 }
 
+/// Magic, length and header of a float32 array in C order, padded to at least `length` bytes.
+std::string f32_opening(std::span<const std::int64_t> shape, std::size_t length) {
+  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{}), }}",
+                                   fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+  // NumPy pads with spaces so that the elements begin at a multiple of 64 bytes; magic and length take 10.
+  const std::size_t needed = (10 + header.size() + 1 + 63) / 64 * 64;
+  header.resize(std::max(needed, length) - 11, ' ');
+  header += '\n';
+  std::string opening(kMagic);
+  for (const std::size_t byte : {std::size_t{1}, std::size_t{0}, header.size() % 256, header.size() / 256}) {
+    opening += static_cast<char>(byte);
+  }
+  return opening + header;
+}
+
 }  // namespace
 
 NpyHeader read_npy_header(const NpyStream& stream, const std::string& name) {
@@ -321,23 +336,49 @@ void write_npy(const std::filesystem::path& path, std::span<const std::int64_t> 
     throw ShapeError(fmt::format("{} cannot be written: shape ({}) has {} elements, the data {}",
                                  path.string(), fmt::join(shape, ", "), count, data.size()));
   }
-  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{}), }}",
-                                   fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
-  // NumPy pads with spaces so that the elements begin at a multiple of 64 bytes; magic and length take 10.
-  header.append((64 - (10 + header.size() + 1) % 64) % 64, ' ');
-  header += '\n';
-  std::string opening(kMagic);
-  for (const std::size_t byte : {std::size_t{1}, std::size_t{0}, header.size() % 256, header.size() / 256}) {
-    opening += static_cast<char>(byte);
-  }
   AtomicFile file(path);
-  file.write(opening + header);
+  file.write(f32_opening(shape, 0));
   file.write(std::as_bytes(data));
   file.commit();
 }
 
 void write_npy(const std::filesystem::path& path, const NpyArray& array) {
   write_npy(path, array.shape, array.data);
+}
+
+NpyWriter::NpyWriter(std::filesystem::path path, std::span<const std::int64_t> shape)
+    : path_(std::move(path)), shape_(shape.begin(), shape.end()), file_(std::make_unique<AtomicFile>(path_)) {
+  for (const std::int64_t size : shape)
+    entry_ = checked_multiply(entry_, size, "the number of elements of an array");
+  file_->write(opening(0));
+}
+
+NpyWriter::NpyWriter(NpyWriter&&) noexcept = default;
+NpyWriter::~NpyWriter() = default;
+
+// As long for every count: the longest count decides.
+std::string NpyWriter::opening(std::int64_t count) const {
+  std::vector<std::int64_t> shape{INT64_MAX};
+  shape.insert(shape.end(), shape_.begin(), shape_.end());
+  const std::size_t length = f32_opening(shape, 0).size();
+  shape[0] = count;
+  return f32_opening(shape, length);
+}
+
+void NpyWriter::append(std::span<const float> data) {
+  const auto elements = static_cast<std::int64_t>(data.size());
+  if (elements % entry_ != 0) {
+    throw ShapeError(fmt::format("{}: {} elements are no whole number of entries of {}", path_.string(),
+                                 elements, entry_));
+  }
+  file_->write(std::as_bytes(data));
+  count_ += elements / entry_;
+}
+
+std::string NpyWriter::commit() {
+  file_->rewrite(0, opening(count_));
+  file_->commit();
+  return path_.string();
 }
 
 }  // namespace halotile

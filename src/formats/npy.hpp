@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -50,5 +51,30 @@ struct NpyHeader {
 void write_npy(const std::filesystem::path& path, std::span<const std::int64_t> shape,
                std::span<const float> data);
 void write_npy(const std::filesystem::path& path, const NpyArray& array);
+
+class AtomicFile;
+
+/// Writes a float32 array whose first size is known only at the end, in C order, whole or not at all.
+class NpyWriter {
+ public:
+  /// `shape`: the sizes behind the first. Throws FormatError when the file cannot be written.
+  NpyWriter(std::filesystem::path path, std::span<const std::int64_t> shape);
+  NpyWriter(NpyWriter&&) noexcept;
+  ~NpyWriter();
+
+  /// Appends entries. Throws ShapeError for part of one, FormatError when the disk is full or fails.
+  void append(std::span<const float> data);
+  /// Completes the header and gives the file its name, which it returns. Call it once.
+  [[nodiscard]] std::string commit();
+
+ private:
+  [[nodiscard]] std::string opening(std::int64_t count) const;
+
+  std::filesystem::path path_;
+  std::vector<std::int64_t> shape_;
+  std::int64_t entry_ = 1;  // elements
+  std::int64_t count_ = 0;  // entries so far
+  std::unique_ptr<AtomicFile> file_;
+};
 
 }  // namespace halotile

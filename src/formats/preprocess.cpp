@@ -186,6 +186,45 @@ Image center_crop(const Image& image, Extent2 size) {
   return out;
 }
 
+Image cut(const Image& image, Rect window) {
+  const Extent2 size = window.extent();
+  if (window.empty() || !Rect::whole(image.extent()).contains(window)) {
+    throw ShapeError(
+        fmt::format("a crop of {} does not lie in the image of {}; resize it larger, or crop less",
+                    to_string(size), to_string(image.extent())));
+  }
+  Image out{size.height, size.width, std::vector<std::uint8_t>(static_cast<std::size_t>(size.area() * 3))};
+  for (std::int64_t row = 0; row < size.height; ++row) {
+    std::copy_n(image.rgb.data() + ((window.rows.begin + row) * image.width + window.cols.begin) * 3,
+                size.width * 3, out.rgb.data() + row * size.width * 3);
+  }
+  return out;
+}
+
+Image mirrored(const Image& image) {
+  Image out{image.height, image.width, std::vector<std::uint8_t>(image.rgb.size())};
+  for (std::int64_t row = 0; row < image.height; ++row) {
+    const std::uint8_t* from = image.rgb.data() + row * image.width * 3;
+    std::uint8_t* to = out.rgb.data() + (row + 1) * image.width * 3;
+    for (std::int64_t col = 0; col < image.width; ++col, from += 3) to = std::copy_n(from, 3, to - 3) - 3;
+  }
+  return out;
+}
+
+std::vector<Image> ten_crops(const Image& image, Extent2 size) {
+  std::vector<Image> crops;
+  const auto add_five = [&](const Image& of) {
+    for (const std::int64_t top : {std::int64_t{0}, of.height - size.height}) {
+      for (const std::int64_t left : {std::int64_t{0}, of.width - size.width})
+        crops.push_back(cut(of, {{top, top + size.height}, {left, left + size.width}}));
+    }
+    crops.push_back(center_crop(of, size));
+  };
+  add_five(image);
+  add_five(mirrored(image));
+  return crops;
+}
+
 Extent2 preprocessed_extent(Extent2 image, const Preprocess& preprocess) {
   if (preprocess.crop != Extent2{}) return preprocess.crop;
   return preprocess.resize == 0 ? image : resized_extent(image, preprocess.resize);

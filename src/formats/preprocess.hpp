@@ -40,6 +40,17 @@ struct Preprocess {
 /// exceeds kMaxPixels.
 [[nodiscard]] Image center_crop(const Image& image, Extent2 size);
 
+/// The part of an image in `window`. Throws ShapeError when the window is empty or not inside the image.
+[[nodiscard]] Image cut(const Image& image, Rect window);
+
+/// The image with left and right exchanged.
+[[nodiscard]] Image mirrored(const Image& image);
+
+/// torchvision's TenCrop, the evaluation of Krizhevsky et al. 2012: the corners (top left, top right, bottom
+/// left, bottom right) and the centre, then the same of the mirrored image. Throws ShapeError when the image
+/// is smaller.
+[[nodiscard]] std::vector<Image> ten_crops(const Image& image, Extent2 size);
+
 /// The extent that resize_and_crop gives an image of extent `image`.
 [[nodiscard]] Extent2 preprocessed_extent(Extent2 image, const Preprocess& preprocess);
 

@@ -18,6 +18,7 @@ namespace halotile {
 struct RunContext {
   Stream& stream;                ///< the stream whose turn it is; a device engine launches on it
   std::span<std::byte> scratch;  ///< the stream's own: at least scratch_bytes(), aligned to 64 bytes
+  std::int64_t first_image = 0;  ///< number in the batch of the views' first image
 };
 
 /// One layer's work on tiles of one shape. Belongs to one stream: it may keep state between runs.

@@ -17,11 +17,12 @@ namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
 // Keys of which one excludes the others: an override of one drops the others from the file.
-const std::array<Words, 3> exclusive{Words{"patch.size", "patch.grid"},
-                                     Words{"weights.random", "weights.file"},
-                                     Words{"input.random", "input.images", "input.file"}};
+const std::array<Words, 4> exclusive{
+    Words{"patch.size", "patch.grid"}, Words{"weights.random", "weights.file"},
+    Words{"preprocess.crops", "preprocess.augment", "preprocess.augment.seed"},
+    Words{"input.random", "input.images", "input.file"}};
 // Keys that name files to read.
-const Words path_keys{"model", "input.images", "input.file", "weights.file"};
+const Words path_keys{"model", "input.images", "input.file", "input.labels", "weights.file"};
 
 std::pair<std::string, std::string> split_override(const std::string& word) {
   const auto equals = word.find('=');
@@ -52,6 +53,7 @@ void erase(YAML::Node root, const std::string& path) {
 // Paths on the command line are relative to the current folder, not to the config's.
 YAML::Node absolute_paths(const YAML::Node& value) {
   if (value.IsScalar()) return YAML::Node(fs::absolute(value.Scalar()).string());
+  if (value.IsMap()) return value;  // whoever reads it says what is wrong
   YAML::Node list(YAML::NodeType::Sequence);
   for (const auto& entry : value)
     list.push_back(entry.IsScalar() ? absolute_paths(entry) : YAML::Clone(entry));
@@ -66,7 +68,10 @@ void apply_override(YAML::Node root, const std::string& word, Diagnostics& diagn
   } catch (const YAML::Exception& e) {
     throw ConfigError(fmt::format("command line '{}': the value is not valid YAML: {}", word, e.msg));
   }
-  if (std::find(path_keys.begin(), path_keys.end(), path) != path_keys.end()) value = absolute_paths(value);
+  // Nothing stands for the default, but a model there must be.
+  const bool names_files = std::find(path_keys.begin(), path_keys.end(), path) != path_keys.end();
+  if (names_files && (!value.IsNull() || path == "model")) value = absolute_paths(value);
+  if (path == "input.random" || path == "input.file") erase(root, "input.labels");
   for (const Words& group : exclusive) {
     if (std::find(group.begin(), group.end(), path) == group.end()) continue;
     for (const std::string& other : group) {
@@ -119,6 +124,7 @@ class ExperimentReader {
     if (const auto weights = map.find("weights")) read_weights(*weights);
     if (const auto input = map.require("input", "input: {images: [photos], batch: 32}")) read_input(*input);
     if (const auto preprocess = map.find("preprocess")) read_preprocess(*preprocess);
+    if (const auto dropout = map.find("dropout")) read_dropout(*dropout);
     experiment_.device = read_device(map);
     static const Words engines{"auto", "onednn", "reference"};
     experiment_.engine = map.choice("engine", "auto", engines);
@@ -198,7 +204,14 @@ class ExperimentReader {
       input.source = paths;
     }
     if (file) input.source = NpyInput{path(*file)};
+    if (const auto labels = map.find("labels")) {
+      input.labels = path(*labels);
+      if (!images) labels->error("belongs to photographs; give input.images, or leave labels out");
+    }
     input.batch = map.integer("batch", 0, 1, 1 << 20);
+    static const Words reactions{"stop", "skip"};
+    input.on_error = map.choice("on_error", "stop", reactions) == "skip" ? OnError::skip : OnError::stop;
+    input.decoders = static_cast<int>(read_or_word(map, "decoders", "auto", 256));
     const auto height = map.find("height");
     const auto width = map.find("width");
     if (height.has_value() != width.has_value())
@@ -220,6 +233,31 @@ class ExperimentReader {
                                                                                      : Interpolation::bicubic;
     read_channels(map, "mean", p.mean, -1e6);
     read_channels(map, "std", p.stddev, 1e-6);
+    read_crops(map);
+    map.finish();
+  }
+
+  void read_crops(YamlMap& map) {
+    CropsConfig& crops = experiment_.crops;
+    static const Words words{"center", "ten"};
+    const auto kind = map.find("crops");
+    if (kind && kind->choice(words) == "ten") crops.kind = CropsConfig::Kind::ten;
+    const auto augment = map.find("augment");
+    if (!augment) return;
+    if (kind) map.error("has both crops and augment; keep one of the two");
+    crops.kind = CropsConfig::Kind::random;
+    YamlMap random(diagnostics_, augment->node(), augment->path());
+    if (const auto seed = random.require("seed", "seed: 1"))
+      crops.seed = static_cast<std::uint64_t>(seed->integer(0, INT64_MAX).value_or(0));
+    random.finish();
+  }
+
+  void read_dropout(const YamlValue& value) {
+    YamlMap map(diagnostics_, value.node(), value.path());
+    DropoutConfig& dropout = experiment_.dropout;
+    if (const auto samples = map.require("samples", "samples: 20"))
+      dropout.samples = static_cast<int>(samples->integer(1, 1 << 20).value_or(1));
+    dropout.seed = static_cast<std::uint64_t>(map.integer("seed", 1, 0, INT64_MAX));
     map.finish();
   }
 
@@ -307,7 +345,10 @@ nlohmann::json weights_json(const WeightsConfig& weights) {
 }
 
 nlohmann::json input_json(const InputConfig& input) {
-  nlohmann::json json{{"batch", input.batch}};
+  nlohmann::json json{{"batch", input.batch},
+                      {"on_error", input.on_error == OnError::skip ? "skip" : "stop"},
+                      {"decoders", input.decoders}};
+  if (!input.labels.empty()) json["labels"] = input.labels.string();
   if (const auto* random = std::get_if<RandomInput>(&input.source)) json["random"] = random->seed;
   if (const auto* npy = std::get_if<NpyInput>(&input.source)) json["file"] = npy->file.string();
   if (const auto* images = std::get_if<ImageInput>(&input.source)) {
@@ -327,6 +368,17 @@ Experiment read_experiment(const fs::path& file, std::span<const std::string> ov
 }
 
 nlohmann::json to_json(const Experiment& e) {
+  nlohmann::json preprocess{
+      {"resize", e.preprocess.resize},
+      {"crop", extent_json(e.preprocess.crop)},
+      {"interpolation", e.preprocess.interpolation == Interpolation::bilinear ? "bilinear" : "bicubic"},
+      {"mean", e.preprocess.mean},
+      {"std", e.preprocess.stddev}};
+  if (e.crops.kind == CropsConfig::Kind::random) {
+    preprocess["augment"] = {{"seed", e.crops.seed}};
+  } else {
+    preprocess["crops"] = e.crops.kind == CropsConfig::Kind::ten ? "ten" : "center";
+  }
   nlohmann::json patch{{"storage", e.storage == Storage::view ? "view" : "packed"}};
   if (e.patch.kind == PatchSpec::Kind::whole) patch["size"] = "whole";
   if (e.patch.kind == PatchSpec::Kind::size) patch["size"] = extent_json(e.patch.value);
@@ -346,12 +398,8 @@ nlohmann::json to_json(const Experiment& e) {
           {"until", e.until},
           {"weights", weights_json(e.weights)},
           {"input", input_json(e.input)},
-          {"preprocess",
-           {{"resize", e.preprocess.resize},
-            {"crop", extent_json(e.preprocess.crop)},
-            {"interpolation", e.preprocess.interpolation == Interpolation::bilinear ? "bilinear" : "bicubic"},
-            {"mean", e.preprocess.mean},
-            {"std", e.preprocess.stddev}}},
+          {"preprocess", preprocess},
+          {"dropout", {{"samples", e.dropout.samples}, {"seed", e.dropout.seed}}},
           {"device", e.device},
           {"engine", e.engine},
           {"precision", e.precision},

@@ -35,10 +35,29 @@ struct NpyInput {
   std::filesystem::path file;  ///< (N, C, H, W)
 };
 
+/// What an image that cannot be read does to a run.
+enum class OnError : std::uint8_t { stop, skip };
+
 struct InputConfig {
   std::variant<RandomInput, ImageInput, NpyInput> source;
-  std::int64_t batch = 0;         ///< images per forward pass; 0: all there are (1 when random)
+  std::int64_t batch = 0;        ///< images per forward pass; 0: all there are (1 when random)
+  std::filesystem::path labels;  ///< CSV file with the classes of the images; empty: none
+  OnError on_error = OnError::stop;
+  int decoders = 0;               ///< threads that read images ahead; 0: half of the cores, at least 1
   std::optional<Extent2> extent;  ///< replaces the model's input height and width
+};
+
+/// Which crops of a resized photograph go through the network.
+struct CropsConfig {
+  enum class Kind : std::uint8_t { center, ten, random };
+  Kind kind = Kind::center;
+  std::uint64_t seed = 0;  ///< of random crops
+};
+
+/// Monte Carlo dropout.
+struct DropoutConfig {
+  int samples = 0;  ///< forward passes with masks; 0: dropout passes everything on
+  std::uint64_t seed = 1;
 };
 
 /// How layers are grouped to stages.
@@ -60,6 +79,8 @@ struct Experiment {
   WeightsConfig weights;
   InputConfig input;
   Preprocess preprocess;  ///< crop {0, 0}: the network's input extent
+  CropsConfig crops;
+  DropoutConfig dropout;
   std::string device = "auto";
   std::string engine = "auto";
   std::string precision = "fp32";

@@ -3,10 +3,12 @@
 #include <array>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <string>
 
 #include "patching/error.hpp"
 #include "patching/reassembler.hpp"
+#include "pipeline/dropout.hpp"
 #include "pipeline/schedule.hpp"
 #include "pipeline/steps.hpp"
 #include "pipeline/stop.hpp"
@@ -68,6 +70,7 @@ class Executor::Program {
           const ExecutorSettings& settings);
 
   void run();
+  void set_dropout(std::int64_t sample, std::span<const std::int64_t> images);
   [[nodiscard]] MapView input() const;
   [[nodiscard]] ConstMapView output(std::size_t layer) const;
   [[nodiscard]] const std::vector<StagePlan>& plan() const { return plan_; }
@@ -113,6 +116,7 @@ class Executor::Program {
   const std::vector<StagePlan> plan_;
   Engine& engine_;
   const ExecutorSettings settings_;
+  DropoutSample dropout_;
 
   std::vector<SpatialStage> spatial_;
   std::vector<VectorStage> vector_;
@@ -140,6 +144,9 @@ class Executor::Program {
 Executor::Program::Program(const Network& network, std::vector<StagePlan> plan, Engine& engine,
                            const ExecutorSettings& settings)
     : network_(network), plan_(std::move(plan)), engine_(engine), settings_(settings) {
+  dropout_.seed = settings_.dropout_seed;
+  dropout_.images.resize(static_cast<std::size_t>(settings_.batch));
+  std::iota(dropout_.images.begin(), dropout_.images.end(), 0);
   lower_stages();
   plan_maps();
   make_tasks();
@@ -309,9 +316,10 @@ std::unique_ptr<Operation> Executor::Program::make_operation(const Step& step, c
       return engine_.relu(in, out);
     case LayerKind::softmax:
       return engine_.softmax(in, out);
+    case LayerKind::dropout:
+      return make_dropout(layer, dropout_, engine_);
     case LayerKind::fully_connected:
     case LayerKind::flatten:
-    case LayerKind::dropout:
       break;
   }
   throw UnsupportedError("layer " + layer.name + " cannot run on a feature map");
@@ -435,6 +443,15 @@ Executor::Program::Call Executor::Program::vector_call(const Task& task) const {
   return {in, out};
 }
 
+void Executor::Program::set_dropout(std::int64_t sample, std::span<const std::int64_t> images) {
+  if (static_cast<std::int64_t>(images.size()) != settings_.batch) {
+    throw ShapeError("dropout: " + std::to_string(images.size()) + " image numbers for a batch of " +
+                     std::to_string(settings_.batch));
+  }
+  dropout_.sample = sample;
+  std::copy(images.begin(), images.end(), dropout_.images.begin());
+}
+
 void Executor::Program::run() {
   if (settings_.poison) {
     // All but the input.
@@ -474,7 +491,11 @@ void Executor::Program::execute(const Task& task, std::size_t index) {
   const auto stream = static_cast<std::size_t>(task.stream);
   const Scratch& scratch = scratch_[stream];
   std::vector<std::int64_t>& spent = stream_times_[stream].nanoseconds;
-  const RunContext context{*streams_[stream], {arena_.data() + scratch.at_operation(), scratch.operation}};
+  const std::int64_t first_image = static_cast<std::size_t>(task.stage) < spatial_.size()
+                                       ? schedule_.chunks[static_cast<std::size_t>(task.chunk)].begin
+                                       : 0;
+  const RunContext context{
+      *streams_[stream], {arena_.data() + scratch.at_operation(), scratch.operation}, first_image};
   Clock::time_point start = Clock::now();
   const auto timed = [&](std::size_t time, Operation* operation, const Call& call) {
     if (operation == nullptr) return;
@@ -560,6 +581,9 @@ Executor::Executor(const Network& network, std::vector<StagePlan> plan, Engine& 
 
 Executor::~Executor() = default;
 MapView Executor::input() const { return program_->input(); }
+void Executor::set_dropout(std::int64_t sample, std::span<const std::int64_t> images) {
+  program_->set_dropout(sample, images);
+}
 void Executor::run() { program_->run(); }
 ConstMapView Executor::output(std::size_t layer) const { return program_->output(layer); }
 const std::vector<StagePlan>& Executor::plan() const { return program_->plan(); }

@@ -27,8 +27,9 @@ struct ExecutorSettings {
   int streams = 1;
   std::int64_t sub_batch = 0;  ///< images handed to a stream at a time; 0: all
   Storage storage = Storage::view;
-  std::set<std::size_t> keep;  ///< layers whose outputs must stay readable after a run; each ends a stage
-  bool poison = false;         ///< fill maps and scratch with NaN before every run (verification)
+  std::set<std::size_t> keep;      ///< layers whose outputs must stay readable after a run; each ends a stage
+  std::uint64_t dropout_seed = 0;  ///< of dropout layers that sample
+  bool poison = false;             ///< fill maps and scratch with NaN before every run (verification)
 };
 
 /// One layer's share of a run, over all streams.
@@ -54,6 +55,9 @@ class Executor {
 
   /// The batch's input maps, dense NHWC in the engine's element type; fill before run().
   [[nodiscard]] MapView input() const;
+  /// Which masks the dropout layers that sample draw in coming runs, for the images of these numbers in the
+  /// input (see dropout.hpp). At first sample 0 of images 0, 1, ...
+  void set_dropout(std::int64_t sample, std::span<const std::int64_t> images);
   /// One forward pass. Throws what the work threw, TileError if a tile is missing, Interrupted when told to
   /// stop.
   void run();

@@ -96,8 +96,9 @@ class NpySource final : public InputSource {
 
 class ImageSource final : public InputSource {
  public:
-  ImageSource(const ImageInput& input, const Preprocess& preprocess, const MapShape& shape)
-      : files_(list_images(input.paths)), preprocess_(preprocess), shape_(shape) {
+  ImageSource(const ImageInput& input, const Preprocess& preprocess, const CropsConfig& crops,
+              const MapShape& shape)
+      : files_(list_images(input.paths)), preprocess_(preprocess), crops_(crops), shape_(shape) {
     if (shape.channels != 3) {
       throw ConfigError(
           fmt::format("input.images: photographs have 3 channels, the network takes {}; use input.file or "
@@ -112,25 +113,66 @@ class ImageSource final : public InputSource {
                       to_string(preprocess_.crop), to_string(shape.extent)));
     }
   }
-  [[nodiscard]] std::int64_t count() const override { return static_cast<std::int64_t>(files_.size()); }
-  [[nodiscard]] std::string name(std::int64_t image) const override {
-    return files_[static_cast<std::size_t>(image)].string();
+  [[nodiscard]] std::int64_t count() const override {
+    return static_cast<std::int64_t>(files_.size()) * views();
   }
+  [[nodiscard]] std::int64_t views() const override { return crops_.kind == CropsConfig::Kind::ten ? 10 : 1; }
+  [[nodiscard]] std::string name(std::int64_t image) const override { return file(image).string(); }
   void fill(Interval images, const MapView& out) override {
     std::vector<float> values(static_cast<std::size_t>(shape_.elements()));
     const MapView one{dense_geometry(DType::f32, 1, 3, Rect::whole(shape_.extent), shape_.extent),
                       values.data()};
+    std::vector<Image> made;  // all views of one photograph
     for (std::int64_t image = images.begin; image < images.end; ++image) {
       throw_if_stopped();
-      normalize(resize_and_crop(read_image(files_[static_cast<std::size_t>(image)]), preprocess_),
-                preprocess_, one);
+      const std::int64_t view = image % views();
+      if (image == images.begin || view == 0) made = make_views(image / views());
+      normalize(made[static_cast<std::size_t>(view)], preprocess_, one);
       copy_map(one, subview(out, {image - images.begin, image - images.begin + 1}, one.rect));
     }
   }
 
  private:
+  [[nodiscard]] const std::filesystem::path& file(std::int64_t image) const {
+    return files_[static_cast<std::size_t>(image / views())];
+  }
+
+  [[nodiscard]] std::vector<Image> make_views(std::int64_t photograph) const {
+    const Image image = read_image(files_[static_cast<std::size_t>(photograph)]);
+    if (crops_.kind == CropsConfig::Kind::center) return {resize_and_crop(image, preprocess_)};
+    Preprocess only_resize = preprocess_;
+    only_resize.crop = {};
+    const Image resized = resize_and_crop(image, only_resize);
+    const Extent2 size = resized.extent();
+    if (size.height < preprocess_.crop.height || size.width < preprocess_.crop.width) {
+      throw FormatError(
+          fmt::format("{}: is {} when resized, smaller than the crop of {}; use a larger "
+                      "preprocess.resize",
+                      files_[static_cast<std::size_t>(photograph)].string(), to_string(size),
+                      to_string(preprocess_.crop)));
+    }
+    if (crops_.kind == CropsConfig::Kind::ten) return ten_crops(resized, preprocess_.crop);
+    return {random_crop(resized, preprocess_.crop, crops_.seed, photograph)};
+  }
+
+  // Elements 3 n, 3 n + 1 and 3 n + 2 of the sequence "augment" give photograph n its top, its left, and
+  // whether it is mirrored.
+  static Image random_crop(const Image& image, Extent2 size, std::uint64_t seed, std::int64_t photograph) {
+    const RandomSequence sequence(seed, "augment");
+    const std::uint64_t first = 3 * static_cast<std::uint64_t>(photograph);
+    const auto draw = [&](std::uint64_t which, std::int64_t room) {
+      const std::uint64_t places = static_cast<std::uint64_t>(room) + 1;
+      return static_cast<std::int64_t>((sequence.bits(first + which) >> 32) % places);
+    };
+    const std::int64_t top = draw(0, image.height - size.height);
+    const std::int64_t left = draw(1, image.width - size.width);
+    Image crop = cut(image, {{top, top + size.height}, {left, left + size.width}});
+    return draw(2, 1) == 1 ? mirrored(crop) : crop;
+  }
+
   std::vector<std::filesystem::path> files_;
   Preprocess preprocess_;
+  CropsConfig crops_;
   MapShape shape_;
 };
 
@@ -151,7 +193,8 @@ std::unique_ptr<InputSource> open_input(const Experiment& experiment, const MapS
   }
   if (const auto* npy = std::get_if<NpyInput>(&input.source))
     return std::make_unique<NpySource>(npy->file, shape);
-  return std::make_unique<ImageSource>(std::get<ImageInput>(input.source), experiment.preprocess, shape);
+  return std::make_unique<ImageSource>(std::get<ImageInput>(input.source), experiment.preprocess,
+                                       experiment.crops, shape);
 }
 
 }  // namespace halotile

@@ -13,12 +13,14 @@ namespace halotile {
 class InputSource {
  public:
   virtual ~InputSource() = default;
-  /// Images there are.
+  /// Images there are, each of its views counted.
   [[nodiscard]] virtual std::int64_t count() const = 0;
+  /// Maps made of each photograph, which follow each other: 10 with `crops: ten`, otherwise 1.
+  [[nodiscard]] virtual std::int64_t views() const { return 1; }
   /// What an error or a report calls an image: a file's path, or "random image 3".
   [[nodiscard]] virtual std::string name(std::int64_t image) const = 0;
-  /// Writes images [images.begin, images.end) to the whole maps of `out`, f32 or bf16. Throws FormatError for
-  /// an image that cannot be read.
+  /// Writes images [images.begin, images.end) to the whole maps of `out`, f32 or bf16, in host memory.
+  /// Several threads may call it at once. Throws FormatError for an image that cannot be read.
   virtual void fill(Interval images, const MapView& out) = 0;
 };
 

@@ -140,6 +140,10 @@ class NetworkReader {
       network_.rename = map.words("rename");
       map.finish();
     }
+    if (const auto names = root_.find("class_names")) {
+      const std::filesystem::path given = names->text().value_or("");
+      network_.class_names = given.is_absolute() ? given : file.parent_path() / given;
+    }
     read_input(input_override);
     read_layers();
     root_.finish();
@@ -218,7 +222,7 @@ class NetworkReader {
         read_lrn(map, layer);
         break;
       case LayerKind::dropout:
-        (void)map.number("p", 0.5, 0, 1);
+        layer.drop = static_cast<float>(map.number("p", 0.5, 0, 1));
         break;
       case LayerKind::fully_connected:
         if (const auto features = map.require("out_features", "out_features: 4096")) {
@@ -283,8 +287,10 @@ std::size_t Network::index_of(const std::string& layer_name) const {
 
 std::size_t Network::logits_layer() const {
   std::size_t layer = layers.size() - 1;
-  while (layer > 0 && (layers[layer].kind == LayerKind::softmax || layers[layer].kind == LayerKind::dropout))
-    --layer;
+  const auto passes_on = [](const Layer& l) {
+    return l.kind == LayerKind::softmax || (l.kind == LayerKind::dropout && l.identity());
+  };
+  while (layer > 0 && passes_on(layers[layer])) --layer;
   return layer;
 }
 

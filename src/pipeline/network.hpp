@@ -43,10 +43,12 @@ struct Layer {
   FullyConnected fully_connected;
   Pool2d pool;
   Lrn lrn;
-  bool bias = true;     ///< convolution and fully connected layers
-  bool spatial = true;  ///< false from the first flatten on
-  double flops = 0;     ///< per image; a multiply-add counts as two
-  bool identity() const { return kind == LayerKind::flatten || kind == LayerKind::dropout; }
+  float drop = 0;        ///< dropout: probability that an element becomes 0
+  bool sampled = false;  ///< dropout: drops; otherwise it passes everything on
+  bool bias = true;      ///< convolution and fully connected layers
+  bool spatial = true;   ///< false from the first flatten on
+  double flops = 0;      ///< per image; a multiply-add counts as two
+  bool identity() const { return kind == LayerKind::flatten || (kind == LayerKind::dropout && !sampled); }
 };
 
 struct Network {
@@ -54,13 +56,14 @@ struct Network {
   MapShape input;
   std::vector<Layer> layers;
   std::map<std::string, std::string> rename;  ///< names of layers in weight files -> names here
+  std::filesystem::path class_names;          ///< file with a name a line; empty: none
   std::set<std::string> cut;                  ///< names of layers left out behind `until`
 
   /// Layers before the first that is not spatial.
   [[nodiscard]] std::size_t spatial_layers() const;
   /// Index of the layer of this name. Throws ConfigError with the nearest name.
   [[nodiscard]] std::size_t index_of(const std::string& layer_name) const;
-  /// The last layer but for softmax (and dropout): what classes are told from.
+  /// The last layer but for softmax (and dropout that does not sample): what classes are told from.
   [[nodiscard]] std::size_t logits_layer() const;
   /// Geometry of the spatial layers, for the plan.
   [[nodiscard]] std::vector<LayerGeometry> geometry() const;

@@ -43,7 +43,17 @@ int available_cores() {
 }
 
 Network load_network(const Experiment& experiment) {
-  return read_network(experiment.model, input_extent(experiment.input), experiment.until);
+  Network network = read_network(experiment.model, input_extent(experiment.input), experiment.until);
+  if (experiment.dropout.samples == 0) return network;
+  bool any = false;
+  for (Layer& layer : network.layers) {
+    if (layer.kind == LayerKind::dropout) any = layer.sampled = true;
+  }
+  if (!any) {
+    throw ConfigError(
+        fmt::format("dropout: network {} has no dropout layer to sample; leave dropout out", network.name));
+  }
+  return network;
 }
 
 std::vector<StageRange> make_stages(const Experiment& experiment, const Network& network,
@@ -103,9 +113,12 @@ Session::Session(const Experiment& experiment) : experiment_(experiment), networ
   if (reference) threads_ = 1;
   input_ = open_input(experiment_, network_.input);
   constexpr std::int64_t largest_default_batch = 32;
-  batch_ =
-      experiment.input.batch > 0 ? experiment.input.batch : std::min(input_->count(), largest_default_batch);
-  batch_ = std::min(batch_, input_->count());
+  // A photograph's views stay together.
+  const std::int64_t views = input_->views();
+  const std::int64_t images = experiment.input.batch > 0
+                                  ? experiment.input.batch
+                                  : std::max<std::int64_t>(1, largest_default_batch / views);
+  batch_ = std::min(images * views, input_->count());
   engine_ = make_engine(experiment_, threads_);
   // Fail on a bad plan before the weights are made.
   (void)make_plan(network_.geometry(), make_stages(experiment_, network_, {}), experiment_.patch);
@@ -114,6 +127,11 @@ Session::Session(const Experiment& experiment) : experiment_(experiment), networ
   weights_ = weights.file.empty() ? Weights::random(network_, weights.seed)
                                   : Weights::from_file(network_, *open_weights(weights.file), weights.rename);
   weights_.bind(network_);
+}
+
+int Session::decoders() const {
+  const int wanted = experiment_.input.decoders;
+  return wanted > 0 ? wanted : std::max(1, available_cores() / 2);
 }
 
 std::vector<Interval> Session::batches() const {
@@ -133,6 +151,7 @@ std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<st
   settings.sub_batch = experiment_.sub_batch;
   settings.storage = experiment_.storage;
   settings.keep = keep;
+  settings.dropout_seed = experiment_.dropout.seed;
   settings.poison = poison;
   return std::make_unique<Executor>(
       network_, make_plan(network_.geometry(), make_stages(experiment_, network_, keep), experiment_.patch),
@@ -144,6 +163,7 @@ std::unique_ptr<Executor> Session::make_whole_executor(std::int64_t batch,
   ExecutorSettings settings;
   settings.batch = batch;
   settings.keep = keep;
+  settings.dropout_seed = experiment_.dropout.seed;
   const std::vector<StageRange> stages = split_behind(per_conv_stages(network_), {keep.begin(), keep.end()});
   return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages, PatchSpec{}), *engine_,
                                     settings);

@@ -39,7 +39,10 @@ class Session {
   [[nodiscard]] InputSource& input() const { return *input_; }
   /// Threads inside each of `streams` streams.
   [[nodiscard]] int threads() const { return threads_; }
-  /// Images per forward pass, and the batches that cover the input (the last may be smaller).
+  /// Threads that read images ahead.
+  [[nodiscard]] int decoders() const;
+  /// Maps per forward pass (images times their views), and the batches that cover the input (the last may be
+  /// smaller).
   [[nodiscard]] std::int64_t batch() const { return batch_; }
   [[nodiscard]] std::vector<Interval> batches() const;
 

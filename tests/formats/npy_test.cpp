@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "patching/error.hpp"
 #include "support.hpp"
 
 namespace halotile::test {
@@ -238,6 +239,36 @@ TEST(Npy, SaysWhatIsWrong) {
   expect_message(error_for(npy_file(header_of("|O", "(1,)"), "01234567")), {"'|O'"});
   expect_message(error_for(npy_file(header_of("<f8", "(3,)"), bytes_of<double>({1, 1e300, 2}))),
                  {"(number 1 in the file) too large for float32"});
+}
+
+TEST(NpyWriter, GrowsAndCountsAtTheEnd) {
+  const TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "array.npy";
+  NpyWriter writer(path, std::vector<std::int64_t>{2, 3});
+  std::vector<float> all;
+  for (int part = 0; part < 5; ++part) {
+    std::vector<float> values(static_cast<std::size_t>(6 * part));
+    for (float& v : values) v = static_cast<float>(all.size()), all.push_back(v);
+    writer.append(values);
+    EXPECT_FALSE(std::filesystem::exists(path));
+  }
+  EXPECT_EQ(writer.commit(), path.string());
+  const NpyArray read = read_npy(path);
+  EXPECT_EQ(read.shape, (std::vector<std::int64_t>{10, 2, 3}));
+  EXPECT_EQ(read.data, all);
+}
+
+TEST(NpyWriter, EmptyAndAbandonedFiles) {
+  const TemporaryFolder folder;
+  EXPECT_FALSE(NpyWriter(folder.path() / "empty.npy", std::vector<std::int64_t>{7}).commit().empty());
+  EXPECT_EQ(read_npy(folder.path() / "empty.npy").shape, (std::vector<std::int64_t>{0, 7}));
+  {
+    NpyWriter writer(folder.path() / "abandoned.npy", std::vector<std::int64_t>{2});
+    writer.append(std::vector<float>{1, 2});
+    EXPECT_THROW(writer.append(std::vector<float>{1, 2, 3}), ShapeError);
+  }
+  const auto entries = std::filesystem::directory_iterator(folder.path());
+  EXPECT_EQ(std::distance(begin(entries), end(entries)), 1) << "nothing half-written stays";
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "patching/error.hpp"
 #include "support.hpp"
 
 namespace halotile::test {
@@ -126,6 +127,51 @@ TEST(Preprocess, RefusesImpossibleSizes) {
   Preprocess flat;
   flat.stddev[1] = 0.0f;
   EXPECT_THROW(normalize(image, flat, view_of(values, {2, 2})), ShapeError);
+}
+
+Image numbered(Extent2 extent) {
+  Image image{extent.height, extent.width, {}};
+  for (std::int64_t i = 0; i < extent.area() * 3; ++i)
+    image.rgb.push_back(static_cast<std::uint8_t>(i % 251));
+  return image;
+}
+
+TEST(Preprocess, CutTakesTheWindow) {
+  const Image image = numbered({5, 7});
+  const Image part = cut(image, {{1, 4}, {2, 7}});
+  ASSERT_EQ(part.extent(), (Extent2{3, 5}));
+  for (std::size_t row = 0; row < 3; ++row) {
+    for (std::size_t i = 0; i < 15; ++i) EXPECT_EQ(part.rgb[row * 15 + i], image.rgb[(row + 1) * 21 + 6 + i]);
+  }
+  EXPECT_EQ(cut(image, Rect::whole(image.extent())).rgb, image.rgb);
+  for (const Rect outside : {Rect{{0, 6}, {0, 7}}, Rect{{-1, 3}, {0, 7}}, Rect{{2, 2}, {0, 7}}})
+    EXPECT_THROW((void)cut(image, outside), ShapeError);
+}
+
+TEST(Preprocess, MirroredTwiceIsTheImage) {
+  const Image image = numbered({3, 4});
+  const Image mirror = mirrored(image);
+  for (std::size_t row = 0; row < 3; ++row) {
+    for (std::size_t col = 0; col < 4; ++col) {
+      for (std::size_t c = 0; c < 3; ++c)
+        EXPECT_EQ(mirror.rgb[(row * 4 + col) * 3 + c], image.rgb[(row * 4 + 3 - col) * 3 + c]);
+    }
+  }
+  EXPECT_EQ(mirrored(mirror).rgb, image.rgb);
+}
+
+TEST(Preprocess, TenCropsAreCornersCentreAndMirrors) {
+  const Image image = numbered({8, 11});
+  const std::vector<Image> crops = ten_crops(image, {4, 5});
+  ASSERT_EQ(crops.size(), 10U);
+  EXPECT_EQ(crops[0].rgb, cut(image, {{0, 4}, {0, 5}}).rgb);
+  EXPECT_EQ(crops[1].rgb, cut(image, {{0, 4}, {6, 11}}).rgb);
+  EXPECT_EQ(crops[2].rgb, cut(image, {{4, 8}, {0, 5}}).rgb);
+  EXPECT_EQ(crops[3].rgb, cut(image, {{4, 8}, {6, 11}}).rgb);
+  EXPECT_EQ(crops[4].rgb, center_crop(image, {4, 5}).rgb);
+  EXPECT_EQ(crops[6].rgb, mirrored(crops[0]).rgb) << "the mirrored image's top right";
+  EXPECT_EQ(crops[7].rgb, mirrored(crops[3]).rgb);
+  EXPECT_THROW((void)ten_crops(image, {9, 5}), ShapeError);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ SOURCES: dict[str, list[str]] = {
     "image": ["tests/formats/golden/*.jpg", "tests/formats/golden/*.png", "data/digits/images/digit_144*.png"],
     "model": ["configs/models/*.yaml", "tests/golden/*.yaml"],
     "config": ["configs/*.yaml", "configs/sweeps/*.yaml"],
+    "labels": ["data/*/classes.txt", "data/*/labels.csv"],
 }
 
 
@@ -86,6 +87,16 @@ def made() -> dict[str, dict[str, bytes]]:
                 b"sub_batch: 8\ndispatch: graph\noutput: {directory: r, save: {logits: l.npy}}\n"
                 b"measure: {warmup: 2, min_runs: 10, max_seconds: 15}\nsweep: {streams: [1, 2]}\n"
             ),
+            "sampling": (
+                b"model: m.yaml\ninput: {images: a, labels: l.csv, on_error: skip, decoders: 2}\n"
+                b"preprocess: {augment: {seed: 3}}\ndropout: {samples: 9, seed: 4}\n"
+                b"\0preprocess.crops=ten\0input.labels=\0dropout.samples=2"
+            ),
+        },
+        "labels": {
+            "names": b"one\ntwo\n",
+            "numbers": b"file,label\na.png,1\nb/c.png,4\n",
+            "quoted": b'file,label\r\n"a, ""b"".png","great white shark"\r\na.png,tench\r\n',
         },
     }
 

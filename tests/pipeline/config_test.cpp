@@ -39,6 +39,12 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(std::get<RandomInput>(e.input.source).seed, 1U);
   EXPECT_EQ(e.input.batch, 0);
   EXPECT_FALSE(e.input.extent);
+  EXPECT_EQ(e.input.labels, "");
+  EXPECT_EQ(e.input.on_error, OnError::stop);
+  EXPECT_EQ(e.input.decoders, 0);
+  EXPECT_EQ(e.crops.kind, CropsConfig::Kind::center);
+  EXPECT_EQ(e.dropout.samples, 0);
+  EXPECT_EQ(e.dropout.seed, 1U);
   EXPECT_EQ(e.device, "auto");
   EXPECT_EQ(e.engine, "auto");
   EXPECT_EQ(e.precision, "fp32");
@@ -111,6 +117,39 @@ TEST(Config, PathsAreRelativeToTheFile) {
   EXPECT_EQ(std::get<ImageInput>(one.input.source).paths, std::vector<fs::path>{folder.path() / "photos"});
   const Experiment npy = read_experiment(folder.write("e.yaml", "model: m\ninput: {file: x.npy}"), {});
   EXPECT_EQ(std::get<NpyInput>(npy.input.source).file, folder.path() / "x.npy");
+}
+
+TEST(Config, ReadsTheKeysOfPhotographs) {
+  const TempFolder folder;
+  const fs::path file = folder.write(
+      "e.yaml", "model: m\ninput: {images: photos, labels: l.csv, on_error: skip, decoders: 3, batch: 4}");
+  const Experiment e = read_experiment(file, {});
+  EXPECT_EQ(e.input.labels, folder.path() / "l.csv");
+  EXPECT_EQ(e.input.on_error, OnError::skip);
+  EXPECT_EQ(e.input.decoders, 3);
+  EXPECT_EQ(to_json(e)["input"]["on_error"], "skip");
+  EXPECT_EQ(to_json(e)["input"]["decoders"], 3);
+  EXPECT_EQ(to_json(e)["input"]["labels"], (folder.path() / "l.csv").string());
+  const Words none{"input.labels="};
+  EXPECT_EQ(read_experiment(file, none).input.labels, "");
+  const Words random{"input.random=3"};
+  EXPECT_EQ(read_experiment(file, random).input.labels, "") << "labels belong to the photographs";
+  const Words other{"input.labels=x.csv"};
+  EXPECT_EQ(read_experiment(file, other).input.labels, fs::absolute("x.csv"));
+}
+
+TEST(Config, ReadsCropsAndDropout) {
+  const Experiment ten = read(smallest + "preprocess: {crops: ten}\ndropout: {samples: 20, seed: 5}");
+  EXPECT_EQ(ten.crops.kind, CropsConfig::Kind::ten);
+  EXPECT_EQ(ten.dropout.samples, 20);
+  EXPECT_EQ(ten.dropout.seed, 5U);
+  EXPECT_EQ(to_json(ten)["preprocess"]["crops"], "ten");
+  EXPECT_EQ(to_json(ten)["dropout"], (nlohmann::json{{"samples", 20}, {"seed", 5}}));
+  const Experiment random = read(smallest + "preprocess: {crops: ten}", {"preprocess.augment={seed: 9}"});
+  EXPECT_EQ(random.crops.kind, CropsConfig::Kind::random);
+  EXPECT_EQ(random.crops.seed, 9U);
+  EXPECT_EQ(to_json(random)["preprocess"]["augment"]["seed"], 9);
+  EXPECT_EQ(to_json(read(smallest))["preprocess"]["crops"], "center");
 }
 
 TEST(Config, PatchForms) {
@@ -260,6 +299,22 @@ INSTANTIATE_TEST_SUITE_P(
                 "e.yaml:2:8: input: has one of height and width; give both or neither"},
         Refused{"batch_0", "model: m\ninput: {random: 1, batch: 0}",
                 "e.yaml:2:27: input.batch: is '0'; a whole number from 1 to 1048576 is needed"},
+        Refused{"labels_of_random_images", "model: m\ninput: {random: 1, labels: l.csv}",
+                "e.yaml:2:28: input.labels: belongs to photographs; give input.images, or leave labels out"},
+        Refused{"on_error", "model: m\ninput: {images: p, on_error: ignore}",
+                "e.yaml:2:30: input.on_error: is 'ignore'; one of stop, skip is needed"},
+        Refused{"decoders_0", "model: m\ninput: {images: p, decoders: 0}",
+                "e.yaml:2:30: input.decoders: is '0'; a whole number from 1 to 256 is needed"},
+        Refused{
+            "crops_word", smallest + "preprocess: {crops: tenn}",
+            "e.yaml:3:21: preprocess.crops: is 'tenn'; one of center, ten is needed; did you mean 'ten'?"},
+        Refused{"crops_and_augment", smallest + "preprocess: {crops: ten, augment: {seed: 1}}",
+                "e.yaml:3:13: preprocess: has both crops and augment; keep one of the two"},
+        Refused{"augment_without_seed", smallest + "preprocess: {augment: {sed: 1}}",
+                "e.yaml:3:23: preprocess.augment: lacks the key 'seed', for example `seed: 1`\n"
+                "e.yaml:3:24: preprocess.augment.sed: is not a known key; did you mean 'seed'?"},
+        Refused{"dropout_0", smallest + "dropout: {samples: 0}",
+                "e.yaml:3:20: dropout.samples: is '0'; a whole number from 1 to 1048576 is needed"},
         Refused{"mean_of_two", smallest + "preprocess: {mean: [1, 2]}",
                 "e.yaml:3:20: preprocess.mean: is a list of 2; three numbers are needed: red, green, blue"},
         Refused{"std_0", smallest + "preprocess: {std: [1, 0, 1]}",
@@ -357,6 +412,11 @@ INSTANTIATE_TEST_SUITE_P(
                 "one of the two",
                 {"patch={size: 1, grid: 2}"}},
         Refused{"no_model", smallest, "command line 'model=': model: ...", {"model="}},
+        Refused{"mapping_for_a_path", smallest, "command line 'model={a: b}': model: ...", {"model={a: b}"}},
+        Refused{"mapping_for_images",
+                smallest,
+                "command line 'input.images={a: b}': input.images: ...",
+                {"input.images={a: b}"}},
         Refused{"word_and_file",
                 smallest + "patch: {storage: x}",
                 "command line 'streams=0': streams: is '0'; a whole number from 1 to 256 is needed",
