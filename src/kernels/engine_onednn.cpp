@@ -305,6 +305,11 @@ class OneDnnEngine final : public CpuEngine {
   }
 
  private:
+  // A weight in a format of oneDNN's.
+  struct Packed {
+    Buffer buffer;
+    memory view;
+  };
   using Key = std::tuple<const float*, bool, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
   using ConvKey = std::pair<const float*, std::array<std::int64_t, 9>>;
 
@@ -426,14 +431,15 @@ class OneDnnEngine final : public CpuEngine {
   memory packed(const float* values, const memory::dims& dims, memory::format_tag tag,
                 const memory::desc& wanted) {
     auto& formats = packed_[values];
-    for (const memory& have : formats) {
-      if (have.get_desc() == wanted) return have;
+    for (const Packed& have : formats) {
+      if (have.view.get_desc() == wanted) return have.view;
     }
     memory plain({dims, memory::data_type::f32, tag}, engine_, const_cast<float*>(values));
-    memory result(wanted, engine_);
+    Buffer buffer = device().allocate(wanted.get_size());
+    memory result(wanted, engine_, buffer.data());
     dnnl::reorder(plain, result).execute(stream_, plain, result);
     stream_.wait();
-    formats.push_back(result);
+    formats.push_back({std::move(buffer), result});
     return result;
   }
 
@@ -480,7 +486,7 @@ class OneDnnEngine final : public CpuEngine {
   std::map<ConvKey, ConvPrimitive> convolutions_;
   std::map<const float*, std::string> implementations_;
   std::map<Key, FullyConnectedPrimitive> fully_connected_;
-  std::map<const float*, std::vector<memory>> packed_;  // by the address of the plain weight
+  std::map<const float*, std::vector<Packed>> packed_;  // by the address of the plain weight
 };
 
 }  // namespace
