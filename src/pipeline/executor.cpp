@@ -1,5 +1,4 @@
-#include "pipeline/executor.hpp"
-
+// Tiles on streams: what stands behind an Executor but for memory: per_layer.
 #include <array>
 #include <chrono>
 #include <map>
@@ -12,7 +11,6 @@
 #include "pipeline/host_copies.hpp"
 #include "pipeline/map_memory.hpp"
 #include "pipeline/packing.hpp"
-#include "pipeline/per_layer.hpp"
 #include "pipeline/schedule.hpp"
 #include "pipeline/steps.hpp"
 #include "pipeline/stop.hpp"
@@ -150,9 +148,8 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
     throw UnsupportedError(
         "dispatch: graph: is for CUDA devices; on the CPU there is dispatch: streams only");
   }
-  if (settings_.graph && settings_.memory != MemoryMode::arena) {
+  if (settings_.graph && settings_.memory != MemoryMode::arena)
     throw UnsupportedError("dispatch: graph: replays fixed addresses; use memory: arena");
-  }
   lower_stages();
   plan_maps();
   make_tasks();
@@ -573,29 +570,9 @@ ConstMapView TileProgram::output(std::size_t layer) {
 
 }  // namespace
 
-Executor::Executor(const Network& network, std::vector<StagePlan> plan, Engine& engine,
-                   const ExecutorSettings& settings) {
-  ExecutorSettings resolved = settings;
-  if (resolved.sub_batch <= 0 || resolved.sub_batch > resolved.batch) resolved.sub_batch = resolved.batch;
-  if (resolved.memory == MemoryMode::per_layer) {
-    program_ = make_per_layer_program(network, std::move(plan), engine, resolved);
-  } else {
-    program_ = std::make_unique<TileProgram>(network, std::move(plan), engine, resolved);
-  }
+std::unique_ptr<Executor::Program> make_tile_program(const Network& network, std::vector<StagePlan> plan,
+                                                     Engine& engine, const ExecutorSettings& settings) {
+  return std::make_unique<TileProgram>(network, std::move(plan), engine, settings);
 }
-
-Executor::~Executor() = default;
-MapView Executor::input() const { return program_->input(); }
-void Executor::load_input() { program_->load_input(); }
-void Executor::run() { program_->run(false); }
-void Executor::profile() { program_->run(true); }
-ConstMapView Executor::output(std::size_t layer) const { return program_->output(layer); }
-ConstMapView Executor::device_output(std::size_t layer) const { return program_->device_output(layer); }
-const std::vector<StagePlan>& Executor::plan() const { return program_->plan(); }
-MemoryUse Executor::memory() const { return program_->memory(); }
-std::vector<LayerTime> Executor::times() const { return program_->times().lines(); }
-std::vector<double> Executor::busy_seconds() const { return program_->times().busy_seconds(); }
-double Executor::idle_seconds() const { return program_->idle_seconds(); }
-void Executor::reset_times() { program_->reset_times(); }
 
 }  // namespace halotile

@@ -71,7 +71,7 @@ class FarEngine final : public Engine {
   [[nodiscard]] std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies) override;
   [[nodiscard]] std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles) override;
 
-  int lost_arrivals = 0;  ///< so many keys of tiles never arrive
+  std::atomic<int> lost_arrivals = 0;  ///< so many keys of tiles never arrive
 
  private:
   FarDevice device_;
