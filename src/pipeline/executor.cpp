@@ -1,7 +1,7 @@
 // Tiles on streams: what stands behind an Executor but for memory: per_layer.
 #include <array>
+#include <atomic>
 #include <chrono>
-#include <map>
 #include <string>
 #include <utility>
 
@@ -79,11 +79,8 @@ class TileProgram final : public Executor::Program {
   [[nodiscard]] MapView tile_view(std::size_t layer, Rect rect, std::int64_t images, const Scratch& scratch,
                                   std::size_t at) const;
   [[nodiscard]] std::size_t map_of_layer(std::size_t layer) const;
-  [[nodiscard]] bool in_pool(std::size_t map) const {
-    return settings_.memory == MemoryMode::pool && !maps_[map].whole_batch;
-  }
-  [[nodiscard]] void*& pooled(std::size_t map, const Task& task) {
-    return pooled_[map * schedule_.chunks.size() + static_cast<std::size_t>(task.chunk)];
+  [[nodiscard]] std::size_t pooled_at(std::size_t map, std::size_t chunk) const {
+    return map * schedule_.chunks.size() + chunk;
   }
   std::size_t add_time(const std::string& name, const std::string& kind, double flops);
 
@@ -129,6 +126,7 @@ class TileProgram final : public Executor::Program {
   std::size_t place_time_ = 0;
   std::size_t allocation_time_ = 0;
   double idle_seconds_ = 0;
+  std::atomic<bool> failed_ = false;              // some task of the run
   std::vector<Event> events_;                     // per task, when awaited
   std::vector<std::unique_ptr<Stream>> streams_;  // last: their threads end first
 };
@@ -330,8 +328,8 @@ MapView TileProgram::map_view(std::size_t map, std::size_t chunk) const {
   MapView view = map_view(map);
   if (store.whole_batch) return subview(view, images, view.rect);
   view.images = images.size();
-  if (in_pool(map)) {
-    view.data = pooled_[map * schedule_.chunks.size() + chunk];
+  if (settings_.memory == MemoryMode::pool) {
+    view.data = pooled_[pooled_at(map, chunk)];
   } else if (arena_.data() != nullptr) {
     const std::size_t slot = chunk % static_cast<std::size_t>(schedule_.slots);
     view.data = arena_.data() + slots_offset_ + slot_bytes_ * slot + store.offset;
@@ -430,6 +428,7 @@ void TileProgram::run(bool profiled) {
 }
 
 void TileProgram::queue_tasks() {
+  failed_ = false;
   for (std::size_t i = 0; i < schedule_.tasks.size(); ++i) {
     const Task& task = schedule_.tasks[i];
     Stream& stream = stream_of(task);
@@ -451,35 +450,52 @@ void TileProgram::synchronize() {
     }
   }
   idle_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
-  if (failure) std::rethrow_exception(failure);
+  if (!failure) return;
+  // What the tasks behind the failure were to give back.
+  const auto release = [this](auto*& data) {
+    if (data != nullptr) engine_.device().release_in_order(*streams_.front(), std::exchange(data, nullptr));
+  };
+  for (void*& map : pooled_) release(map);
+  for (Scratch& s : scratch_) {
+    if (settings_.memory == MemoryMode::pool) release(s.base);
+  }
+  std::rethrow_exception(failure);
 }
 
 void TileProgram::run_task(void* program, std::size_t index) {
   auto& self = *static_cast<TileProgram*>(program);
-  throw_if_stopped();
-  self.execute(self.schedule_.tasks[index], index);
+  if (self.failed_.load(std::memory_order_relaxed)) return;  // it may need what was not done
+  try {
+    throw_if_stopped();
+    self.execute(self.schedule_.tasks[index], index);
+  } catch (...) {
+    self.failed_ = true;
+    throw;
+  }
 }
 
 void TileProgram::execute(const Task& task, std::size_t index) {
   Stream& stream = stream_of(task);
   Device& device = engine_.device();
   const auto stage = static_cast<std::size_t>(task.stage);
+  const auto chunk = static_cast<std::size_t>(task.chunk);
   switch (task.role) {
     case TaskRole::tile:
       execute_tile(task, index);
       break;
     case TaskRole::upload:
-      host_->upload(schedule_.chunks[static_cast<std::size_t>(task.chunk)], stream, task.stream);
+      host_->upload(schedule_.chunks[chunk], stream, task.stream);
       break;
     case TaskRole::allocate:
       times_.clocked(allocation_time_, task.stream, [&] {
-        const MapView map = map_view(stage + 1, static_cast<std::size_t>(task.chunk));
-        pooled(stage + 1, task) = device.allocate_in_order(stream, bytes_of(map));
+        pooled_[pooled_at(stage + 1, chunk)] =
+            device.allocate_in_order(stream, bytes_of(map_view(stage + 1, chunk)));
       });
       break;
     case TaskRole::release:
-      times_.clocked(allocation_time_, task.stream,
-                     [&] { device.release_in_order(stream, std::exchange(pooled(stage, task), nullptr)); });
+      times_.clocked(allocation_time_, task.stream, [&] {
+        device.release_in_order(stream, std::exchange(pooled_[pooled_at(stage, chunk)], nullptr));
+      });
       break;
     case TaskRole::pack:
       times_.timed(pack_time_, task.stream, stream, [&] { packed_->pack(task, stream); });

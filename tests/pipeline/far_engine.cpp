@@ -92,6 +92,7 @@ Buffer FarDevice::allocate(std::size_t bytes) {
 }
 
 void* FarDevice::allocate_in_order(Stream&, std::size_t bytes) {
+  if (until_full >= 0 && until_full-- == 0) throw UnsupportedError("not enough memory");
   ++allocations;
   ++in_order;
   void* const data = ::operator new (bytes, std::align_val_t{256});
