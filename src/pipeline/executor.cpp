@@ -1,8 +1,7 @@
-#include "pipeline/executor.hpp"
-
+// Tiles on streams: what stands behind an Executor but for memory: per_layer.
 #include <array>
+#include <atomic>
 #include <chrono>
-#include <map>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -15,7 +14,6 @@
 #include "pipeline/host_copies.hpp"
 #include "pipeline/map_memory.hpp"
 #include "pipeline/packing.hpp"
-#include "pipeline/per_layer.hpp"
 #include "pipeline/schedule.hpp"
 #include "pipeline/steps.hpp"
 #include "pipeline/stop.hpp"
@@ -85,11 +83,8 @@ class TileProgram final : public Executor::Program {
   [[nodiscard]] MapView tile_view(std::size_t layer, Rect rect, std::int64_t images, const Scratch& scratch,
                                   std::size_t at) const;
   [[nodiscard]] std::size_t map_of_layer(std::size_t layer) const;
-  [[nodiscard]] bool in_pool(std::size_t map) const {
-    return settings_.memory == MemoryMode::pool && !maps_[map].whole_batch;
-  }
-  [[nodiscard]] void*& pooled(std::size_t map, const Task& task) {
-    return pooled_[map * schedule_.chunks.size() + static_cast<std::size_t>(task.chunk)];
+  [[nodiscard]] std::size_t pooled_at(std::size_t map, std::size_t chunk) const {
+    return map * schedule_.chunks.size() + chunk;
   }
   std::size_t add_time(const std::string& name, const std::string& kind, double flops);
 
@@ -137,6 +132,7 @@ class TileProgram final : public Executor::Program {
   std::size_t place_time_ = 0;
   std::size_t allocation_time_ = 0;
   double idle_seconds_ = 0;
+  std::atomic<bool> failed_ = false;              // some task of the run
   std::vector<Event> events_;                     // per task, when awaited
   std::vector<std::unique_ptr<Stream>> streams_;  // last: their threads end first
 };
@@ -156,9 +152,8 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
     throw UnsupportedError(
         "dispatch: graph: is for CUDA devices; on the CPU there is dispatch: streams only");
   }
-  if (settings_.graph && settings_.memory != MemoryMode::arena) {
+  if (settings_.graph && settings_.memory != MemoryMode::arena)
     throw UnsupportedError("dispatch: graph: replays fixed addresses; use memory: arena");
-  }
   dropout_.seed = settings_.dropout_seed;
   dropout_.images.resize(static_cast<std::size_t>(settings_.batch));
   std::iota(dropout_.images.begin(), dropout_.images.end(), 0);
@@ -342,8 +337,8 @@ MapView TileProgram::map_view(std::size_t map, std::size_t chunk) const {
   MapView view = map_view(map);
   if (store.whole_batch) return subview(view, images, view.rect);
   view.images = images.size();
-  if (in_pool(map)) {
-    view.data = pooled_[map * schedule_.chunks.size() + chunk];
+  if (settings_.memory == MemoryMode::pool) {
+    view.data = pooled_[pooled_at(map, chunk)];
   } else if (arena_.data() != nullptr) {
     const std::size_t slot = chunk % static_cast<std::size_t>(schedule_.slots);
     view.data = arena_.data() + slots_offset_ + slot_bytes_ * slot + store.offset;
@@ -451,6 +446,7 @@ void TileProgram::run(bool profiled) {
 }
 
 void TileProgram::queue_tasks() {
+  failed_ = false;
   for (std::size_t i = 0; i < schedule_.tasks.size(); ++i) {
     const Task& task = schedule_.tasks[i];
     Stream& stream = stream_of(task);
@@ -472,15 +468,30 @@ void TileProgram::synchronize() {
     }
   }
   idle_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
-  if (failure) std::rethrow_exception(failure);
+  if (!failure) return;
+  // What the tasks behind the failure were to give back.
+  const auto release = [this](auto*& data) {
+    if (data != nullptr) engine_.device().release_in_order(*streams_.front(), std::exchange(data, nullptr));
+  };
+  for (void*& map : pooled_) release(map);
+  for (Scratch& s : scratch_) {
+    if (settings_.memory == MemoryMode::pool) release(s.base);
+  }
+  std::rethrow_exception(failure);
 }
 
 void TileProgram::run_task(void* program, std::size_t index) {
   auto& self = *static_cast<TileProgram*>(program);
-  throw_if_stopped();
-  const Task& task = self.schedule_.tasks[index];
-  const TraceRange range(task.stream, [&] { return self.task_name(task); });
-  self.execute(task, index);
+  if (self.failed_.load(std::memory_order_relaxed)) return;  // it may need what was not done
+  try {
+    throw_if_stopped();
+    const Task& task = self.schedule_.tasks[index];
+    const TraceRange range(task.stream, [&] { return self.task_name(task); });
+    self.execute(task, index);
+  } catch (...) {
+    self.failed_ = true;
+    throw;
+  }
 }
 
 std::string TileProgram::task_name(const Task& task) const {
@@ -499,22 +510,24 @@ void TileProgram::execute(const Task& task, std::size_t index) {
   Stream& stream = stream_of(task);
   Device& device = engine_.device();
   const auto stage = static_cast<std::size_t>(task.stage);
+  const auto chunk = static_cast<std::size_t>(task.chunk);
   switch (task.role) {
     case TaskRole::tile:
       execute_tile(task, index);
       break;
     case TaskRole::upload:
-      host_->upload(schedule_.chunks[static_cast<std::size_t>(task.chunk)], stream, task.stream);
+      host_->upload(schedule_.chunks[chunk], stream, task.stream);
       break;
     case TaskRole::allocate:
       times_.clocked(allocation_time_, task.stream, [&] {
-        const MapView map = map_view(stage + 1, static_cast<std::size_t>(task.chunk));
-        pooled(stage + 1, task) = device.allocate_in_order(stream, bytes_of(map));
+        pooled_[pooled_at(stage + 1, chunk)] =
+            device.allocate_in_order(stream, bytes_of(map_view(stage + 1, chunk)));
       });
       break;
     case TaskRole::release:
-      times_.clocked(allocation_time_, task.stream,
-                     [&] { device.release_in_order(stream, std::exchange(pooled(stage, task), nullptr)); });
+      times_.clocked(allocation_time_, task.stream, [&] {
+        device.release_in_order(stream, std::exchange(pooled_[pooled_at(stage, chunk)], nullptr));
+      });
       break;
     case TaskRole::pack:
       times_.timed(pack_time_, task.stream, stream, [&] { packed_->pack(task, stream); });
@@ -607,32 +620,9 @@ ConstMapView TileProgram::output(std::size_t layer) {
 
 }  // namespace
 
-Executor::Executor(const Network& network, std::vector<StagePlan> plan, Engine& engine,
-                   const ExecutorSettings& settings) {
-  ExecutorSettings resolved = settings;
-  if (resolved.sub_batch <= 0 || resolved.sub_batch > resolved.batch) resolved.sub_batch = resolved.batch;
-  if (resolved.memory == MemoryMode::per_layer) {
-    program_ = make_per_layer_program(network, std::move(plan), engine, resolved);
-  } else {
-    program_ = std::make_unique<TileProgram>(network, std::move(plan), engine, resolved);
-  }
+std::unique_ptr<Executor::Program> make_tile_program(const Network& network, std::vector<StagePlan> plan,
+                                                     Engine& engine, const ExecutorSettings& settings) {
+  return std::make_unique<TileProgram>(network, std::move(plan), engine, settings);
 }
-
-Executor::~Executor() = default;
-MapView Executor::input() const { return program_->input(); }
-void Executor::set_dropout(std::int64_t sample, std::span<const std::int64_t> images) {
-  program_->set_dropout(sample, images);
-}
-void Executor::load_input() { program_->load_input(); }
-void Executor::run() { program_->run(false); }
-void Executor::profile() { program_->run(true); }
-ConstMapView Executor::output(std::size_t layer) const { return program_->output(layer); }
-ConstMapView Executor::device_output(std::size_t layer) const { return program_->device_output(layer); }
-const std::vector<StagePlan>& Executor::plan() const { return program_->plan(); }
-MemoryUse Executor::memory() const { return program_->memory(); }
-std::vector<LayerTime> Executor::times() const { return program_->times().lines(); }
-std::vector<double> Executor::busy_seconds() const { return program_->times().busy_seconds(); }
-double Executor::idle_seconds() const { return program_->idle_seconds(); }
-void Executor::reset_times() { program_->reset_times(); }
 
 }  // namespace halotile

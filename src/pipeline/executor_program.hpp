@@ -21,4 +21,9 @@ class Executor::Program {
   virtual void reset_times() = 0;
 };
 
+[[nodiscard]] std::unique_ptr<Executor::Program> make_tile_program(const Network& network,
+                                                                   std::vector<StagePlan> plan,
+                                                                   Engine& engine,
+                                                                   const ExecutorSettings& settings);
+
 }  // namespace halotile

@@ -4,7 +4,6 @@ Skipped without a usable GPU; with HALOTILE_REQUIRE_GPU=1 that is a failure.
 """
 
 import os
-import pathlib
 import signal
 import subprocess
 import time

@@ -33,7 +33,9 @@ std::vector<float> dropped(const Layer& layer, const DropoutSample& sample, cons
   const MapGeometry geometry =
       dense_geometry(DType::f32, images, shape.channels, Rect::whole(shape.extent), shape.extent);
   const std::unique_ptr<Operation> operation = make_dropout(layer, sample, *engine);
-  operation->run(MapView{geometry, in.data()}, MapView{geometry, out.data()}, {*stream, {}, first_image});
+  RunContext context{*stream, {}};
+  context.first_image = first_image;
+  operation->run(MapView{geometry, in.data()}, MapView{geometry, out.data()}, context);
   return out;
 }
 

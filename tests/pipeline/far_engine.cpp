@@ -58,17 +58,14 @@ class Copies final : public TileCopies {
 
 class Ledger final : public TileLedger {
  public:
-  Ledger(const TileSet& tiles, int& lost) : tiles_(tiles), lost_(lost) {}
+  Ledger(const TileSet& tiles, std::atomic<int>& lost) : tiles_(tiles), lost_(lost) {}
   void clear(Stream&) override {
     const std::lock_guard lock(mutex_);
     here_.clear();
   }
   void arrive(Stream&, std::int64_t row, std::int64_t column) override {
     const std::lock_guard lock(mutex_);
-    if (lost_ > 0) {
-      --lost_;
-      return;
-    }
+    if (lost_.load() > 0 && lost_.fetch_sub(1) > 0) return;
     if (!here_.insert({row, column}).second) throw TileError("doubled tile");
   }
   void check(Stream&) override {
@@ -81,7 +78,7 @@ class Ledger final : public TileLedger {
 
  private:
   TileSet tiles_;
-  int& lost_;
+  std::atomic<int>& lost_;
   std::mutex mutex_;
   std::set<std::pair<std::int64_t, std::int64_t>> here_;
   bool complete_ = false;
@@ -95,6 +92,7 @@ Buffer FarDevice::allocate(std::size_t bytes) {
 }
 
 void* FarDevice::allocate_in_order(Stream&, std::size_t bytes) {
+  if (until_full >= 0 && until_full-- == 0) throw UnsupportedError("not enough memory");
   ++allocations;
   ++in_order;
   void* const data = ::operator new (bytes, std::align_val_t{256});

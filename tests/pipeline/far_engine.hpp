@@ -24,6 +24,7 @@ class FarDevice final : public Device {
   void poison(const Buffer& buffer, std::size_t begin) override { near_.poison(buffer, begin); }
 
   std::atomic<int> allocations = 0;  ///< made so far, also in order
+  std::atomic<int> until_full = -1;  ///< allocations in order until there is no more memory; -1: always some
   std::atomic<int> in_order = 0;     ///< allocated in order and not given back yet
   std::atomic<std::size_t> uploaded = 0;
   std::atomic<std::size_t> downloaded = 0;
@@ -71,7 +72,7 @@ class FarEngine final : public Engine {
   [[nodiscard]] std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies) override;
   [[nodiscard]] std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles) override;
 
-  int lost_arrivals = 0;  ///< so many keys of tiles never arrive
+  std::atomic<int> lost_arrivals = 0;  ///< so many keys of tiles never arrive
 
  private:
   FarDevice device_;

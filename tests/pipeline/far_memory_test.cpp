@@ -202,6 +202,22 @@ TEST_F(FarMemory, ALostTileIsNoticed) {
   EXPECT_NO_THROW(far->run());
 }
 
+TEST_F(FarMemory, AFullPoolIsToldAndNothingIsLost) {
+  Way pooled = way(grid, 3, 2);
+  pooled.settings.memory = MemoryMode::pool;
+  const auto far = make_executor(model_, engine_, pooled);
+  support::fill_input(*far, 3);
+  for (const int allocations : {0, 1, 5, 20}) {
+    engine_.device().until_full = allocations;
+    const std::string message = support::message_of<UnsupportedError>({}, [&] { far->run(); });
+    EXPECT_EQ(message, "not enough memory") << allocations;
+    EXPECT_EQ(engine_.device().in_order, 0) << allocations;
+  }
+  engine_.device().until_full = -1;
+  far->run();
+  expect_equal(*far);
+}
+
 TEST_F(FarMemory, TimesAreTakenInProfiledRunsAlone) {
   Way packed = way(grid, 3, 2);
   packed.settings.storage = Storage::packed;

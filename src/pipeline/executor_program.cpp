@@ -1,0 +1,35 @@
+#include "pipeline/executor_program.hpp"
+
+#include "pipeline/per_layer.hpp"
+
+namespace halotile {
+
+Executor::Executor(const Network& network, std::vector<StagePlan> plan, Engine& engine,
+                   const ExecutorSettings& settings) {
+  ExecutorSettings resolved = settings;
+  if (resolved.sub_batch <= 0 || resolved.sub_batch > resolved.batch) resolved.sub_batch = resolved.batch;
+  if (resolved.memory == MemoryMode::per_layer) {
+    program_ = make_per_layer_program(network, std::move(plan), engine, resolved);
+  } else {
+    program_ = make_tile_program(network, std::move(plan), engine, resolved);
+  }
+}
+
+Executor::~Executor() = default;
+MapView Executor::input() const { return program_->input(); }
+void Executor::set_dropout(std::int64_t sample, std::span<const std::int64_t> images) {
+  program_->set_dropout(sample, images);
+}
+void Executor::load_input() { program_->load_input(); }
+void Executor::run() { program_->run(false); }
+void Executor::profile() { program_->run(true); }
+ConstMapView Executor::output(std::size_t layer) const { return program_->output(layer); }
+ConstMapView Executor::device_output(std::size_t layer) const { return program_->device_output(layer); }
+const std::vector<StagePlan>& Executor::plan() const { return program_->plan(); }
+MemoryUse Executor::memory() const { return program_->memory(); }
+std::vector<LayerTime> Executor::times() const { return program_->times().lines(); }
+std::vector<double> Executor::busy_seconds() const { return program_->times().busy_seconds(); }
+double Executor::idle_seconds() const { return program_->idle_seconds(); }
+void Executor::reset_times() { program_->reset_times(); }
+
+}  // namespace halotile
