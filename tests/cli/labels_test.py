@@ -6,7 +6,7 @@ import struct
 from support import CONFIG, MODEL, SOURCE, Case, main, png
 
 DIGITS = SOURCE / "configs/digits.yaml"
-QUICK = ("measure.warmup=0", "measure.min_runs=1", "threads=1")
+QUICK = ("measure.warmup=0", "measure.min_runs=1", "threads=1", "device=cpu")
 
 
 def read_logits():

@@ -24,6 +24,7 @@ class Dropout(Case):
         super().setUp()
         self.write("config.yaml", f"""\
 model: {GOLDEN}/model.yaml
+device: cpu
 weights: {{file: {GOLDEN}/weights.safetensors}}
 input: {{file: {GOLDEN}/input.npy}}
 dropout: {{samples: {FACTS["dropout"]["samples"]}, seed: {FACTS["dropout"]["seed"]}}}
@@ -103,6 +104,7 @@ class Crops(Case):
         self.write("model.yaml", f"input: {{channels: 3, height: {height}, width: {width}}}\nlayers: [{{type: relu, name: same}}]\n")
         self.write("config.yaml", f"""\
 model: model.yaml
+device: cpu
 input: {{images: [{SAMPLES}]}}
 preprocess: {{resize: {FACTS["resize"]}, mean: [0, 0, 0], std: [1, 1, 1]}}
 output: {{save: {{same: x.npy}}}}
