@@ -18,7 +18,7 @@
 // ascending order, wherever its row lies; all else is computed element by element. So the bits depend on
 // the output alone.
 //
-//   U  [16][group][panel][channel in][channel out of the panel], panels of 64 channels out, the last one
+//   U  [16][group][panel][channel in][channel out of the panel], panels of 32 channels out, the last one
 //      narrower, filled with zeros to a multiple of 16
 //   V  [16][row][channel in] and M [16][row][group][channel out, filled to a multiple of 16], in scratch;
 //      rows and slabs are padded so that they do not all fall into the same sets of the first-level cache
@@ -33,6 +33,8 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
+#include <utility>
 #include <vector>
 
 #include "kernels/simd.hpp"
@@ -42,9 +44,10 @@ namespace {
 
 constexpr std::int64_t products = 16;  // elementwise products of a block, one matrix product each
 constexpr std::int64_t lanes = 16;     // floats of a vector
-constexpr std::int64_t panel_vectors = 4;
+// 14 rows of 2 vectors: 28 accumulators, 2 vectors of weights and an input fit into 32 registers.
+constexpr std::int64_t tile_rows = 14;
+constexpr std::int64_t panel_vectors = 2;
 constexpr std::int64_t panel_columns = panel_vectors * lanes;
-constexpr std::int64_t tile_rows = 7;  // with 4 vectors: 28 of the 32 registers are accumulators
 
 std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -106,6 +109,7 @@ HALOTILE_MULTIVERSION void transform_input(const std::array<const float*, produc
 HALOTILE_MULTIVERSION void transform_output(const float* m, std::int64_t slab, std::int64_t channels,
                                             const float* bias, bool relu, const std::array<float*, 4>& y) {
   const std::array<float*, 4> to = y;
+  const float least = relu ? 0.0F : -std::numeric_limits<float>::infinity();
 #pragma GCC ivdep
   for (std::int64_t c = 0; c < channels; ++c) {
     std::array<std::array<float, 2>, 4> rows;  // [column][output row]
@@ -117,7 +121,7 @@ HALOTILE_MULTIVERSION void transform_output(const float* m, std::int64_t slab, s
       const std::array<float, 2> p = output_axis(rows[0][a], rows[1][a], rows[2][a], rows[3][a]);
       for (std::size_t b = 0; b < 2; ++b) {
         const float sum = p[b] + bias[c];
-        to[2 * a + b][c] = relu && sum < 0.0F ? 0.0F : sum;
+        to[2 * a + b][c] = sum < least ? least : sum;
       }
     }
   }
@@ -142,28 +146,28 @@ __attribute__((target("avx512f"))) void multiply(const Product& p) {
   const float* u = p.u;
   const float* ahead = p.ahead;
   __m512 sum[rows][vectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int o = 0; o < vectors; ++o) sum[r][o] = _mm512_setzero_ps();
   }
   for (std::int64_t c = 0; c < p.channels; ++c) {
     _mm_prefetch(ahead, _MM_HINT_T1);
     ahead += p.ahead_step;
     __m512 w[vectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int o = 0; o < vectors; ++o) w[o] = _mm512_loadu_ps(u + o * lanes);
     u += vectors * lanes;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) {
       const __m512 x = _mm512_set1_ps(v[r * p.v_row + c]);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int o = 0; o < vectors; ++o) sum[r][o] = _mm512_fmadd_ps(x, w[o], sum[r][o]);
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int o = 0; o < vectors; ++o) _mm512_storeu_ps(p.m + r * p.m_row + o * lanes, sum[r][o]);
   }
 }
@@ -188,13 +192,19 @@ bool cpu_suits() { return false; }
 
 using Multiply = void (*)(const Product&);
 
-template <int vectors>
-constexpr std::array<Multiply, tile_rows> multiply_rows{
-    multiply<1, vectors>, multiply<2, vectors>, multiply<3, vectors>, multiply<4, vectors>,
-    multiply<5, vectors>, multiply<6, vectors>, multiply<7, vectors>};
+template <int vectors, int... rows>
+constexpr std::array<Multiply, tile_rows> multiplies_of(std::integer_sequence<int, rows...>) {
+  return {multiply<rows + 1, vectors>...};
+}
 
-constexpr std::array<const std::array<Multiply, tile_rows>*, panel_vectors> multiplies{
-    &multiply_rows<1>, &multiply_rows<2>, &multiply_rows<3>, &multiply_rows<4>};
+// [vectors - 1][rows - 1]
+template <int... vectors>
+constexpr std::array<std::array<Multiply, tile_rows>, panel_vectors> all_multiplies(
+    std::integer_sequence<int, vectors...>) {
+  return {multiplies_of<vectors + 1>(std::make_integer_sequence<int, tile_rows>())...};
+}
+
+constexpr auto multiplies = all_multiplies(std::make_integer_sequence<int, panel_vectors>());
 
 // Calls what(i) for i in [0, count), side by side if there are several threads.
 template <typename What>
@@ -218,9 +228,9 @@ class WinogradOperation final : public Operation {
         blocks_{halves(out.rect.rows), halves(out.rect.cols)},
         count_(out.images * blocks_.rows.size() * blocks_.cols.size()) {
     // Slabs large enough to use each weight often, and small enough for the caches.
-    constexpr std::int64_t slab_floats = std::int64_t{1} << 19;
+    constexpr std::int64_t slab_floats = std::int64_t{1} << 18;
     const std::int64_t rows = slab_floats / (products * (sizes_.v_row + sizes_.m_row)) / tile_rows;
-    rows_ = std::min(std::max<std::int64_t>(rows, 4) * tile_rows, count_);
+    rows_ = std::min(std::max<std::int64_t>(rows, 2) * tile_rows, count_);
     v_slab_ = rows_ * sizes_.v_row + lanes;
     m_slab_ = rows_ * sizes_.m_row + lanes;
   }
@@ -307,7 +317,7 @@ class WinogradOperation final : public Operation {
     const std::int64_t product = part / sizes_.panels / sizes_.groups;
     const std::int64_t vectors = sizes_.panel_vectors_at(panel);
     const float* const u = weight_ + sizes_.weight_offset(product, group, panel);
-    const auto& kernels = *multiplies[static_cast<std::size_t>(vectors - 1)];
+    const auto& kernels = multiplies[static_cast<std::size_t>(vectors - 1)];
     const std::int64_t tiles = (rows + tile_rows - 1) / tile_rows;
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       const Interval run{tile * rows / tiles, (tile + 1) * rows / tiles};
