@@ -224,13 +224,14 @@ class WinogradOperation final : public Operation {
         sizes_(layer),
         weight_(weight),
         threads_(threads),
-        zeros_(static_cast<std::size_t>(std::max(layer.in_channels, layer.out_channels)), 0.0F),
-        blocks_{halves(out.rect.rows), halves(out.rect.cols)},
-        count_(out.images * blocks_.rows.size() * blocks_.cols.size()) {
+        zeros_(static_cast<std::size_t>(std::max(layer.in_channels, layer.out_channels)), 0.0F) {
     // Slabs large enough to use each weight often, and small enough for the caches.
     constexpr std::int64_t slab_floats = std::int64_t{1} << 18;
     const std::int64_t rows = slab_floats / (products * (sizes_.v_row + sizes_.m_row)) / tile_rows;
-    rows_ = std::min(std::max<std::int64_t>(rows, 2) * tile_rows, count_);
+    // Tiles of one extent that begin at odd coordinates cut the most blocks.
+    const Extent2 e = out.rect.extent();
+    const std::int64_t most = out.images * (e.height / 2 + 1) * (e.width / 2 + 1);
+    rows_ = std::min(std::max<std::int64_t>(rows, 2) * tile_rows, most);
     v_slab_ = rows_ * sizes_.v_row + lanes;
     m_slab_ = rows_ * sizes_.m_row + lanes;
   }
@@ -238,15 +239,18 @@ class WinogradOperation final : public Operation {
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
     float* const v = reinterpret_cast<float*>(context.scratch.data());
     float* const m = v + products * v_slab_;
-    for (std::int64_t begin = 0; begin < count_; begin += rows_) {
-      const std::int64_t rows = std::min(rows_, count_ - begin);
+    const Rect blocks{halves(out.rect.rows), halves(out.rect.cols)};
+    const std::int64_t count = out.images * blocks.area();
+    for (std::int64_t begin = 0; begin < count; begin += rows_) {
+      const std::int64_t rows = std::min(rows_, count - begin);
       for_each(threads_, rows, [&](std::int64_t row) {
-        transform_input(taps(in, block(begin + row)), layer_.in_channels, v + row * sizes_.v_row, v_slab_);
+        transform_input(taps(in, block(blocks, begin + row)), layer_.in_channels, v + row * sizes_.v_row,
+                        v_slab_);
       });
       for_each(threads_, products * sizes_.groups * sizes_.panels,
                [&](std::int64_t part) { multiply_panel(part, rows, v, m); });
       for_each(threads_, rows, [&](std::int64_t row) {
-        const Block b = block(begin + row);
+        const Block b = block(blocks, begin + row);
         for (std::int64_t group = 0; group < sizes_.groups; ++group) {
           const std::int64_t first = group * sizes_.out;
           float* const from = m + row * sizes_.m_row + group * sizes_.out_filled;
@@ -275,11 +279,12 @@ class WinogradOperation final : public Operation {
     return positions.empty() ? Interval{} : Interval{positions.begin / 2, (positions.end + 1) / 2};
   }
 
-  [[nodiscard]] Block block(std::int64_t index) const {
-    const std::int64_t cols = blocks_.cols.size();
-    const std::int64_t area = blocks_.rows.size() * cols;
+  // Number `index` of the images' blocks.
+  static Block block(const Rect& blocks, std::int64_t index) {
+    const std::int64_t cols = blocks.cols.size();
+    const std::int64_t area = blocks.rows.size() * cols;
     const std::int64_t inside = index % area;
-    return {index / area, blocks_.rows.begin + inside / cols, blocks_.cols.begin + inside % cols};
+    return {index / area, blocks.rows.begin + inside / cols, blocks.cols.begin + inside % cols};
   }
 
   [[nodiscard]] const float* bias() const { return layer_.bias.empty() ? zeros_.data() : layer_.bias.data(); }
@@ -336,8 +341,6 @@ class WinogradOperation final : public Operation {
   const float* weight_;
   int threads_;
   std::vector<float> zeros_;  // read outside in.rect, and for a bias that is not there
-  Rect blocks_;               // that the tile's outputs lie in
-  std::int64_t count_;        // of blocks in all images
   std::int64_t rows_;         // of V and M
   std::int64_t v_slab_;       // floats from product to product
   std::int64_t m_slab_;

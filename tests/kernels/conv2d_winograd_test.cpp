@@ -62,11 +62,27 @@ class WinogradLayer {
 
   [[nodiscard]] const Conv2d& layer() const { return layer_; }
 
+  // An operation with its scratch.
+  class Prepared {
+   public:
+    Prepared(WinogradLayer& layer, const MapGeometry& out, int threads = 1)
+        : stream_(*layer.stream_),
+          operation_(winograd_conv2d(layer.layer_, layer.transformed_, out, threads)),
+          scratch_(layer.device_.allocate(operation_->scratch_bytes())) {
+      layer.device_.poison(scratch_, 0);
+    }
+    void run(const ConstMapView& in, const MapView& out) const {
+      operation_->run(in, out, {stream_, {scratch_.data(), scratch_.bytes()}});
+    }
+
+   private:
+    Stream& stream_;
+    std::unique_ptr<Operation> operation_;
+    Buffer scratch_;
+  };
+
   void run(const ConstMapView& in, const MapView& out, int threads = 1) {
-    const auto operation = winograd_conv2d(layer_, transformed_, out, threads);
-    const Buffer scratch = device_.allocate(operation->scratch_bytes());
-    device_.poison(scratch, 0);
-    operation->run(in, out, {*stream_, {scratch.data(), scratch.bytes()}});
+    Prepared(*this, out, threads).run(in, out);
   }
 
   [[nodiscard]] GuardedMap output(const GuardedMap& in) {
@@ -190,6 +206,27 @@ TEST_P(WinogradTest, TilesEqualTheWholeBitForBit) {
         layer_.layer().window, in_, whole, core,
         [&](const ConstMapView& from, const MapView& to) { layer_.run(from, to, threads); }))
         << "cores of " << to_string(core) << ", " << threads << " threads";
+  }
+}
+
+// One operation for tiles of one shape, wherever they lie on the grid of blocks.
+TEST_P(WinogradTest, OneOperationServesTilesOfItsShapeAtEveryPlace) {
+  const GuardedMap whole = layer_.output(in_);
+  const MapView& out = whole.view();
+  for (const Extent2 core : {Extent2{1, 1}, {1, 2}, {2, 3}}) {
+    const Extent2 fits{std::min(core.height, out.whole.height), std::min(core.width, out.whole.width)};
+    GuardedMap tiles(DType::f32, out.images, out.channels, out.whole);
+    const Interval images{0, out.images};
+    const WinogradLayer::Prepared prepared(
+        layer_, subview(tiles.view(), images, {{0, fits.height}, {0, fits.width}}));
+    for (std::int64_t row = 0; row + fits.height <= out.whole.height; ++row) {
+      for (std::int64_t col = 0; col + fits.width <= out.whole.width; ++col) {
+        prepared.run(in_.view(),
+                     subview(tiles.view(), images, {{row, row + fits.height}, {col, col + fits.width}}));
+      }
+    }
+    EXPECT_TRUE(tiles.complete());
+    EXPECT_TRUE(oracle::same_bits(tiles, whole)) << "cores of " << to_string(core);
   }
 }
 
