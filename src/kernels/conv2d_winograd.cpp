@@ -27,6 +27,7 @@
 // Source: Lavin and Gray 2016, Fast algorithms for convolutional neural networks.
 #include "kernels/conv2d_winograd.hpp"
 
+#include <omp.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -224,7 +225,6 @@ class WinogradOperation final : public Operation {
       : layer_(layer),
         sizes_(layer),
         weight_(weight),
-        threads_(threads),
         zeros_(static_cast<std::size_t>(std::max(layer.in_channels, layer.out_channels)), 0.0F) {
     // Slabs large enough to use each weight often, and small enough for the caches.
     constexpr std::int64_t slab_floats = std::int64_t{1} << 18;
@@ -235,36 +235,26 @@ class WinogradOperation final : public Operation {
     rows_ = std::min(std::max<std::int64_t>(rows, 2) * tile_rows, most);
     v_slab_ = rows_ * sizes_.v_row + lanes;
     m_slab_ = rows_ * sizes_.m_row + lanes;
+    // Threads take slabs of their own, or where those are few, share each one.
+    const bool enough = (most + rows_ - 1) / std::max<std::int64_t>(rows_, 1) >= 2 * threads;
+    slab_threads_ = enough ? threads : 1;
+    inner_threads_ = enough ? 1 : threads;
   }
 
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    float* const v = reinterpret_cast<float*>(context.scratch.data());
-    float* const m = v + products * v_slab_;
+    float* const scratch = reinterpret_cast<float*>(context.scratch.data());
     const Rect blocks{halves(out.rect.rows), halves(out.rect.cols)};
     const std::int64_t count = out.images * blocks.area();
-    for (std::int64_t begin = 0; begin < count; begin += rows_) {
-      const std::int64_t rows = std::min(rows_, count - begin);
-      for_each(threads_, rows, [&](std::int64_t row) {
-        transform_input(taps(in, block(blocks, begin + row)), layer_.in_channels, v + row * sizes_.v_row,
-                        v_slab_);
-      });
-      for_each(threads_, products * sizes_.groups * sizes_.panels,
-               [&](std::int64_t part) { multiply_panel(part, rows, v, m); });
-      for_each(threads_, rows, [&](std::int64_t row) {
-        const Block b = block(blocks, begin + row);
-        for (std::int64_t group = 0; group < sizes_.groups; ++group) {
-          const std::int64_t first = group * sizes_.out;
-          float* const from = m + row * sizes_.m_row + group * sizes_.out_filled;
-          // Outputs that the tile does not own overwrite the product that they were made of.
-          transform_output(from, m_slab_, sizes_.out, bias() + first, layer_.relu,
-                           outputs(out, b, first, from));
-        }
-      });
-    }
+    if (count == 0) return;
+    for_each(slab_threads_, (count + rows_ - 1) / rows_, [&](std::int64_t slab) {
+      const std::int64_t thread = slab_threads_ > 1 ? omp_get_thread_num() : 0;
+      const Interval run{slab * rows_, std::min((slab + 1) * rows_, count)};
+      run_slab(in, out, blocks, run, scratch + thread * products * (v_slab_ + m_slab_));
+    });
   }
 
   [[nodiscard]] std::size_t scratch_bytes() const override {
-    return static_cast<std::size_t>(products * (v_slab_ + m_slab_)) * sizeof(float);
+    return static_cast<std::size_t>(slab_threads_ * products * (v_slab_ + m_slab_)) * sizeof(float);
   }
 
  private:
@@ -316,6 +306,28 @@ class WinogradOperation final : public Operation {
     return y;
   }
 
+  // Numbers `run` of the images' blocks.
+  void run_slab(const ConstMapView& in, const MapView& out, const Rect& blocks, Interval run,
+                float* v) const {
+    float* const m = v + products * v_slab_;
+    for_each(inner_threads_, run.size(), [&](std::int64_t row) {
+      transform_input(taps(in, block(blocks, run.begin + row)), layer_.in_channels, v + row * sizes_.v_row,
+                      v_slab_);
+    });
+    for_each(inner_threads_, products * sizes_.groups * sizes_.panels,
+             [&](std::int64_t part) { multiply_panel(part, run.size(), v, m); });
+    for_each(inner_threads_, run.size(), [&](std::int64_t row) {
+      const Block b = block(blocks, run.begin + row);
+      for (std::int64_t group = 0; group < sizes_.groups; ++group) {
+        const std::int64_t first = group * sizes_.out;
+        float* const from = m + row * sizes_.m_row + group * sizes_.out_filled;
+        // Outputs that the tile does not own overwrite the product that they were made of.
+        transform_output(from, m_slab_, sizes_.out, bias() + first, layer_.relu,
+                         outputs(out, b, first, from));
+      }
+    });
+  }
+
   // Part: product, group and panel, in the order of the weight in memory.
   void multiply_panel(std::int64_t part, std::int64_t rows, const float* v, float* m) const {
     const std::int64_t panel = part % sizes_.panels;
@@ -340,7 +352,8 @@ class WinogradOperation final : public Operation {
   Conv2d layer_;
   Sizes sizes_;
   const float* weight_;
-  int threads_;
+  int slab_threads_;          // that work on different slabs
+  int inner_threads_;         // that share a slab
   std::vector<float> zeros_;  // read outside in.rect, and for a bias that is not there
   std::int64_t rows_;         // of V and M
   std::int64_t v_slab_;       // floats from product to product

@@ -257,6 +257,7 @@ INSTANTIATE_TEST_SUITE_P(
                     WinogradCase{"OneOutput", 64, 64, 1, {3, 3}, {0, 0}},
                     WinogradCase{"OneRow", 64, 64, 1, {1, 17}}, WinogradCase{"OneColumn", 64, 64, 1, {18, 1}},
                     WinogradCase{"Batch3", 64, 64, 1, {6, 7}, {1, 1}, 3},
+                    WinogradCase{"SlabsForEveryThread", 64, 64, 1, {18, 19}, {1, 1}, 5},
                     WinogradCase{"Batch32", 64, 64, 1, {3, 3}, {1, 1}, 32}),
     [](const auto& test) { return test.param.name; });
 
