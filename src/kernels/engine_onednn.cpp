@@ -20,6 +20,7 @@
 #include <string>
 #include <tuple>
 
+#include "kernels/conv2d_winograd.hpp"
 #include "kernels/cpu_operations.hpp"
 #include "kernels/pointwise.hpp"
 #include "patching/error.hpp"
@@ -283,6 +284,11 @@ class OneDnnEngine final : public CpuEngine {
 
   [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
                                                   const MapGeometry& out) override {
+    if (map_type_ == DType::f32 && winograd_suits(layer)) {
+      Buffer& weight = winograd_weights_[layer.weight.data()];
+      if (weight.bytes() == 0) weight = winograd_weight(layer, device());
+      return winograd_conv2d(layer, weight, out, threads());
+    }
     if (in.rect.empty()) return std::make_unique<BiasOnly>(layer);
     const std::vector<Band> bands = cut_bands(layer, in, out, rows_of_band(out));
     std::vector<ConvPrimitive> primitives;
@@ -485,6 +491,7 @@ class OneDnnEngine final : public CpuEngine {
   dnnl::stream stream_;
   std::map<ConvKey, ConvPrimitive> convolutions_;
   std::map<const float*, std::string> implementations_;
+  std::map<const float*, Buffer> winograd_weights_;  // by the address of the plain weight
   std::map<Key, FullyConnectedPrimitive> fully_connected_;
   std::map<const float*, std::vector<Packed>> packed_;  // by the address of the plain weight
 };

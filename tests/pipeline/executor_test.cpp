@@ -93,6 +93,37 @@ TEST(Executor, OneDnnHasTheBitsOfTheWholeForUsualWindows) {
   EXPECT_EQ(c.equal, c.runs);
 }
 
+// Layers that the engine computes by conv2d_winograd, alone and fused, beside one that it does not.
+TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayers) {
+  const Model model(
+      "input: {channels: 3, height: 23, width: 18}\nlayers:\n"
+      "  - {type: conv, name: a, out_channels: 64, kernel: 3, padding: 1}\n"
+      "  - {type: relu}\n"
+      "  - {type: conv, name: b, out_channels: 72, kernel: 3, padding: 1}\n"
+      "  - {type: relu}\n"
+      "  - {type: max_pool, kernel: 3, stride: 2}\n"
+      "  - {type: conv, name: c, out_channels: 128, kernel: 3, padding: 2}\n"
+      "  - {type: conv, name: d, out_channels: 130, kernel: 3, groups: 2}\n"
+      "  - {type: relu}\n"
+      "  - {type: fully_connected, out_features: 5}\n");
+  const auto engine = onednn_f32();
+  const std::set<std::size_t> keep{2, 5, 6};
+  const auto whole = make_executor(model, *engine, support::whole_way(model.network(), 3, keep));
+  support::fill_input(*whole, 3);
+  whole->run();
+  for (std::uint64_t i = 0; i < networks / 10; ++i) {
+    Draw draw(seed + 400000 + i);
+    Way way = support::random_way(draw, model.network(), 3, keep);
+    way.settings.poison = true;
+    SCOPED_TRACE("seed " + std::to_string(seed + 400000 + i) + ": " + to_string(way));
+    const auto patched = make_executor(model, *engine, way);
+    support::fill_input(*patched, 3);
+    patched->run();
+    const auto compared = compare_kept(model.network(), *whole, *patched, keep);
+    ASSERT_TRUE(support::all_equal(compared)) << differences(compared);
+  }
+}
+
 TEST(Executor, OneDnnIsCloseToTheWholeForAllWindows) {
   const Counts c = run_random(seed + 200000, networks / 2, {}, onednn_f32, false);
   report(c);

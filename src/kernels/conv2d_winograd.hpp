@@ -1,0 +1,25 @@
+// Winograd convolution of 3x3 kernels on the CPU, for engines that share the CPU's operations.
+#pragma once
+
+#include <memory>
+
+#include "kernels/device.hpp"
+#include "kernels/engine.hpp"
+#include "kernels/layers.hpp"
+
+namespace halotile {
+
+/// True for layers that run faster this way: 3x3, stride 1, dilation 1, many channels a group; and a CPU with
+/// AVX-512. Depends on nothing else, so that a tile is computed as the whole map is.
+[[nodiscard]] bool winograd_suits(const Conv2d& layer);
+
+/// The layer's weight transformed and packed, as winograd_conv2d reads it.
+[[nodiscard]] Buffer winograd_weight(const Conv2d& layer, Device& device);
+
+/// The convolution of f32 maps, by `threads` threads. `weight` is winograd_weight's and must outlive the
+/// operation, as must the layer's bias. The bits of an output depend neither on the tile it lies in nor on
+/// the batch or the threads.
+[[nodiscard]] std::unique_ptr<Operation> winograd_conv2d(const Conv2d& layer, const Buffer& weight,
+                                                         const MapGeometry& out, int threads);
+
+}  // namespace halotile
