@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <numeric>
+
 #include "patching/error.hpp"
 #include "pipeline/random.hpp"
 
@@ -65,6 +68,21 @@ class Dropout final : public Operation {
 };
 
 }  // namespace
+
+void DropoutSample::choose(std::int64_t new_sample, std::span<const std::int64_t> new_images) {
+  if (new_images.size() != images.size()) {
+    throw ShapeError(
+        fmt::format("dropout: {} image numbers for a batch of {}", new_images.size(), images.size()));
+  }
+  sample = new_sample;
+  std::copy(new_images.begin(), new_images.end(), images.begin());
+}
+
+DropoutSample first_sample(std::uint64_t seed, std::int64_t batch) {
+  DropoutSample first{seed, 0, std::vector<std::int64_t>(static_cast<std::size_t>(batch))};
+  std::iota(first.images.begin(), first.images.end(), 0);
+  return first;
+}
 
 std::unique_ptr<Operation> make_dropout(const Layer& layer, const DropoutSample& sample, Engine& engine) {
   if (!engine.device().host_memory()) {

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/engine.hpp"
@@ -23,7 +24,13 @@ struct DropoutSample {
   std::uint64_t seed = 0;
   std::int64_t sample = 0;
   std::vector<std::int64_t> images;  ///< numbers of the batch's images
+
+  /// Chooses sample and images. Throws ShapeError unless there are as many images as before.
+  void choose(std::int64_t new_sample, std::span<const std::int64_t> new_images);
 };
+
+/// Sample 0 of images 0 to batch - 1.
+[[nodiscard]] DropoutSample first_sample(std::uint64_t seed, std::int64_t batch);
 
 /// The operation of a dropout layer that samples. Throws UnsupportedError for an engine whose maps are not in
 /// host memory.

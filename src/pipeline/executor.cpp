@@ -2,7 +2,6 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <numeric>
 #include <string>
 #include <utility>
 
@@ -45,7 +44,9 @@ class TileProgram final : public Executor::Program {
   void run(bool profiled) override;
   [[nodiscard]] MapView input() const override;
   void load_input() override;
-  void set_dropout(std::int64_t sample, std::span<const std::int64_t> images) override;
+  void set_dropout(std::int64_t sample, std::span<const std::int64_t> images) override {
+    dropout_.choose(sample, images);
+  }
   [[nodiscard]] ConstMapView output(std::size_t layer) override;
   [[nodiscard]] ConstMapView device_output(std::size_t layer) const override {
     return map_view(map_of_layer(layer));
@@ -86,14 +87,17 @@ class TileProgram final : public Executor::Program {
   [[nodiscard]] std::size_t pooled_at(std::size_t map, std::size_t chunk) const {
     return map * schedule_.chunks.size() + chunk;
   }
-  std::size_t add_time(const std::string& name, const std::string& kind, double flops);
 
   void queue_tasks();
   void synchronize();
   static void run_task(void* program, std::size_t index);
-  [[nodiscard]] std::string task_name(const Task& task) const;  // for traces
   void execute(const Task& task, std::size_t index);
   void execute_tile(const Task& task, std::size_t index);
+  // Of its first layer; empty for tasks of no stage.
+  [[nodiscard]] std::string stage_name(const Task& task) const {
+    const auto stage = static_cast<std::size_t>(task.stage);
+    return stage < stage_names_.size() ? stage_names_[stage] : "";
+  }
   [[nodiscard]] Stream& stream_of(const Task& task) {
     return *streams_[static_cast<std::size_t>(task.stream)];
   }
@@ -106,6 +110,7 @@ class TileProgram final : public Executor::Program {
 
   std::vector<SpatialStage> spatial_;
   std::vector<VectorStage> vector_;
+  std::vector<std::string> stage_names_;
   std::vector<MapStore> maps_;  // 0: the input; s + 1: the output of stage s
   Schedule schedule_;
   std::vector<Reassembler> reassemblers_;
@@ -143,20 +148,9 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
       plan_(std::move(plan)),
       engine_(engine),
       settings_(settings),
+      dropout_(first_sample(settings.dropout_seed, settings.batch)),
       operations_(network, engine, dropout_),
       own_memory_(!engine.device().host_memory()) {
-  if (!own_memory_ && settings_.memory != MemoryMode::arena) {
-    throw UnsupportedError("memory: pool: is for CUDA devices; on the CPU there is memory: arena only");
-  }
-  if (!own_memory_ && settings_.graph) {
-    throw UnsupportedError(
-        "dispatch: graph: is for CUDA devices; on the CPU there is dispatch: streams only");
-  }
-  if (settings_.graph && settings_.memory != MemoryMode::arena)
-    throw UnsupportedError("dispatch: graph: replays fixed addresses; use memory: arena");
-  dropout_.seed = settings_.dropout_seed;
-  dropout_.images.resize(static_cast<std::size_t>(settings_.batch));
-  std::iota(dropout_.images.begin(), dropout_.images.end(), 0);
   lower_stages();
   plan_maps();
   make_tasks();
@@ -166,11 +160,8 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
   for (int s = 0; s < settings_.streams; ++s) streams_.push_back(engine_.device().make_stream());
 }
 
-std::size_t TileProgram::add_time(const std::string& name, const std::string& kind, double flops) {
-  return times_.add_line(name, kind, flops * static_cast<double>(settings_.batch));
-}
-
 void TileProgram::lower_stages() {
+  const auto batch = static_cast<double>(settings_.batch);
   for (const StagePlan& stage : plan_) {
     SpatialStage made;
     made.steps = lower(network_, stage.range().first, stage.range().last, settings_.keep);
@@ -181,9 +172,10 @@ void TileProgram::lower_stages() {
         flops += stage.layers()[local].flops_per_position * static_cast<double>(stage.work(local).computed);
       }
       const Layer& layer = network_.layers[step.layer];
-      made.times.push_back(add_time(layer.name, to_string(layer.kind), flops));
+      made.times.push_back(times_.add_line(layer.name, to_string(layer.kind), flops * batch));
     }
     spatial_.push_back(std::move(made));
+    stage_names_.push_back(network_.layers[stage.range().first].name);
   }
   for (const Step& step :
        lower(network_, network_.spatial_layers(), network_.layers.size(), settings_.keep)) {
@@ -191,7 +183,7 @@ void TileProgram::lower_stages() {
     const Layer& layer = network_.layers[step.layer];
     double flops = 0;
     for (std::size_t l = step.first; l < step.last; ++l) flops += network_.layers[l].flops;
-    VectorStage made{step, {}, add_time(layer.name, to_string(layer.kind), flops)};
+    VectorStage made{step, {}, times_.add_line(layer.name, to_string(layer.kind), flops * batch)};
     const std::int64_t features = layer.out.channels;
     const bool in_blocks = layer.kind == LayerKind::fully_connected && !own_memory_;
     const std::int64_t block = in_blocks ? feature_block : features;
@@ -199,13 +191,14 @@ void TileProgram::lower_stages() {
       made.blocks.push_back({begin, std::min(features, begin + block)});
     }
     vector_.push_back(std::move(made));
+    stage_names_.push_back(layer.name);
   }
   if (settings_.storage == Storage::packed) {
-    pack_time_ = add_time("pack", "pack", 0);
-    place_time_ = add_time("place", "place", 0);
+    pack_time_ = times_.add_line("pack", "pack", 0);
+    place_time_ = times_.add_line("place", "place", 0);
   }
   if (own_memory_) {
-    allocation_time_ = add_time("allocation", "allocation", 0);
+    allocation_time_ = times_.add_line("allocation", "allocation", 0);
   }
 }
 
@@ -410,15 +403,6 @@ TileProgram::Call TileProgram::vector_call(const Task& task) const {
   return {in, out};
 }
 
-void TileProgram::set_dropout(std::int64_t sample, std::span<const std::int64_t> images) {
-  if (static_cast<std::int64_t>(images.size()) != settings_.batch) {
-    throw ShapeError("dropout: " + std::to_string(images.size()) + " image numbers for a batch of " +
-                     std::to_string(settings_.batch));
-  }
-  dropout_.sample = sample;
-  std::copy(images.begin(), images.end(), dropout_.images.begin());
-}
-
 void TileProgram::run(bool profiled) {
   throw_if_stopped();
   if (settings_.poison) {
@@ -486,24 +470,16 @@ void TileProgram::run_task(void* program, std::size_t index) {
   try {
     throw_if_stopped();
     const Task& task = self.schedule_.tasks[index];
-    const TraceRange range(task.stream, [&] { return self.task_name(task); });
+    const TraceRange range(task.stream, [&] {
+      return to_string(task, self.stage_name(task),
+                       self.schedule_.chunks[static_cast<std::size_t>(task.chunk)],
+                       static_cast<std::size_t>(task.stage) < self.spatial_.size());
+    });
     self.execute(task, index);
   } catch (...) {
     self.failed_ = true;
     throw;
   }
-}
-
-std::string TileProgram::task_name(const Task& task) const {
-  const auto stage = static_cast<std::size_t>(task.stage);
-  std::string layer;
-  if (stage < spatial_.size()) {
-    layer = network_.layers[plan_[stage].range().first].name;
-  } else if (stage - spatial_.size() < vector_.size()) {
-    layer = network_.layers[vector_[stage - spatial_.size()].step.layer].name;
-  }
-  return to_string(task, layer, schedule_.chunks[static_cast<std::size_t>(task.chunk)],
-                   stage < spatial_.size());
 }
 
 void TileProgram::execute(const Task& task, std::size_t index) {
@@ -594,22 +570,19 @@ void TileProgram::load_input() {
 }
 
 std::size_t TileProgram::map_of_layer(std::size_t layer) const {
-  // Identity layers pass on the map before them.
-  std::size_t end = layer + 1;
-  for (;;) {
-    if (end == 0) return 0;
+  for (std::size_t end = layer + 1; end > 0; --end) {
     for (std::size_t s = 0; s < plan_.size(); ++s) {
       if (plan_[s].range().last == end && maps_[s + 1].whole_batch) return s + 1;
     }
     for (std::size_t v = 0; v < vector_.size(); ++v) {
-      if (vector_[v].step.last == end || value_end(network_, vector_[v].step) == end) {
-        return plan_.size() + v + 1;
-      }
+      const Step& step = vector_[v].step;
+      if (step.last == end || value_end(network_, step) == end) return plan_.size() + v + 1;
     }
-    if (!network_.layers[end - 1].identity()) break;
-    --end;
+    // Identity layers pass on the map before them.
+    if (!network_.layers[end - 1].identity())
+      throw ConfigError("the output of layer " + network_.layers[layer].name + " was not kept");
   }
-  throw ConfigError("the output of layer " + network_.layers[layer].name + " was not kept");
+  return 0;
 }
 
 ConstMapView TileProgram::output(std::size_t layer) {

@@ -1,8 +1,23 @@
 #include "pipeline/executor_program.hpp"
 
+#include "patching/error.hpp"
 #include "pipeline/per_layer.hpp"
 
 namespace halotile {
+namespace {
+
+void check_tile_settings(const ExecutorSettings& settings, bool own_memory) {
+  if (!own_memory && settings.memory != MemoryMode::arena)
+    throw UnsupportedError("memory: pool: is for CUDA devices; on the CPU there is memory: arena only");
+  if (!own_memory && settings.graph) {
+    throw UnsupportedError(
+        "dispatch: graph: is for CUDA devices; on the CPU there is dispatch: streams only");
+  }
+  if (settings.graph && settings.memory != MemoryMode::arena)
+    throw UnsupportedError("dispatch: graph: replays fixed addresses; use memory: arena");
+}
+
+}  // namespace
 
 Executor::Executor(const Network& network, std::vector<StagePlan> plan, Engine& engine,
                    const ExecutorSettings& settings) {
@@ -11,6 +26,7 @@ Executor::Executor(const Network& network, std::vector<StagePlan> plan, Engine& 
   if (resolved.memory == MemoryMode::per_layer) {
     program_ = make_per_layer_program(network, std::move(plan), engine, resolved);
   } else {
+    check_tile_settings(resolved, !engine.device().host_memory());
     program_ = make_tile_program(network, std::move(plan), engine, resolved);
   }
 }
