@@ -17,6 +17,7 @@ namespace {
 
 TEST(CudaTrace, RecordsTwoStreams) {
   HALOTILE_NEEDS_GPU();
+  const std::int64_t begin_ns = trace_clock();
   std::unique_ptr<CudaTrace> trace;
   try {
     trace = std::make_unique<CudaTrace>();
@@ -30,7 +31,6 @@ TEST(CudaTrace, RecordsTwoStreams) {
   const Buffer host = device().allocate_pinned(2 * bytes);
   const std::vector<float> values = random_values(2 * geometry.elements(), 5);
   std::copy(values.begin(), values.end(), reinterpret_cast<float*>(host.data()));
-  const std::int64_t begin_ns = trace_clock();
   const Buffer memory = device().allocate(4 * bytes);
   device().poison(memory, 0);
   {
