@@ -228,19 +228,31 @@ class Run {
     return *executor_;
   }
 
-  std::vector<std::int64_t> measure_first() {
-    std::unique_ptr<Prefetcher> source = prefetch();
+  // The first batch, in the executor's input; the numbers of its maps.
+  std::vector<std::int64_t> fill_first() {
+    if (!std::holds_alternative<ImageInput>(session_.experiment().input.source)) {
+      // Nothing to decode: no memory to read ahead into either.
+      std::vector<std::int64_t> maps(static_cast<std::size_t>(session_.batch()));
+      std::iota(maps.begin(), maps.end(), 0);
+      session_.input().fill({0, session_.batch()}, executor_for(session_.batch()).input());
+      return maps;
+    }
+    const std::unique_ptr<Prefetcher> source = prefetch();
     const std::span<const std::int64_t> next = source->next();
-    const std::vector<std::int64_t> maps(next.begin(), next.end());
+    std::vector<std::int64_t> maps(next.begin(), next.end());
     result_.skipped = source->skipped();
     if (maps.empty()) {
       throw FormatError(fmt::format("none of the {} images can be read; the first: {}",
                                     result_.skipped.size(), result_.skipped.front().error));
     }
+    source->take(executor_for(static_cast<std::int64_t>(maps.size())).input());
+    return maps;  // no decoder works while the batch is timed
+  }
+
+  std::vector<std::int64_t> measure_first() {
+    std::vector<std::int64_t> maps = fill_first();
     result_.batch = static_cast<std::int64_t>(maps.size()) / session_.input().views();
-    Executor& executor = executor_for(static_cast<std::int64_t>(maps.size()));
-    source->take(executor.input());
-    source.reset();  // no decoder works while the batch is timed
+    Executor& executor = *executor_;
     executor.load_input();
     executor.set_dropout(0, maps);
     measure_batch(session_, executor, result_);

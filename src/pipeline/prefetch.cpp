@@ -26,7 +26,7 @@ Prefetcher::Prefetcher(InputSource& source, const MapShape& shape, DType dtype,
       units_(source.count() / source.views()),
       slot_geometry_(dense_geometry(dtype, views_, shape.channels, Rect::whole(shape.extent), shape.extent)) {
   const std::int64_t slots = std::min(units_, settings.batch / views_ + settings.decoders);
-  memory_.resize(static_cast<std::size_t>(checked_multiply(
+  memory_ = CpuDevice().allocate(static_cast<std::size_t>(checked_multiply(
       checked_multiply(slots, slot_geometry_.elements(), "the elements of the maps read ahead"),
       size_of(dtype), "the bytes of the maps read ahead")));
   for (std::int64_t s = slots; s-- > 0;) free_slots_.push_back(static_cast<std::size_t>(s));

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/device.hpp"
 #include "kernels/tensor.hpp"
 #include "pipeline/input.hpp"
 
@@ -72,7 +73,7 @@ class Prefetcher {
   const std::int64_t views_;  // maps of an image: what a decoder fills at once
   const std::int64_t units_;  // images
   const MapGeometry slot_geometry_;
-  std::vector<std::byte> memory_;
+  Buffer memory_;
   std::atomic<std::int64_t> decode_ns_ = 0;
 
   // The consumer's own.

@@ -1,0 +1,92 @@
+"""Writes the README's tables from the kept results: what the peers take, what patches cost, on the CPU and on a GPU.
+
+Reads cpu_peers.json and gpu_peers.json below experiments/results; a table stands between `<!-- table: NAME -->` and
+`<!-- end of table -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from common import RESULTS, ROOT, ExperimentError, guarded, write_text
+from study_tables import BLOCK, markdown
+
+README = ROOT / "README.md"
+NETWORKS = {
+    "alexnet_batch32": "AlexNet 2012, batch 32",
+    "single_tower_batch32": "single-tower AlexNet, batch 32",
+    "alexnet_batch1": "AlexNet 2012, batch 1",
+    "single_tower_batch1": "single-tower AlexNet, batch 1",
+}
+LARGE = {
+    "PyTorch": "PyTorch",
+    "ONNX Runtime": "ONNX Runtime",
+    "halotile whole": "halotile, whole",
+    "halotile per_conv 4x4": "halotile, every layer in 4x4 tiles",
+    "halotile fused 4x4": "halotile, all layers fused, 4x4 tiles",
+}
+GPU = ("PyTorch eager", "PyTorch compile channels_last", "PyTorch eager 2x2", "halotile, graph", "halotile 2x2, graph")
+
+
+def works(machine: str, name: str) -> dict[str, Any]:
+    """The kept works of one file."""
+    path = RESULTS / machine / name
+    if not path.is_file():
+        raise ExperimentError(f"{path} does not exist: make it with the script of that name in experiments/peers")
+    return json.loads(path.read_text(encoding="utf-8"))["works"]
+
+
+def cpu_peers(options: argparse.Namespace) -> str:
+    kept = works(options.cpu, "cpu_peers.json")
+    rows = [["network, fp32", "PyTorch, ms", "ONNX Runtime, ms", "halotile, ms", "against the better", "halotile bf16, ms"]]
+    for name, shown in NETWORKS.items():
+        if name not in kept:
+            continue
+        times = {who: value["median_ms"] for who, value in kept[name]["contestants"].items()}
+        ratio = kept[name]["contestants"]["halotile"]["speed_against_better_peer"]
+        bf16 = f"{times['halotile bf16']:.0f}" if "halotile bf16" in times else "-"
+        digits = 0 if times["PyTorch"] > 100 else 1
+        cells = [f"{times[who]:.{digits}f}" for who in ("PyTorch", "ONNX Runtime", "halotile")]
+        rows.append([shown, *cells, f"{ratio:.2f} times as fast", bf16])
+    return markdown(rows)
+
+
+def large_image(options: argparse.Namespace) -> str:
+    kept = works(options.cpu, "cpu_peers.json").get("large_image")
+    if kept is None:
+        raise ExperimentError("cpu_peers.json has no large_image: experiments/peers/cpu_peers.py --only large_image")
+    rows = [["one 4096 x 4096 image, conv layers", "s", "peak memory, MiB"]]
+    for name, shown in LARGE.items():
+        value = kept["contestants"][name]
+        rows.append([shown, f"{value['median_ms'] / 1000:.2f}", f"{value['peak_mib']:.0f}"])
+    return markdown(rows)
+
+
+def gpu_peers(options: argparse.Namespace) -> str:
+    kept = works(options.gpu, "gpu_peers.json")["resident"]["contestants"]
+    rows = [["AlexNet 2012, batch 32, fp32 without TF32", "ms"]]
+    rows += [[name.replace("2x2", "in 2x2 tiles on 4 streams"), f"{kept[name]['median_ms']:.2f}"] for name in GPU]
+    return markdown(rows)
+
+
+TABLES = {"cpu_peers": cpu_peers, "large_image": large_image, "gpu_peers": gpu_peers}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cpu", default="cpu-2core-avx512", help="folder of the CPU machine's results")
+    parser.add_argument("--gpu", default="h200", help="folder of the GPU host's results")
+    options = parser.parse_args()
+    text = README.read_text(encoding="utf-8")
+    write_text(README, BLOCK.sub(lambda m: f"{m[1]}{TABLES[m[2]](options)}\n{m[3]}", text))
+    print(f"written: {README}")
+    return 0
+
+
+if __name__ == "__main__":
+    guarded(main)
