@@ -18,6 +18,7 @@ target_sources(halotile_kernels PRIVATE
   engine_direct.cpp
   fully_connected_direct.cu
   lrn_direct.cu
+  matrix_layer.cpp
   normalize_direct.cu
   pack_direct.cu
   pointwise_direct.cu
@@ -43,8 +44,19 @@ if(HALOTILE_CUDA_ARCHITECTURES)
 else()
   set_property(TARGET halotile_kernels PROPERTY CUDA_ARCHITECTURES 90a-real 80-virtual)
 endif()
+# Hopper's own instructions have no other card's PTX to fall back on: a library of its own, for sm_90a alone.
+add_library(halotile_hopper OBJECT matrix_wgmma.cu)
+target_link_libraries(halotile_hopper PRIVATE halotile_patching CUDA::cudart_static)
+set_target_properties(halotile_hopper PROPERTIES
+  CUDA_STANDARD 20
+  CUDA_STANDARD_REQUIRED ON
+  CUDA_EXTENSIONS OFF
+  CUDA_ARCHITECTURES 90a-real)
+target_sources(halotile_kernels PRIVATE $<TARGET_OBJECTS:halotile_hopper>)
 # Kernels fuse a multiplication and an addition only where they say so, divide and take roots correctly
 # rounded, and keep subnormal numbers: the bits of the CPU's `reference` engine.
-target_compile_options(halotile_kernels PRIVATE
-  "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-prec-div=true;-prec-sqrt=true;-ftz=false;-Werror=all-warnings>"
-  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Werror,-ffp-contract=off>")
+foreach(target halotile_kernels halotile_hopper)
+  target_compile_options(${target} PRIVATE
+    "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-prec-div=true;-prec-sqrt=true;-ftz=false;-Werror=all-warnings>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Werror,-ffp-contract=off>")
+endforeach()

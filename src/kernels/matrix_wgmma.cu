@@ -425,7 +425,6 @@ __device__ __forceinline__ void multiply(const Launch& launch, Ring ring) {
 
 template <typename S>
 __global__ void __launch_bounds__(S::threads, S::resident) matrix_wgmma(const __grid_constant__ Launch launch) {
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ char shared[];
   Ring ring;
   ring.stages = (hopper::shared_address(shared) + 1023U) & ~1023U;
@@ -444,7 +443,6 @@ __global__ void __launch_bounds__(S::threads, S::resident) matrix_wgmma(const __
   } else {
     multiply<S>(launch, ring);
   }
-#endif
 }
 
 // ---- host ----
