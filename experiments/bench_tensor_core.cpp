@@ -1,6 +1,7 @@
 // Times the tensor-core products of matrices on the layers of AlexNet, every shape of block.
 //
-//   bench_tensor_core [--element bf16|f16|tf32] [--layer NAME] [--kernel wgmma|mma] [BATCH...]     default: 1 32 1024
+//   bench_tensor_core [--element bf16|f16|tf32] [--layer NAME] [--kernel wgmma|mma] [BATCH...]     default: 1
+//   32 1024
 //
 // Each line is one layer, batch and shape: median milliseconds, TFLOP/s, and the share of the matrix rate
 // measured on an H200 (795 bf16 and f16, 414 tf32). Before a shape is timed, a sample of its outputs is
@@ -33,7 +34,8 @@ struct Case {
   Extent2 large;  // of an 8192 pixel image
 };
 
-Conv2d conv(std::int64_t in, std::int64_t out, std::int64_t groups, std::int64_t kernel, std::int64_t padding) {
+Conv2d conv(std::int64_t in, std::int64_t out, std::int64_t groups, std::int64_t kernel,
+            std::int64_t padding) {
   Conv2d layer;
   layer.in_channels = in;
   layer.out_channels = out;
@@ -146,7 +148,8 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
   layer.bias = bias;
   MatrixLayer matrix = *matrix_layer(layer, element);
   const bool vectors = layer.window.kernel == Extent2{1, 1};
-  if (vectors) matrix = matrix_layer(FullyConnected{layer.in_channels, layer.out_channels, true, {}, {}}, element);
+  if (vectors)
+    matrix = matrix_layer(FullyConnected{layer.in_channels, layer.out_channels, true, {}, {}}, element);
   const std::vector<std::byte> filters = matrix_filters(layer, matrix);
   const Buffer device_filters = device_.copy_of(filters.data(), filters.size());
   const Buffer device_bias = device_.copy_of(bias.data(), bias.size() * 4);
@@ -157,9 +160,10 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
   const std::int64_t elements = images * extent.area() * layer.in_channels;
   const Buffer input = device_.allocate(static_cast<std::size_t>(elements * size));
   for (std::int64_t at = 0; at < elements; at += pattern) {
-    check_cuda(cudaMemcpy(input.data() + at * size, block.data(),
-                          static_cast<std::size_t>(std::min(pattern, elements - at) * size), cudaMemcpyDefault),
-               "copying");
+    check_cuda(
+        cudaMemcpy(input.data() + at * size, block.data(),
+                   static_cast<std::size_t>(std::min(pattern, elements - at) * size), cudaMemcpyDefault),
+        "copying");
   }
   MatrixCall call;
   call.input = input.data();
@@ -181,7 +185,9 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
   call.filters = device_filters.data();
   call.bias = reinterpret_cast<const float*>(device_bias.data());
   const Buffer partial = device_.allocate(
-      matrix.segments > 1 ? static_cast<std::size_t>(matrix.segments * call.positions() * layer.out_channels * 4) : 0);
+      matrix.segments > 1
+          ? static_cast<std::size_t>(matrix.segments * call.positions() * layer.out_channels * 4)
+          : 0);
   call.partial = reinterpret_cast<float*>(partial.data());
 
   const double flops = 2.0 * static_cast<double>(call.positions() * layer.out_channels * sum);
@@ -220,11 +226,12 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
             const std::int64_t q = col - layer.window.padding.width + kx;
             if (r < 0 || q < 0 || r >= extent.height || q >= extent.width) continue;
             const std::int64_t at =
-                (image * call.image_stride + r * call.row_stride + q * call.col_stride + group * in + ch) % pattern;
+                (image * call.image_stride + r * call.row_stride + q * call.col_stride + group * in + ch) %
+                pattern;
             const double product =
                 double{from_bits(block.data() + at * size, element)} *
-                weight[static_cast<std::size_t>(((o * in + ch) * layer.window.kernel.height + ky) *
-                                                    layer.window.kernel.width + kx)];
+                weight[static_cast<std::size_t>(
+                    ((o * in + ch) * layer.window.kernel.height + ky) * layer.window.kernel.width + kx)];
             y += product;
             scale += std::abs(product);
           }
@@ -232,14 +239,15 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
       }
       y = std::max(y, 0.0);
       const double got = from_bits(now.data() + (p * layer.out_channels + o) * size, element);
-      worst = std::max(worst, std::isnan(got) ? 1e9 : std::abs(got - y) / (scale * 0x1p-20 + std::abs(y) * 0x1p-8));
+      worst = std::max(worst,
+                       std::isnan(got) ? 1e9 : std::abs(got - y) / (scale * 0x1p-20 + std::abs(y) * 0x1p-8));
     }
     std::string verdict = worst > 1 ? fmt::format(" WRONG ({:.3g} of the bound)", worst) : "";
     if (first.empty()) first = now;
     if (first != now) verdict += " OTHER BITS";
     const double ms = time(work);
-    fmt::print("{:<7} {:>5} {} {:>3}x{:<3} {:>9.4f} ms {:>7.1f} TFLOP/s {:>5.1f}%{}\n", c.name, batch, kernel, shape.rows,
-               shape.cols, ms, flops / ms * 1e-9, flops / ms * 1e-7 / peak, verdict);
+    fmt::print("{:<7} {:>5} {} {:>3}x{:<3} {:>9.4f} ms {:>7.1f} TFLOP/s {:>5.1f}%{}\n", c.name, batch, kernel,
+               shape.rows, shape.cols, ms, flops / ms * 1e-9, flops / ms * 1e-7 / peak, verdict);
     std::fflush(stdout);
   }
 }

@@ -12,7 +12,10 @@ namespace halotile {
 int command_info(const CommandLine& line) {
   nlohmann::json json = machine_json();
   json["engines"] = engine_names();
-  if (built_with_cuda()) json["engines"].push_back("direct");
+  if (built_with_cuda()) {
+    json["engines"].push_back("direct");
+    json["engines"].push_back("tensor_core");
+  }
 #ifdef HALOTILE_HAS_CAIRO
   json["pictures"] = true;
 #else
@@ -35,7 +38,7 @@ int command_info(const CommandLine& line) {
   for (const GpuInfo& gpu : gpus) {
     fmt::print(
         "{:<8} {}, compute capability {}, {} multiprocessors, {} of {} free, driver for CUDA {}, built with "
-        "{}; engine direct\n",
+        "{}; engines direct, tensor_core\n",
         gpu.device, gpu.name, gpu.capability, gpu.multiprocessors, bytes_text(gpu.free_memory),
         bytes_text(gpu.memory), gpu.driver, gpu.runtime);
   }

@@ -14,8 +14,10 @@ target_sources(halotile_kernels PRIVATE
   conv2d_direct.cu
   conv2d_plan_direct.cpp
   cuda_device.cpp
+  cuda_engine.cpp
   engine_cuda.cpp
   engine_direct.cpp
+  engine_tensor_core.cpp
   fully_connected_direct.cu
   lrn_direct.cu
   matrix_layer.cpp

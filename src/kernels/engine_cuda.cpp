@@ -1,6 +1,7 @@
 #include "kernels/engine_cuda.hpp"
 
 #include "kernels/engine_direct.hpp"
+#include "kernels/engine_tensor_core.hpp"
 
 namespace halotile {
 
@@ -36,6 +37,10 @@ std::unique_ptr<Engine> make_direct_engine(int index, DirectStage stage) {
   if (stage == DirectStage::input) staged = direct::Stage::input;
   if (stage == DirectStage::filter) staged = direct::Stage::filter;
   return make_direct_engine(DirectOptions{index, staged});
+}
+
+std::unique_ptr<Engine> make_tensor_core_engine(int index, tensor_core::Element element) {
+  return make_tensor_core_engine(TensorCoreOptions{index, element});
 }
 
 }  // namespace halotile

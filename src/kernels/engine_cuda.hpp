@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/engine.hpp"
+#include "kernels/matrix_layer.hpp"
 
 namespace halotile {
 
@@ -35,5 +36,7 @@ struct GpuInfo {
 
 /// The `direct` engine on GPU `index`. Throws UnsupportedError saying what gpu_obstacle says.
 [[nodiscard]] std::unique_ptr<Engine> make_direct_engine(int index, DirectStage stage);
+/// The `tensor_core` engine on GPU `index`; throws as above.
+[[nodiscard]] std::unique_ptr<Engine> make_tensor_core_engine(int index, tensor_core::Element element);
 
 }  // namespace halotile

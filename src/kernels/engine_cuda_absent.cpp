@@ -16,4 +16,8 @@ std::unique_ptr<Engine> make_direct_engine(int index, DirectStage) {
   throw UnsupportedError(gpu_obstacle(index));
 }
 
+std::unique_ptr<Engine> make_tensor_core_engine(int index, tensor_core::Element) {
+  throw UnsupportedError(gpu_obstacle(index));
+}
+
 }  // namespace halotile

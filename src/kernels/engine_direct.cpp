@@ -4,11 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "kernels/compare_direct.hpp"
 #include "kernels/fully_connected_direct.hpp"
-#include "kernels/map_operations_direct.hpp"
-#include "kernels/pack_direct.hpp"
-#include "kernels/tile_ledger_direct.hpp"
 
 namespace halotile {
 namespace {
@@ -63,27 +59,9 @@ class DirectFullyConnected final : public Operation {
   direct::BiasPlace bias_;
 };
 
-// An operation that needs nothing but its launcher.
-template <typename Launch>
-class MapOperation final : public Operation {
- public:
-  explicit MapOperation(Launch launch) : launch_(std::move(launch)) {}
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    launch_(in, out, handle(context));
-  }
-
- private:
-  Launch launch_;
-};
-
-template <typename Launch>
-std::unique_ptr<Operation> map_operation(Launch launch) {
-  return std::make_unique<MapOperation<Launch>>(std::move(launch));
-}
-
 class Direct final : public DirectEngine {
  public:
-  explicit Direct(const DirectOptions& options) : device_(options.device), stage_(options.stage) {}
+  explicit Direct(const DirectOptions& options) : DirectEngine(options.device), stage_(options.stage) {}
   ~Direct() override {
     // Kernels may still read the weights and the constants that are given back next.
     cudaSetDevice(device_.index());
@@ -92,9 +70,6 @@ class Direct final : public DirectEngine {
 
   [[nodiscard]] std::string_view name() const override { return "direct"; }
   [[nodiscard]] DType map_type() const override { return DType::f32; }
-  [[nodiscard]] bool promises_bits() const override { return true; }
-  [[nodiscard]] Device& device() override { return device_; }
-  [[nodiscard]] CudaDevice& cuda_device() override { return device_; }
   [[nodiscard]] ConstantBiasUse constant_bias_use() const override {
     return {direct::ConstantSpace::capacity, direct::conv2d_constants().used(device_.index()),
             direct::fully_connected_constants().used(device_.index()), fallbacks_};
@@ -140,46 +115,6 @@ class Direct final : public DirectEngine {
         layer, features, variant, filters, place_bias(layer.bias, direct::fully_connected_constants()));
   }
 
-  [[nodiscard]] std::unique_ptr<Operation> pool2d(const Pool2d& layer, const MapGeometry&,
-                                                  const MapGeometry&) override {
-    return map_operation([layer](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-      direct::pool2d(layer, in, out, stream);
-    });
-  }
-  [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry&,
-                                               const MapGeometry&) override {
-    return map_operation([layer](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-      direct::lrn(layer, in, out, stream);
-    });
-  }
-  [[nodiscard]] std::unique_ptr<Operation> relu(const MapGeometry&, const MapGeometry&) override {
-    return map_operation(direct::relu);
-  }
-  [[nodiscard]] std::unique_ptr<Operation> softmax(const MapGeometry&, const MapGeometry&) override {
-    return map_operation(direct::softmax);
-  }
-  [[nodiscard]] std::unique_ptr<Operation> copy(const MapGeometry&, const MapGeometry&) override {
-    return map_operation(direct::copy_map);
-  }
-  [[nodiscard]] std::unique_ptr<Operation> normalize(const std::array<float, 3>& mean,
-                                                     const std::array<float, 3>& stddev) override {
-    return map_operation([mean, stddev](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-      direct::normalize(mean, stddev, in, out, stream);
-    });
-  }
-
-  [[nodiscard]] std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies) override {
-    device_.make_current();
-    return std::make_unique<direct::BatchedCopy>(device_, copies);
-  }
-  [[nodiscard]] std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles) override {
-    device_.make_current();
-    return direct::make_tile_ledger(device_, tiles);
-  }
-  [[nodiscard]] std::optional<std::int64_t> differing(const ConstMapView& a, const ConstMapView& b) override {
-    const CudaStream stream(device_.index());
-    return direct::compare_maps(a, b, stream.handle()).differing;
-  }
   [[nodiscard]] std::string note() const override {
     const ConstantBiasUse use = constant_bias_use();
     std::string text = "biases in constant memory: " + std::to_string(use.conv2d) + " of " +
@@ -221,7 +156,6 @@ class Direct final : public DirectEngine {
     return {-1, floats(place->second.global)};
   }
 
-  CudaDevice device_;
   direct::Stage stage_;
   int fallbacks_ = 0;
   std::map<Conv2dShape, direct::Conv2dVariant> variants_;

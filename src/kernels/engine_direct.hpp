@@ -6,8 +6,7 @@
 #include <string>
 
 #include "kernels/conv2d_direct.hpp"
-#include "kernels/cuda_device.hpp"
-#include "kernels/engine.hpp"
+#include "kernels/cuda_engine.hpp"
 
 namespace halotile {
 
@@ -24,9 +23,9 @@ struct ConstantBiasUse {
   int fallbacks = 0;        ///< layers of this engine whose bias did not fit and lies in global memory
 };
 
-class DirectEngine : public Engine {
+class DirectEngine : public CudaEngine {
  public:
-  [[nodiscard]] virtual CudaDevice& cuda_device() = 0;
+  using CudaEngine::CudaEngine;
   [[nodiscard]] virtual ConstantBiasUse constant_bias_use() const = 0;
 };
 

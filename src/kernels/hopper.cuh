@@ -29,7 +29,8 @@ __device__ __forceinline__ void arrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 __device__ __forceinline__ void arrive_expecting(std::uint32_t barrier, std::uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
 }
 __device__ __forceinline__ void wait(std::uint32_t barrier, std::uint32_t parity) {
   asm volatile(
@@ -110,29 +111,28 @@ struct Product;
 #define HALOTILE_N8(a, b, c, d, e, f, g, h) \
   "%" #a ", %" #b ", %" #c ", %" #d ", %" #e ", %" #f ", %" #g ", %" #h
 #define HALOTILE_N16 HALOTILE_N8(0, 1, 2, 3, 4, 5, 6, 7) ", " HALOTILE_N8(8, 9, 10, 11, 12, 13, 14, 15)
-#define HALOTILE_N32                                                 \
-  HALOTILE_N16 ", " HALOTILE_N8(16, 17, 18, 19, 20, 21, 22, 23) ", " \
-  HALOTILE_N8(24, 25, 26, 27, 28, 29, 30, 31)
-#define HALOTILE_N48                                                 \
-  HALOTILE_N32 ", " HALOTILE_N8(32, 33, 34, 35, 36, 37, 38, 39) ", " \
-  HALOTILE_N8(40, 41, 42, 43, 44, 45, 46, 47)
-#define HALOTILE_N64                                                 \
-  HALOTILE_N48 ", " HALOTILE_N8(48, 49, 50, 51, 52, 53, 54, 55) ", " \
-  HALOTILE_N8(56, 57, 58, 59, 60, 61, 62, 63)
-#define HALOTILE_N96                                                 \
-  HALOTILE_N64 ", " HALOTILE_N8(64, 65, 66, 67, 68, 69, 70, 71) ", " \
-  HALOTILE_N8(72, 73, 74, 75, 76, 77, 78, 79) ", "                   \
-  HALOTILE_N8(80, 81, 82, 83, 84, 85, 86, 87) ", "                   \
-  HALOTILE_N8(88, 89, 90, 91, 92, 93, 94, 95)
-#define HALOTILE_N128                                                       \
-  HALOTILE_N96 ", " HALOTILE_N8(96, 97, 98, 99, 100, 101, 102, 103) ", "    \
-  HALOTILE_N8(104, 105, 106, 107, 108, 109, 110, 111) ", "                  \
-  HALOTILE_N8(112, 113, 114, 115, 116, 117, 118, 119) ", "                  \
-  HALOTILE_N8(120, 121, 122, 123, 124, 125, 126, 127)
+#define HALOTILE_N32 \
+  HALOTILE_N16       \
+      ", " HALOTILE_N8(16, 17, 18, 19, 20, 21, 22, 23) ", " HALOTILE_N8(24, 25, 26, 27, 28, 29, 30, 31)
+#define HALOTILE_N48 \
+  HALOTILE_N32       \
+      ", " HALOTILE_N8(32, 33, 34, 35, 36, 37, 38, 39) ", " HALOTILE_N8(40, 41, 42, 43, 44, 45, 46, 47)
+#define HALOTILE_N64 \
+  HALOTILE_N48       \
+      ", " HALOTILE_N8(48, 49, 50, 51, 52, 53, 54, 55) ", " HALOTILE_N8(56, 57, 58, 59, 60, 61, 62, 63)
+#define HALOTILE_N96                                                               \
+  HALOTILE_N64 ", " HALOTILE_N8(64, 65, 66, 67, 68, 69, 70, 71) ", " HALOTILE_N8(  \
+      72, 73, 74, 75, 76, 77, 78, 79) ", " HALOTILE_N8(80, 81, 82, 83, 84, 85, 86, \
+                                                       87) ", " HALOTILE_N8(88, 89, 90, 91, 92, 93, 94, 95)
+#define HALOTILE_N128                                                                                    \
+  HALOTILE_N96 ", " HALOTILE_N8(96, 97, 98, 99, 100, 101, 102, 103) ", " HALOTILE_N8(                    \
+      104, 105, 106, 107, 108, 109, 110, 111) ", " HALOTILE_N8(112, 113, 114, 115, 116, 117, 118,        \
+                                                               119) ", " HALOTILE_N8(120, 121, 122, 123, \
+                                                                                     124, 125, 126, 127)
 
-#define HALOTILE_D8(i)                                                                              \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
-      "+f"(d[i + 7])
+#define HALOTILE_D8(i)                                                                        \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
+      "+f"(d[i + 6]), "+f"(d[i + 7])
 #define HALOTILE_D16 HALOTILE_D8(0), HALOTILE_D8(8)
 #define HALOTILE_D32 HALOTILE_D16, HALOTILE_D8(16), HALOTILE_D8(24)
 #define HALOTILE_D48 HALOTILE_D32, HALOTILE_D8(32), HALOTILE_D8(40)
@@ -141,23 +141,25 @@ struct Product;
 #define HALOTILE_D128 HALOTILE_D96, HALOTILE_D8(96), HALOTILE_D8(104), HALOTILE_D8(112), HALOTILE_D8(120)
 
 // a, b, p: numbers of the operands behind the sums.
-#define HALOTILE_PRODUCT(element, instruction, flags, cols, sums, a, b, p)                          \
-  template <>                                                                                       \
-  struct Product<tensor_core::Element::element, cols> {                                             \
-    static __device__ __forceinline__ void run(float (&d)[sums], std::uint64_t da, std::uint64_t db, int add) { \
-      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #p ", 0;\n"                                 \
-                   "wgmma.mma_async.sync.aligned.m64n" #cols instruction " {" HALOTILE_N##sums      \
-                   "}, %" #a ", %" #b ", p, 1, 1" flags ";\n}"                                      \
-                   : HALOTILE_D##sums                                                               \
-                   : "l"(da), "l"(db), "r"(add));                                                   \
-    }                                                                                               \
+#define HALOTILE_PRODUCT(element, instruction, flags, cols, sums, a, b, p)                           \
+  template <>                                                                                        \
+  struct Product<tensor_core::Element::element, cols> {                                              \
+    static __device__ __forceinline__ void run(float (&d)[sums], std::uint64_t da, std::uint64_t db, \
+                                               int add) {                                            \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #p                                           \
+                   ", 0;\n"                                                                          \
+                   "wgmma.mma_async.sync.aligned.m64n" #cols instruction " {" HALOTILE_N##sums       \
+                   "}, %" #a ", %" #b ", p, 1, 1" flags ";\n}"                                       \
+                   : HALOTILE_D##sums                                                                \
+                   : "l"(da), "l"(db), "r"(add));                                                    \
+    }                                                                                                \
   };
-#define HALOTILE_PRODUCTS(element, instruction, flags)                     \
-  HALOTILE_PRODUCT(element, instruction, flags, 32, 16, 16, 17, 18)        \
-  HALOTILE_PRODUCT(element, instruction, flags, 64, 32, 32, 33, 34)        \
-  HALOTILE_PRODUCT(element, instruction, flags, 96, 48, 48, 49, 50)        \
-  HALOTILE_PRODUCT(element, instruction, flags, 128, 64, 64, 65, 66)       \
-  HALOTILE_PRODUCT(element, instruction, flags, 192, 96, 96, 97, 98)       \
+#define HALOTILE_PRODUCTS(element, instruction, flags)               \
+  HALOTILE_PRODUCT(element, instruction, flags, 32, 16, 16, 17, 18)  \
+  HALOTILE_PRODUCT(element, instruction, flags, 64, 32, 32, 33, 34)  \
+  HALOTILE_PRODUCT(element, instruction, flags, 96, 48, 48, 49, 50)  \
+  HALOTILE_PRODUCT(element, instruction, flags, 128, 64, 64, 65, 66) \
+  HALOTILE_PRODUCT(element, instruction, flags, 192, 96, 96, 97, 98) \
   HALOTILE_PRODUCT(element, instruction, flags, 256, 128, 128, 129, 130)
 
 HALOTILE_PRODUCTS(bf16, "k16.f32.bf16.bf16", ", 0, 0")

@@ -91,7 +91,12 @@ std::optional<MatrixLayer> matrix_layer(const Conv2d& layer, Element element) {
       m.step = w.stride;
       m.stride = {1, 1};
     }
-    m.in = divide_up(m.block.area() * m.in, 2 * unit) * 2 * unit;
+    m.position_channels = divide_up(m.block.area() * m.in, 2 * unit) * 2 * unit;
+    m.in = m.position_channels;
+    if (few && m.groups == 1) {
+      m.in *= m.kernel.width;
+      m.kernel.width = 1;
+    }
   }
   const auto fits = [](std::int64_t kernel, std::int64_t stride, std::int64_t dilation) {
     return (kernel - 1) * dilation <= most_reach && stride <= most_stride;
@@ -113,13 +118,14 @@ MatrixLayer matrix_layer(const FullyConnected& layer, Element element) {
   const std::int64_t unit = 16 / size_of(element);
   if (m.in % unit != 0) {
     m.packed = true;
-    m.in = divide_up(m.in, 2 * unit) * 2 * unit;
+    m.position_channels = m.in = divide_up(m.in, 2 * unit) * 2 * unit;
   }
   // About 256 pieces of 128 output features, for one image to keep all multiprocessors reading weights.
   constexpr std::int64_t pieces = 256;
   constexpr std::int64_t least_stages = 4;
   const std::int64_t blocks = divide_up(m.out, 128);
-  m.segments = std::clamp<std::int64_t>(pieces / blocks, 1, std::max<std::int64_t>(m.stages() / least_stages, 1));
+  m.segments =
+      std::clamp<std::int64_t>(pieces / blocks, 1, std::max<std::int64_t>(m.stages() / least_stages, 1));
   return m;
 }
 
@@ -133,9 +139,12 @@ std::vector<std::byte> matrix_filters(const Conv2d& layer, const MatrixLayer& m)
     for (std::int64_t c = 0; c < channels; ++c) {
       for (std::int64_t y = 0; y < k.height; ++y) {
         for (std::int64_t x = 0; x < k.width; ++x, ++weight) {
-          const std::int64_t tap = y / m.block.height * m.kernel.width + x / m.block.width;
+          const std::int64_t block_col = x / m.block.width;
+          const std::int64_t tap = y / m.block.height * m.kernel.width + (m.kernel.width > 1 ? block_col : 0);
           const std::int64_t inside = y % m.block.height * m.block.width + x % m.block.width;
-          store(filters.data() + places.at(o / m.out, tap, o % m.out, inside * channels + c), m.element, *weight);
+          const std::int64_t beside = m.kernel.width > 1 ? 0 : block_col * m.position_channels;
+          store(filters.data() + places.at(o / m.out, tap, o % m.out, beside + inside * channels + c),
+                m.element, *weight);
         }
       }
     }

@@ -1,9 +1,10 @@
 // Convolutions and fully connected layers as products of matrices for tensor cores: what depends on the
 // layer alone.
 //
-// Rows are output positions (image, row, column), columns output channels; the sum runs over the kernel's taps
-// (ky, kx) and, in each, the channels of the group in ascending order, 32 bytes of them (16 bf16 or fp16, 8
-// tf32) an instruction. Channels come in chunks of 128 bytes, a tap's rest in one of 64 and one of 32:
+// Rows are output positions (image, row, column), columns output channels; the sum runs over the kernel's
+// taps (ky, kx) and, in each, the channels of the group in ascending order, 32 bytes of them (16 bf16 or
+// fp16, 8 tf32) an instruction. Channels come in chunks of 128 bytes, a tap's rest in one of 64 and one of
+// 32:
 //
 //   stage   what is multiplied between two waits: a chunk of 128 bytes, or a tap's rest (96, 64 or 32)
 //   segment fully connected layers cut their sum into `segments` runs of stages, each a chain of its own,
@@ -12,7 +13,8 @@
 // Layers whose positions hold too few channels, or a number that the copy engine cannot address, are packed
 // first: block.height x block.width positions become one, channels (dy, dx, c) of each group filled with
 // zeros. Blocks begin where windows begin, `step` apart, so the packed layer needs no padding: with a stride,
-// blocks of that size side by side (fewer taps of more channels); without, one block for each window.
+// blocks of that size side by side (fewer taps of more channels); without, one block for each window. The
+// blocks of a window's row lie side by side in memory, so that they count as one tap of all their channels.
 //
 // Everything here is a function of the layer and the element type: the bits of an output depend on nothing
 // else.
@@ -39,7 +41,7 @@ enum class Element : std::uint8_t { bf16, f16, tf32 };
 struct MatrixLayer {
   Element element = Element::bf16;
   std::int64_t groups = 1;
-  std::int64_t in = 0;   ///< channels of a group, packed where the layer is packed
+  std::int64_t in = 0;   ///< channels of a group that a tap reads
   std::int64_t out = 0;  ///< channels of a group
   Extent2 kernel{1, 1};  ///< of the packed layer, as are the next two
   Extent2 stride{1, 1};
@@ -48,6 +50,7 @@ struct MatrixLayer {
   bool packed = false;
   Extent2 block{1, 1};
   Extent2 step{1, 1};
+  std::int64_t position_channels = 0;  ///< packed: channels of a group at one position
   std::int64_t segments = 1;
 
   /// Bytes of a group's channels at one position, filled up to whole instructions.
@@ -62,8 +65,9 @@ struct MatrixLayer {
   }
   /// Positions of the packed input that `outputs` read.
   [[nodiscard]] Extent2 packed_extent(Extent2 outputs) const {
-    return {(outputs.height - 1) * stride.height + (kernel.height - 1) * dilation.height + 1,
-            (outputs.width - 1) * stride.width + (kernel.width - 1) * dilation.width + 1};
+    return {
+        (outputs.height - 1) * stride.height + (kernel.height - 1) * dilation.height + 1,
+        (outputs.width - 1) * stride.width + (kernel.width - 1) * dilation.width + in / position_channels};
   }
   /// Output channels of a group as the filters hold them.
   [[nodiscard]] std::int64_t filter_rows() const { return (out + 7) / 8 * 8; }
@@ -84,7 +88,8 @@ struct MatrixLayer {
 
 /// One product: a layer on maps. Positions of the input that lie outside `rows` x `cols` read as zero.
 struct MatrixCall {
-  const void* input = nullptr;  ///< (image 0, row 0, column 0, channel 0), 16-byte aligned, as are its strides
+  const void* input =
+      nullptr;  ///< (image 0, row 0, column 0, channel 0), 16-byte aligned, as are its strides
   std::int64_t images = 0;
   std::int64_t rows = 0;
   std::int64_t cols = 0;
@@ -94,7 +99,7 @@ struct MatrixCall {
   std::int64_t first_row = 0;  ///< where the first output's window begins: not positive
   std::int64_t first_col = 0;
 
-  void* output = nullptr;        ///< (image 0, output row 0, column 0, channel 0)
+  void* output = nullptr;  ///< (image 0, output row 0, column 0, channel 0)
   DType output_type = DType::f32;
   Extent2 outputs;
   std::int64_t output_image_stride = 0;

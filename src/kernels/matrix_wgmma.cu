@@ -2,16 +2,17 @@
 //
 //   y(p, o) = relu?(bias(o) + sum over taps t, channels c of x(p, t, c) w(o, t, c)), matrix_layer.hpp
 //
-// x: a call's input, NHWC with any strides that are multiples of 16 bytes, in global memory; positions outside
-//    rows x cols read as zero: the copy engine's im2col mode walks over images, rows and columns of windows and
-//    decides by coordinates.
+// x: a call's input, NHWC with any strides that are multiples of 16 bytes, in global memory; positions
+// outside
+//    rows x cols read as zero: the copy engine's im2col mode walks over images, rows and columns of windows
+//    and decides by coordinates.
 // w: as matrix_filters lays it out; a block's columns of a stage lie together and are copied as they are.
 // y: NHWC, any strides; or a segment's sums in `partial`.
 //
-// A block is persistent: it takes every gridDim.x-th item (columns, segment, group and rows of one call; or of
-// a table of calls: all tiles of a stage). `Shape::warpgroups` warpgroups multiply 64 rows each; one thread of
-// another warp keeps a ring of stages filled, (rows + columns) x 128 bytes each, also across items, so
-// that the ring is full when the next item begins. full[s] counts a stage's bytes, free[s] the warpgroups
+// A block is persistent: it takes every gridDim.x-th item (columns, segment, group and rows of one call; or
+// of a table of calls: all tiles of a stage). `Shape::warpgroups` warpgroups multiply 64 rows each; one
+// thread of another warp keeps a ring of stages filled, (rows + columns) x 128 bytes each, also across items,
+// so that the ring is full when the next item begins. full[s] counts a stage's bytes, free[s] the warpgroups
 // that are through with it.
 //
 // Sums: one chain for each output in the order of stages; within a stage 32 bytes an instruction, as the
@@ -104,8 +105,8 @@ struct Shape {
 
 // What an item of work covers.
 struct Item {
-  int row;      // first output position
-  int col;      // first output channel of the group
+  int row;  // first output position
+  int col;  // first output channel of the group
   int group;
   int segment;
 };
@@ -222,8 +223,8 @@ __device__ __forceinline__ void copy(const Launch& launch, Ring ring) {
         }
         if (layer.rest % 64 != 0) {
           hopper::copy_pixels(input + S::rows * done, &call.input[2], pixel, full);
-          hopper::copy_bytes(weight + S::cols * done, from + layer.filter_rows * done + item.col * 32, S::cols * 32,
-                             full);
+          hopper::copy_bytes(weight + S::cols * done, from + layer.filter_rows * done + item.col * 32,
+                             S::cols * 32, full);
         }
       }
       ring.next<S>();
@@ -265,7 +266,8 @@ __device__ __forceinline__ std::uint32_t pack_pair(float low, float high) {
 
 // Stores a thread's sums: two rows, every fourth pair of columns.
 template <typename S>
-__device__ __forceinline__ void store(const Launch& launch, const DeviceCall& call, const Item& item, float (&sum)[S::sums]) {
+__device__ __forceinline__ void store(const Launch& launch, const DeviceCall& call, const Item& item,
+                                      float (&sum)[S::sums]) {
   const DeviceLayer& layer = launch.layer;
   const int lane = threadIdx.x % 32;
   const int pair = 2 * (lane % 4);
@@ -278,8 +280,9 @@ __device__ __forceinline__ void store(const Launch& launch, const DeviceCall& ca
     for (int h = 0; h < 2; ++h) {
       const int row = row0 + 8 * h;
       if (row >= call.positions) continue;
-      float* const to =
-          call.partial + (static_cast<std::int64_t>(item.segment) * call.positions + row) * channels + first_channel;
+      float* const to = call.partial +
+                        (static_cast<std::int64_t>(item.segment) * call.positions + row) * channels +
+                        first_channel;
 #pragma unroll
       for (int j = 0; j < S::cols / 8; ++j) {
         const int col = 8 * j + pair;
@@ -298,7 +301,8 @@ __device__ __forceinline__ void store(const Launch& launch, const DeviceCall& ca
     const int col = 8 * j + pair;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const float bias = call.bias != nullptr && col + e < left ? __ldg(call.bias + first_channel + col + e) : 0.0F;
+      const float bias =
+          call.bias != nullptr && col + e < left ? __ldg(call.bias + first_channel + col + e) : 0.0F;
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         float& y = sum[4 * j + 2 * h + e];
@@ -358,7 +362,8 @@ __device__ __forceinline__ void store(const Launch& launch, const DeviceCall& ca
 
 // Queues products of 32 bytes along rows that begin at descriptors a and b.
 template <typename S, int count>
-__device__ __forceinline__ void add_products(float (&sum)[S::sums], std::uint64_t a, std::uint64_t b, int& add) {
+__device__ __forceinline__ void add_products(float (&sum)[S::sums], std::uint64_t a, std::uint64_t b,
+                                             int& add) {
   hopper::hold(sum);
   hopper::begin_products();
 #pragma unroll
@@ -399,8 +404,8 @@ __device__ __forceinline__ void multiply(const Launch& launch, Ring ring) {
       } else {
         int done = 0;
         if (layer.rest >= 64) {
-          add_products<S, 2>(sum, hopper::descriptor<64>(base + warpgroup * 64 * 64), hopper::descriptor<64>(weight),
-                             add);
+          add_products<S, 2>(sum, hopper::descriptor<64>(base + warpgroup * 64 * 64),
+                             hopper::descriptor<64>(weight), add);
           done = 64;
         }
         if (layer.rest % 64 != 0) {
@@ -424,7 +429,8 @@ __device__ __forceinline__ void multiply(const Launch& launch, Ring ring) {
 }
 
 template <typename S>
-__global__ void __launch_bounds__(S::threads, S::resident) matrix_wgmma(const __grid_constant__ Launch launch) {
+__global__ void __launch_bounds__(S::threads, S::resident)
+    matrix_wgmma(const __grid_constant__ Launch launch) {
   extern __shared__ char shared[];
   Ring ring;
   ring.stages = (hopper::shared_address(shared) + 1023U) & ~1023U;
@@ -447,18 +453,21 @@ __global__ void __launch_bounds__(S::threads, S::resident) matrix_wgmma(const __
 
 // ---- host ----
 
-using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*,
-                            const int*, const int*, cuuint32_t, cuuint32_t, const cuuint32_t*, CUtensorMapInterleave,
-                            CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
+                            const cuuint64_t*, const int*, const int*, cuuint32_t, cuuint32_t,
+                            const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
+                            CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 
 Encode encode_function() {
   static const Encode function = [] {
     void* entry = nullptr;
     cudaDriverEntryPointQueryResult found{};
-    check_cuda(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeIm2col", &entry, 12000, cudaEnableDefault, &found),
-               "looking up the driver's cuTensorMapEncodeIm2col");
+    check_cuda(
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeIm2col", &entry, 12000, cudaEnableDefault, &found),
+        "looking up the driver's cuTensorMapEncodeIm2col");
     if (found != cudaDriverEntryPointSuccess || entry == nullptr)
-      throw UnsupportedError("the CUDA driver has no tensor maps; install a newer driver, or use engine: direct");
+      throw UnsupportedError(
+          "the CUDA driver has no tensor maps; install a newer driver, or use engine: direct");
     return reinterpret_cast<Encode>(entry);
   }();
   return function;
@@ -468,12 +477,14 @@ Encode encode_function() {
 CUtensorMap input_map(const MatrixLayer& layer, const MatrixCall& call, int bytes, int pixels) {
   const auto size = static_cast<std::uint64_t>(size_of(layer.element));
   const auto u = [](std::int64_t value) { return static_cast<cuuint64_t>(value); };
-  const std::array<cuuint64_t, 4> dims{u(layer.groups * layer.in), u(call.cols), u(call.rows), u(call.images)};
+  const std::array<cuuint64_t, 4> dims{u(layer.groups * layer.in), u(call.cols), u(call.rows),
+                                       u(call.images)};
   const std::array<cuuint64_t, 3> strides{u(call.col_stride) * size, u(call.row_stride) * size,
                                           std::max(u(call.image_stride) * size, cuuint64_t{16})};
   // From the first output's window to the last one's, as distances from the first and last position.
   const std::array<int, 2> lower{static_cast<int>(call.first_col), static_cast<int>(call.first_row)};
-  const auto upper_corner = [](std::int64_t first, std::int64_t outputs, std::int64_t stride, std::int64_t extent) {
+  const auto upper_corner = [](std::int64_t first, std::int64_t outputs, std::int64_t stride,
+                               std::int64_t extent) {
     return static_cast<int>(first + (outputs - 1) * stride - (extent - 1));
   };
   const std::array<int, 2> upper{
@@ -488,10 +499,11 @@ CUtensorMap input_map(const MatrixLayer& layer, const MatrixCall& call, int byte
                                      : bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
                                                    : CU_TENSOR_MAP_SWIZZLE_32B;
   CUtensorMap map;
-  const CUresult result = encode_function()(
-      &map, type, 4, const_cast<void*>(call.input), dims.data(), strides.data(), lower.data(), upper.data(),
-      static_cast<cuuint32_t>(bytes / static_cast<int>(size)), static_cast<cuuint32_t>(pixels), steps.data(),
-      CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result =
+      encode_function()(&map, type, 4, const_cast<void*>(call.input), dims.data(), strides.data(),
+                        lower.data(), upper.data(), static_cast<cuuint32_t>(bytes / static_cast<int>(size)),
+                        static_cast<cuuint32_t>(pixels), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     throw ShapeError("tensor_core: the copy engine refuses a map of " + std::to_string(call.rows) + "x" +
                      std::to_string(call.cols) + " positions, " + std::to_string(layer.groups * layer.in) +
@@ -503,7 +515,8 @@ CUtensorMap input_map(const MatrixLayer& layer, const MatrixCall& call, int byte
 
 int launch_int(std::int64_t value) {
   if (!std::in_range<int>(value))
-    throw ShapeError("tensor_core: a map is too large for one launch; use smaller patches or a smaller sub_batch");
+    throw ShapeError(
+        "tensor_core: a map is too large for one launch; use smaller patches or a smaller sub_batch");
   return static_cast<int>(value);
 }
 
@@ -561,14 +574,16 @@ int resident_blocks() {
   check_cuda(cudaGetDevice(&device), "asking for the current device");
   std::atomic<int>& blocks = known[static_cast<std::size_t>(device) % known.size()];
   if (blocks == 0) {
-    check_cuda(cudaFuncSetAttribute(matrix_wgmma<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::shared_bytes),
-               "preparing a tensor-core kernel");
+    check_cuda(
+        cudaFuncSetAttribute(matrix_wgmma<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::shared_bytes),
+        "preparing a tensor-core kernel");
     int multiprocessors = 0;
     int each = 0;
     check_cuda(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
                "asking for the number of multiprocessors");
-    check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, matrix_wgmma<S>, S::threads, S::shared_bytes),
-               "preparing a tensor-core kernel");
+    check_cuda(
+        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, matrix_wgmma<S>, S::threads, S::shared_bytes),
+        "preparing a tensor-core kernel");
     blocks = std::max(multiprocessors * each, 1);
   }
   return blocks;
@@ -591,11 +606,16 @@ void launch_element(Launch& launch, BlockShape shape, cudaStream_t stream) {
     return launch_shape<Shape<element, 1, 64>>(launch, stream);
   }
   switch (shape.cols) {
-    case 64: return launch_shape<Shape<element, 2, 64>>(launch, stream);
-    case 96: return launch_shape<Shape<element, 2, 96>>(launch, stream);
-    case 128: return launch_shape<Shape<element, 2, 128>>(launch, stream);
-    case 192: return launch_shape<Shape<element, 2, 192>>(launch, stream);
-    default: return launch_shape<Shape<element, 2, 256>>(launch, stream);
+    case 64:
+      return launch_shape<Shape<element, 2, 64>>(launch, stream);
+    case 96:
+      return launch_shape<Shape<element, 2, 96>>(launch, stream);
+    case 128:
+      return launch_shape<Shape<element, 2, 128>>(launch, stream);
+    case 192:
+      return launch_shape<Shape<element, 2, 192>>(launch, stream);
+    default:
+      return launch_shape<Shape<element, 2, 256>>(launch, stream);
   }
 }
 
@@ -606,8 +626,10 @@ std::span<const BlockShape> wgmma_shapes() { return shapes; }
 bool has_wgmma(int device) {
   int major = 0;
   int minor = 0;
-  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking for the capability");
-  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "asking for the capability");
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+             "asking for the capability");
+  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
+             "asking for the capability");
   return major == 9 && minor == 0;
 }
 
@@ -618,12 +640,15 @@ void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape
   launch.call = device_call(layer, call, shape.rows);
   launch.calls = 1;
   launch.blocks_of_cols = launch_int((layer.out + shape.cols - 1) / shape.cols);
-  launch.items = launch_int((call.positions() + shape.rows - 1) / shape.rows * launch.blocks_of_cols * layer.groups *
-                            layer.segments);
+  launch.items = launch_int((call.positions() + shape.rows - 1) / shape.rows * launch.blocks_of_cols *
+                            layer.groups * layer.segments);
   switch (layer.element) {
-    case Element::bf16: return launch_element<Element::bf16>(launch, shape, stream);
-    case Element::f16: return launch_element<Element::f16>(launch, shape, stream);
-    case Element::tf32: return launch_element<Element::tf32>(launch, shape, stream);
+    case Element::bf16:
+      return launch_element<Element::bf16>(launch, shape, stream);
+    case Element::f16:
+      return launch_element<Element::f16>(launch, shape, stream);
+    case Element::tf32:
+      return launch_element<Element::tf32>(launch, shape, stream);
   }
 }
 

@@ -30,6 +30,20 @@ std::unique_ptr<Engine> make_cpu_engine(const Experiment& experiment, int thread
 }
 
 std::unique_ptr<Engine> make_gpu_engine(const Experiment& experiment, int index) {
+  // fp32 is for the plain engine, the shorter types are what tensor cores multiply.
+  const bool direct =
+      experiment.engine == "direct" || (experiment.engine == "auto" && experiment.precision == "fp32");
+  if (!direct) {
+    const std::string& precision = experiment.precision;
+    if (precision == "fp32") {
+      throw UnsupportedError(
+          "precision: fp32: engine tensor_core multiplies bf16, fp16 or tf32; set one of these, or engine: "
+          "direct");
+    }
+    return make_tensor_core_engine(index, precision == "bf16"   ? tensor_core::Element::bf16
+                                          : precision == "fp16" ? tensor_core::Element::f16
+                                                                : tensor_core::Element::tf32);
+  }
   require_fp32(experiment, "direct");
   const DirectStage stage = experiment.direct_stage == "input"    ? DirectStage::input
                             : experiment.direct_stage == "filter" ? DirectStage::filter
@@ -43,27 +57,26 @@ EngineChoice choose_engine(const Experiment& experiment, int threads) {
   const std::string& device = experiment.device;
   const std::string& engine = experiment.engine;
   const bool cpu_engine = engine == "onednn" || engine == "reference";
+  const bool gpu_engine = engine == "direct" || engine == "tensor_core";
   if (device == "cpu") {
-    if (engine == "direct") {
+    if (gpu_engine) {
       throw UnsupportedError(
-          "engine: direct: runs on CUDA GPUs, but device is cpu; set device: auto or cuda");
+          fmt::format("engine: {}: runs on CUDA GPUs, but device is cpu; set device: auto or cuda", engine));
     }
     return {make_cpu_engine(experiment, threads), {}};
   }
   if (device == "auto" && cpu_engine) return {make_cpu_engine(experiment, threads), {}};
   if (cpu_engine) {
     throw UnsupportedError(fmt::format(
-        "engine: {}: runs on the CPU, but device is {}; use engine: direct, or device: cpu", engine, device));
+        "engine: {}: runs on the CPU, but device is {}; use engine: direct or tensor_core, or device: cpu",
+        engine, device));
   }
-  const bool required = device != "auto" || engine == "direct";
+  const bool required = device != "auto" || gpu_engine;
   const int index = device.starts_with("cuda:") ? std::stoi(device.substr(5)) : 0;
   std::string obstacle = gpu_obstacle(index);
   if (required && !obstacle.empty()) {
     throw UnsupportedError(device != "auto" ? fmt::format("device: {}: {}", device, obstacle)
-                                            : fmt::format("engine: direct: {}", obstacle));
-  }
-  if (!required && obstacle.empty() && experiment.precision != "fp32") {
-    obstacle = fmt::format("engine direct computes in fp32 only, and precision is {}", experiment.precision);
+                                            : fmt::format("engine: {}: {}", engine, obstacle));
   }
   if (!required && !obstacle.empty()) {
     return {make_cpu_engine(experiment, threads),

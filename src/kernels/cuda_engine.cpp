@@ -1,0 +1,61 @@
+#include "kernels/cuda_engine.hpp"
+
+#include "kernels/compare_direct.hpp"
+#include "kernels/map_operations_direct.hpp"
+#include "kernels/pack_direct.hpp"
+#include "kernels/tile_ledger_direct.hpp"
+
+namespace halotile {
+
+CudaEngine::~CudaEngine() {
+  cudaSetDevice(device_.index());
+  cudaDeviceSynchronize();
+}
+
+std::unique_ptr<Operation> CudaEngine::pool2d(const Pool2d& layer, const MapGeometry&, const MapGeometry&) {
+  return launch_operation([layer](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+    direct::pool2d(layer, in, out, stream);
+  });
+}
+
+std::unique_ptr<Operation> CudaEngine::lrn(const Lrn& layer, const MapGeometry&, const MapGeometry&) {
+  return launch_operation([layer](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+    direct::lrn(layer, in, out, stream);
+  });
+}
+
+std::unique_ptr<Operation> CudaEngine::relu(const MapGeometry&, const MapGeometry&) {
+  return launch_operation(direct::relu);
+}
+
+std::unique_ptr<Operation> CudaEngine::softmax(const MapGeometry&, const MapGeometry&) {
+  return launch_operation(direct::softmax);
+}
+
+std::unique_ptr<Operation> CudaEngine::copy(const MapGeometry&, const MapGeometry&) {
+  return launch_operation(direct::copy_map);
+}
+
+std::unique_ptr<Operation> CudaEngine::normalize(const std::array<float, 3>& mean,
+                                                 const std::array<float, 3>& stddev) {
+  return launch_operation([mean, stddev](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+    direct::normalize(mean, stddev, in, out, stream);
+  });
+}
+
+std::unique_ptr<TileCopies> CudaEngine::tile_copies(std::span<const TileCopy> copies) {
+  device_.make_current();
+  return std::make_unique<direct::BatchedCopy>(device_, copies);
+}
+
+std::unique_ptr<TileLedger> CudaEngine::tile_ledger(const TileSet& tiles) {
+  device_.make_current();
+  return direct::make_tile_ledger(device_, tiles);
+}
+
+std::optional<std::int64_t> CudaEngine::differing(const ConstMapView& a, const ConstMapView& b) {
+  const CudaStream stream(device_.index());
+  return direct::compare_maps(a, b, stream.handle()).differing;
+}
+
+}  // namespace halotile

@@ -1,0 +1,236 @@
+#include "kernels/engine_tensor_core.hpp"
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "kernels/matrix_kernels.hpp"
+#include "kernels/matrix_wgmma.hpp"
+#include "patching/error.hpp"
+#include "patching/window.hpp"
+
+namespace halotile {
+namespace {
+
+using tensor_core::BlockShape;
+using tensor_core::Element;
+using tensor_core::MatrixCall;
+using tensor_core::MatrixLayer;
+
+// Nanoseconds that a stage of 128 bytes takes, for ordering shapes alone. Measured on an H200
+// (bench_tensor_core).
+struct ShapeCost {
+  BlockShape shape;
+  std::int64_t resident;  // blocks on a multiprocessor
+  double busy;            // for each of them when all are there
+  double alone;
+};
+constexpr std::array<ShapeCost, 7> wgmma_costs{{{{64, 32}, 2, 147, 340},
+                                                {{64, 64}, 2, 210, 335},
+                                                {{128, 64}, 2, 308, 400},
+                                                {{128, 96}, 2, 375, 465},
+                                                {{128, 128}, 2, 437, 528},
+                                                {{128, 192}, 1, 601, 622},
+                                                {{128, 256}, 1, 822, 800}}};
+
+double estimated_time(const ShapeCost& cost, const MatrixLayer& layer, std::int64_t positions,
+                      std::int64_t multiprocessors) {
+  const auto divide_up = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+  const std::int64_t items = divide_up(positions, cost.shape.rows) * divide_up(layer.out, cost.shape.cols) *
+                             layer.groups * layer.segments;
+  const std::int64_t each = divide_up(items, multiprocessors);
+  const std::int64_t full = each / cost.resident;
+  const double rest = each % cost.resident > 0 ? std::max(cost.alone, cost.busy) : 0;
+  return static_cast<double>(layer.stages()) / static_cast<double>(layer.segments) *
+         (static_cast<double>(full * cost.resident) * cost.busy + rest);
+}
+
+// A layer's weight and bias on the device.
+struct Weights {
+  std::optional<MatrixLayer> layer;  // none: plain_conv2d's
+  Buffer filters;
+  Buffer bias;
+};
+
+// What products of matrices need besides the maps.
+class MatrixOperation : public Operation {
+ public:
+  MatrixOperation(const MatrixLayer& layer, const Window& window, const Weights& weights,
+                  const MapGeometry& out, bool wgmma, std::int64_t multiprocessors)
+      : layer_(layer), window_(window), weights_(weights), wgmma_(wgmma) {
+    const Extent2 outputs = out.rect.extent();
+    const std::int64_t positions = out.images * outputs.area();
+    double least = std::numeric_limits<double>::infinity();
+    for (const ShapeCost& cost : wgmma_costs) {
+      const double time = estimated_time(cost, layer, positions, multiprocessors);
+      if (time < least) {
+        least = time;
+        shape_ = cost.shape;
+      }
+    }
+    if (!wgmma) shape_ = tensor_core::mma_shapes().front();
+    if (layer.packed) {
+      const Extent2 packed = layer.packed_extent(outputs);
+      packed_bytes_ = round_up(out.images * packed.area() * layer.groups * layer.position_channels *
+                               tensor_core::size_of(layer.element));
+    }
+    if (layer.segments > 1)
+      partial_bytes_ = round_up(layer.segments * positions * layer.groups * layer.out * 4);
+  }
+
+  [[nodiscard]] std::size_t scratch_bytes() const override {
+    return static_cast<std::size_t>(packed_bytes_ + partial_bytes_);
+  }
+  [[nodiscard]] std::span<const std::byte> weights() const override {
+    return {weights_.filters.data(), weights_.filters.bytes()};
+  }
+
+  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+    const cudaStream_t stream = cuda_stream(context.stream).handle();
+    const MatrixCall call = prepare(in, out, context, stream);
+    if (call.rows == 0 || call.cols == 0) {  // nothing but padding: sums of nothing
+      MatrixLayer empty = layer_;
+      empty.segments = 0;
+      tensor_core::add_segments(empty, call, stream);
+      return;
+    }
+    if (wgmma_) {
+      tensor_core::multiply_wgmma(layer_, call, shape_, stream);
+    } else {
+      tensor_core::multiply_mma(layer_, call, shape_, stream);
+    }
+    if (layer_.segments > 1) tensor_core::add_segments(layer_, call, stream);
+  }
+
+ private:
+  static std::int64_t round_up(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+  // The call; packs the input where the layer wants that.
+  [[nodiscard]] MatrixCall prepare(const ConstMapView& in, const MapView& out, const RunContext& context,
+                                   cudaStream_t stream) const {
+    MatrixCall call;
+    call.images = out.images;
+    call.output = out.data;
+    call.output_type = out.dtype;
+    call.outputs = out.rect.extent();
+    call.output_image_stride = out.image_stride;
+    call.output_row_stride = out.row_stride;
+    call.output_col_stride = out.col_stride;
+    call.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
+    call.bias = weights_.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights_.bias.data()) : nullptr;
+    call.partial = reinterpret_cast<float*>(context.scratch.data() + packed_bytes_);
+    if (call.positions() == 0) return call;
+    if (layer_.packed) {
+      tensor_core::pack_input(layer_, window_, in, out.rect, context.scratch.data(), stream);
+      const Extent2 packed = layer_.packed_extent(call.outputs);
+      call.input = context.scratch.data();
+      call.rows = packed.height;
+      call.cols = packed.width - layer_.in / layer_.position_channels + 1;
+      call.col_stride = layer_.groups * layer_.position_channels;
+      call.row_stride = packed.width * call.col_stride;
+      call.image_stride = packed.height * call.row_stride;
+      return call;
+    }
+    const Interval rows = reach(window_.rows(), in.whole.height, out.rect.rows);
+    const Interval cols = reach(window_.cols(), in.whole.width, out.rect.cols);
+    const Rect read = intersect(intersect(in.rect, Rect::whole(in.whole)), Rect{rows, cols});
+    call.rows = read.rows.size();
+    call.cols = read.cols.size();
+    if (call.rows == 0 || call.cols == 0) return call;
+    call.input = static_cast<const std::byte*>(in.data) +
+                 in.offset(0, read.rows.begin, read.cols.begin) * halotile::size_of(in.dtype);
+    call.image_stride = in.image_stride;
+    call.row_stride = in.row_stride;
+    call.col_stride = in.col_stride;
+    call.first_row = rows.begin - read.rows.begin;
+    call.first_col = cols.begin - read.cols.begin;
+    return call;
+  }
+
+  MatrixLayer layer_;
+  Window window_;
+  const Weights& weights_;  // the engine's
+  bool wgmma_;
+  BlockShape shape_{128, 128};
+  std::int64_t packed_bytes_ = 0;
+  std::int64_t partial_bytes_ = 0;
+};
+
+class TensorCoreEngine final : public CudaEngine {
+ public:
+  explicit TensorCoreEngine(const TensorCoreOptions& options)
+      : CudaEngine(options.device),
+        element_(options.element),
+        wgmma_(tensor_core::has_wgmma(options.device)),
+        multiprocessors_(device_.info().multiprocessors) {}
+
+  [[nodiscard]] std::string_view name() const override { return "tensor_core"; }
+  [[nodiscard]] DType map_type() const override { return tensor_core::map_type(element_); }
+  [[nodiscard]] std::string note() const override {
+    return wgmma_ ? "tensor cores through warpgroup products (wgmma)"
+                  : "tensor cores through warp products (mma)";
+  }
+
+  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry&,
+                                                  const MapGeometry& out) override {
+    device_.make_current();
+    Weights& weights = weights_[layer.weight.data()];
+    if (weights.filters.bytes() == 0) {
+      weights.layer = matrix_layer(layer, element_);
+      if (weights.layer) {
+        const std::vector<std::byte> host = matrix_filters(layer, *weights.layer);
+        weights.filters = device_.copy_of(host.data(), host.size());
+      } else {
+        weights.filters = device_.copy_of(layer.weight.data(), layer.weight.size_bytes());
+      }
+      if (!layer.bias.empty()) weights.bias = device_.copy_of(layer.bias.data(), layer.bias.size_bytes());
+    }
+    if (!weights.layer) {
+      return launch_operation(
+          [layer, &weights](const ConstMapView& in, const MapView& to, cudaStream_t stream) {
+            const auto* const bias =
+                weights.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights.bias.data()) : nullptr;
+            tensor_core::plain_conv2d(layer, reinterpret_cast<const float*>(weights.filters.data()), bias, in,
+                                      to, stream);
+          });
+    }
+    MatrixLayer matrix = *weights.layer;
+    matrix.relu = layer.relu;
+    return std::make_unique<MatrixOperation>(matrix, layer.window, weights, out, wgmma_, multiprocessors_);
+  }
+
+  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
+                                                           const MapGeometry&,
+                                                           const MapGeometry& out) override {
+    if (features != Interval{0, layer.out_features})
+      throw UnsupportedError("tensor_core: fully connected layers are computed as a whole");
+    device_.make_current();
+    Weights& weights = weights_[layer.weight.data()];
+    if (weights.filters.bytes() == 0) {
+      weights.layer = matrix_layer(layer, element_);
+      const std::vector<std::byte> host = matrix_filters(layer, *weights.layer);
+      weights.filters = device_.copy_of(host.data(), host.size());
+      if (!layer.bias.empty()) weights.bias = device_.copy_of(layer.bias.data(), layer.bias.size_bytes());
+    }
+    MatrixLayer matrix = *weights.layer;
+    matrix.relu = layer.relu;
+    return std::make_unique<MatrixOperation>(matrix, Window{}, weights, out, wgmma_, multiprocessors_);
+  }
+
+ private:
+  Element element_;
+  bool wgmma_;
+  std::int64_t multiprocessors_;
+  std::map<const float*, Weights> weights_;  // by the address of the layer's own
+};
+
+}  // namespace
+
+std::unique_ptr<CudaEngine> make_tensor_core_engine(const TensorCoreOptions& options) {
+  return std::make_unique<TensorCoreEngine>(options);
+}
+
+}  // namespace halotile
