@@ -506,6 +506,10 @@ std::string onednn_version() {
 }
 
 std::unique_ptr<Engine> make_onednn_engine(DType map_type, int threads) {
+  if (map_type != DType::f32 && map_type != DType::bf16) {
+    throw UnsupportedError("engine onednn has maps of f32 and bf16, not of " +
+                           std::string(to_string(map_type)));
+  }
   if (map_type == DType::bf16 && !cpu_has_bf16()) {
     throw UnsupportedError(
         "precision bf16: this CPU has no bf16 arithmetic (AVX512_BF16); use precision: fp32");

@@ -3,11 +3,11 @@
 //   y(c) = x(c) / d^beta,  d = k + alpha / size * (sum of x(j)^2),
 //   j in [c - size / 2, c + (size - 1) / 2] inside the map; d^0.75 = sqrt(d) sqrt(sqrt(d))
 //
-// Maps are NHWC views of f32 or bf16; every position is on its own. A block of positions of a row is widened
-// into a buffer with zero channels on both sides. Then all channels add their window in the same ascending
-// order with shifted loads, vectorized over channels: a zero adds fma(0, 0, s) = s, bit for bit what leaving
-// it out gives. Two square roots and a division, each correctly rounded, share one unit of the core and
-// bound the speed.
+// Maps are NHWC views of f32, bf16 or f16; every position is on its own. A block of positions of a row is
+// widened into a buffer with zero channels on both sides. Then all channels add their window in the same
+// ascending order with shifted loads, vectorized over channels: a zero adds fma(0, 0, s) = s, bit for bit
+// what leaving it out gives. Two square roots and a division, each correctly rounded, share one unit of the
+// core and bound the speed.
 //
 // Preconditions: those of reference.hpp; out.rect in in.rect.
 // Source: Krizhevsky et al. 2012, 3.3; PyTorch's LocalResponseNorm divides alpha by size.
@@ -141,6 +141,9 @@ HALOTILE_MULTIVERSION void lrn_row(Power power, const Row& row, const float* in,
 HALOTILE_MULTIVERSION void lrn_row(Power power, const Row& row, const Bfloat16* in, Bfloat16* out) {
   normalize_row(power, row, in, out);
 }
+HALOTILE_MULTIVERSION void lrn_row(Power power, const Row& row, const Float16* in, Float16* out) {
+  normalize_row(power, row, in, out);
+}
 
 template <typename T>
 void lrn_of(const Lrn& layer, const ConstMapView& in, const MapView& out) {
@@ -185,11 +188,7 @@ void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out) {
   if (layer.size < 1)
     throw ShapeError("lrn: the size must be at least 1 (it is " + std::to_string(layer.size) + ")");
   if (out.rect.empty() || out.channels == 0) return;
-  if (in.dtype == DType::f32) {
-    lrn_of<float>(layer, in, out);
-  } else {
-    lrn_of<Bfloat16>(layer, in, out);
-  }
+  with_element_type(in.dtype, [&](auto type) { lrn_of<decltype(type)>(layer, in, out); });
 }
 
 }  // namespace halotile

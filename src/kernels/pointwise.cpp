@@ -4,7 +4,7 @@
 //   softmax   y(c) = exp(x(c) - m) / s,  m = max of x, s = sum ascending of exp(x(c) - m), over the channels
 //   copy_map  y = x, converted when the element types differ
 //
-// Maps are NHWC views of f32 or bf16; those of pixels (u8) are only copied. ReLU and copies run over the
+// Maps are NHWC views of f32, bf16 or f16; those of pixels (u8) are only copied. ReLU and copies run over the
 // longest stretches that are contiguous in both maps: whole rows of positions when neither has gaps between
 // positions.
 //
@@ -66,13 +66,32 @@ HALOTILE_MULTIVERSION void relu_stretch(const Bfloat16* from, Bfloat16* to, std:
   relu_loop(from, to, elements);
 }
 
-HALOTILE_MULTIVERSION void convert_stretch(const float* __restrict from, Bfloat16* __restrict to,
-                                           std::int64_t elements) {
-  for (std::int64_t i = 0; i < elements; ++i) to[i] = Bfloat16(from[i]);
+HALOTILE_MULTIVERSION void relu_stretch(const Float16* from, Float16* to, std::int64_t elements) {
+  relu_loop(from, to, elements);
 }
-HALOTILE_MULTIVERSION void convert_stretch(const Bfloat16* __restrict from, float* __restrict to,
-                                           std::int64_t elements) {
-  for (std::int64_t i = 0; i < elements; ++i) to[i] = static_cast<float>(from[i]);
+
+template <typename From, typename To>
+HALOTILE_INLINE void convert_loop(const From* __restrict from, To* __restrict to, std::int64_t elements) {
+  for (std::int64_t i = 0; i < elements; ++i) to[i] = static_cast<To>(static_cast<float>(from[i]));
+}
+
+HALOTILE_MULTIVERSION void convert_stretch(const float* from, Bfloat16* to, std::int64_t elements) {
+  convert_loop(from, to, elements);
+}
+HALOTILE_MULTIVERSION void convert_stretch(const float* from, Float16* to, std::int64_t elements) {
+  convert_loop(from, to, elements);
+}
+HALOTILE_MULTIVERSION void convert_stretch(const Bfloat16* from, float* to, std::int64_t elements) {
+  convert_loop(from, to, elements);
+}
+HALOTILE_MULTIVERSION void convert_stretch(const Bfloat16* from, Float16* to, std::int64_t elements) {
+  convert_loop(from, to, elements);
+}
+HALOTILE_MULTIVERSION void convert_stretch(const Float16* from, float* to, std::int64_t elements) {
+  convert_loop(from, to, elements);
+}
+HALOTILE_MULTIVERSION void convert_stretch(const Float16* from, Bfloat16* to, std::int64_t elements) {
+  convert_loop(from, to, elements);
 }
 
 template <typename T, typename Result>
@@ -102,24 +121,17 @@ void relu(const ConstMapView& in, const MapView& out) {
   const auto apply = [](const auto* from, auto* to, std::int64_t elements) {
     relu_stretch(from, to, elements);
   };
-  if (in.dtype == DType::f32) {
-    for_each_stretch<float, float>(in, out, apply);
-  } else {
-    for_each_stretch<Bfloat16, Bfloat16>(in, out, apply);
-  }
+  with_element_type(in.dtype, [&](auto type) {
+    using T = decltype(type);
+    for_each_stretch<T, T>(in, out, apply);
+  });
 }
 
 void softmax(const ConstMapView& in, const MapView& out) {
   check_maps("softmax", in, out);
-  if (in.dtype == DType::f32 && out.dtype == DType::f32) {
-    softmax_of<float, float>(in, out);
-  } else if (in.dtype == DType::f32) {
-    softmax_of<float, Bfloat16>(in, out);
-  } else if (out.dtype == DType::f32) {
-    softmax_of<Bfloat16, float>(in, out);
-  } else {
-    softmax_of<Bfloat16, Bfloat16>(in, out);
-  }
+  with_element_type(in.dtype, [&](auto from) {
+    with_element_type(out.dtype, [&](auto to) { softmax_of<decltype(from), decltype(to)>(in, out); });
+  });
 }
 
 void copy_map(const ConstMapView& in, const MapView& out) {
@@ -130,19 +142,23 @@ void copy_map(const ConstMapView& in, const MapView& out) {
   const auto convert = [](const auto* from, auto* to, std::int64_t elements) {
     convert_stretch(from, to, elements);
   };
-  if (in.dtype == DType::f32 && out.dtype == DType::f32) {
-    for_each_stretch<float, float>(in, out, same);
-  } else if (in.dtype == DType::bf16 && out.dtype == DType::bf16) {
-    for_each_stretch<Bfloat16, Bfloat16>(in, out, same);
-  } else if (in.dtype == DType::u8 && out.dtype == DType::u8) {
+  if (in.dtype == DType::u8 && out.dtype == DType::u8) {
     for_each_stretch<std::uint8_t, std::uint8_t>(in, out, same);
-  } else if (in.dtype == DType::f32 && out.dtype == DType::bf16) {
-    for_each_stretch<float, Bfloat16>(in, out, convert);
-  } else if (in.dtype == DType::bf16 && out.dtype == DType::f32) {
-    for_each_stretch<Bfloat16, float>(in, out, convert);
-  } else {
-    throw UnsupportedError("copy_map: pixels are not converted");
+    return;
   }
+  if (in.dtype == DType::u8 || out.dtype == DType::u8)
+    throw UnsupportedError("copy_map: pixels are not converted");
+  with_element_type(in.dtype, [&](auto from) {
+    with_element_type(out.dtype, [&](auto to) {
+      using From = decltype(from);
+      using To = decltype(to);
+      if constexpr (std::is_same_v<From, To>) {
+        for_each_stretch<From, To>(in, out, same);
+      } else {
+        for_each_stretch<From, To>(in, out, convert);
+      }
+    });
+  });
 }
 
 }  // namespace halotile

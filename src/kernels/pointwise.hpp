@@ -1,8 +1,8 @@
 // Kernels that the CPU engines share: pooling, local response normalization, ReLU, softmax, copies. They are
 // vectorized over channels, work on strided views, and keep the orders written in reference.hpp, so that the
-// `reference` engine's bits do not depend on the vector width. bf16 maps are widened to fp32, computed in
-// fp32, and rounded once when stored. Preconditions are those of reference.hpp; in and out must not overlap,
-// except for relu.
+// `reference` engine's bits do not depend on the vector width. bf16 and f16 maps are widened to fp32,
+// computed in fp32, and rounded once when stored. Preconditions are those of reference.hpp; in and out must
+// not overlap, except for relu.
 #pragma once
 
 #include "kernels/layers.hpp"

@@ -7,9 +7,9 @@
 //            image; 0 if count is 0
 //   taps     sliding: Y = r Sh - Ph + ky Dh, likewise X; adaptive: floor(r H / O) up to ceil((r + 1) H / O)
 //
-// Maps are NHWC views of f32 or bf16. For each output position a list of pointers, one per tap inside the
-// image in ascending (ky, kx), is folded into one accumulator per channel, several taps a pass, vectorized
-// over channels.
+// Maps are NHWC views of f32, bf16 or f16. For each output position a list of pointers, one per tap inside
+// the image in ascending (ky, kx), is folded into one accumulator per channel, several taps a pass,
+// vectorized over channels.
 //
 // Preconditions: those of reference.hpp. A position outside in.rect counts as outside the image.
 // Source: PyTorch's MaxPool2d, AvgPool2d and AdaptiveAvgPool2d.
@@ -143,12 +143,20 @@ HALOTILE_MULTIVERSION void max_position(const Bfloat16* const* taps, std::size_t
                                         float divisor, Bfloat16* out) {
   fold_position<Max>(taps, count, channels, divisor, out);
 }
+HALOTILE_MULTIVERSION void max_position(const Float16* const* taps, std::size_t count, std::int64_t channels,
+                                        float divisor, Float16* out) {
+  fold_position<Max>(taps, count, channels, divisor, out);
+}
 HALOTILE_MULTIVERSION void average_position(const float* const* taps, std::size_t count,
                                             std::int64_t channels, float divisor, float* out) {
   fold_position<Sum>(taps, count, channels, divisor, out);
 }
 HALOTILE_MULTIVERSION void average_position(const Bfloat16* const* taps, std::size_t count,
                                             std::int64_t channels, float divisor, Bfloat16* out) {
+  fold_position<Sum>(taps, count, channels, divisor, out);
+}
+HALOTILE_MULTIVERSION void average_position(const Float16* const* taps, std::size_t count,
+                                            std::int64_t channels, float divisor, Float16* out) {
   fold_position<Sum>(taps, count, channels, divisor, out);
 }
 
@@ -194,11 +202,7 @@ void pool2d(const Pool2d& layer, const ConstMapView& in, const MapView& out) {
   if (in.images != out.images || in.channels != out.channels || in.dtype != out.dtype) {
     throw ShapeError("pool2d: in and out must have the same images, channels and element type");
   }
-  if (in.dtype == DType::f32) {
-    pool2d_of<float>(layer, in, out);
-  } else {
-    pool2d_of<Bfloat16>(layer, in, out);
-  }
+  with_element_type(in.dtype, [&](auto type) { pool2d_of<decltype(type)>(layer, in, out); });
 }
 
 }  // namespace halotile

@@ -9,18 +9,29 @@
 #include <string_view>
 #include <type_traits>
 
+#include "patching/error.hpp"
 #include "patching/geometry.hpp"
 
 namespace halotile {
 
 /// Element type of a map or of weights in memory. u8: pixels on their way to a device, nothing else.
-enum class DType : std::uint8_t { f32, bf16, u8 };
+enum class DType : std::uint8_t { f32, bf16, f16, u8 };
 
 [[nodiscard]] constexpr std::int64_t size_of(DType type) {
-  return type == DType::f32 ? 4 : type == DType::bf16 ? 2 : 1;
+  return type == DType::f32 ? 4 : type == DType::u8 ? 1 : 2;
 }
 [[nodiscard]] constexpr std::string_view to_string(DType type) {
-  return type == DType::f32 ? "f32" : type == DType::bf16 ? "bf16" : "u8";
+  switch (type) {
+    case DType::f32:
+      return "f32";
+    case DType::bf16:
+      return "bf16";
+    case DType::f16:
+      return "f16";
+    case DType::u8:
+      break;
+  }
+  return "u8";
 }
 
 /// The upper half of a float; conversions round to nearest even and keep NaN a NaN.
@@ -36,6 +47,53 @@ struct Bfloat16 {
   }
   explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
+
+/// IEEE 754 binary16: 5 bits of exponent, 10 of fraction. Conversions round to nearest even, from 65520 on to
+/// infinity, to subnormals below 2^-14, and keep NaN a NaN with the upper bits of its payload. Without
+/// branches, so that loops over them vectorize.
+struct Float16 {
+  std::uint16_t bits = 0;
+
+  Float16() = default;
+  explicit Float16(float value) {
+    const auto u = std::bit_cast<std::uint32_t>(value);
+    const std::uint32_t magnitude = u & 0x7fffffffu;
+    // Next to 0.5 floats are 2^-24 apart, as subnormal halves are everywhere: the addition rounds.
+    const float next_to_half = std::bit_cast<float>(magnitude) + 0.5F;
+    const std::uint32_t subnormal = std::bit_cast<std::uint32_t>(next_to_half) - 0x3f000000u;
+    // The exponent's bias goes from 127 to 15; a carry out of the fraction raises the exponent.
+    const std::uint32_t clamped = magnitude < 0x47800000u ? magnitude : 0x47800000u;  // 65536: infinity
+    const std::uint32_t normal = (clamped - 0x38000000u + 0xfffu + ((clamped >> 13) & 1u)) >> 13;
+    const std::uint32_t nan = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
+    const std::uint32_t number = magnitude < 0x38800000u ? subnormal : normal;  // below 2^-14
+    bits = static_cast<std::uint16_t>((u >> 16 & 0x8000u) | (magnitude > 0x7f800000u ? nan : number));
+  }
+  explicit operator float() const {
+    const std::uint32_t magnitude = bits & 0x7fffu;
+    const std::uint32_t sign = (bits & 0x8000u) << 16;
+    const auto subnormal = std::bit_cast<std::uint32_t>(static_cast<float>(magnitude) * 0x1p-24F);
+    // The largest exponent, of infinity and NaN, goes from 31 to 255.
+    const std::uint32_t bias = magnitude < 0x7c00u ? 127u - 15u : 255u - 31u;
+    const std::uint32_t normal = (magnitude << 13) + (bias << 23);
+    return std::bit_cast<float>(sign | (magnitude < 0x0400u ? subnormal : normal));
+  }
+};
+
+/// Calls work(T()) with the host's type of a feature map's elements. Throws UnsupportedError for pixels.
+template <typename Work>
+decltype(auto) with_element_type(DType type, Work&& work) {
+  switch (type) {
+    case DType::f32:
+      return work(float());
+    case DType::bf16:
+      return work(Bfloat16());
+    case DType::f16:
+      return work(Float16());
+    case DType::u8:
+      break;
+  }
+  throw UnsupportedError("pixels (u8) are only copied and normalized: no layer computes with them");
+}
 
 /// Channels, height, width of one image's map.
 struct MapShape {

@@ -21,15 +21,10 @@ class Dropout final : public Operation {
         sample_(sample) {}
 
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    if (in.dtype == DType::f32 && out.dtype == DType::f32) {
-      drop<float, float>(in, out, context.first_image);
-    } else if (in.dtype == DType::f32) {
-      drop<float, Bfloat16>(in, out, context.first_image);
-    } else if (out.dtype == DType::f32) {
-      drop<Bfloat16, float>(in, out, context.first_image);
-    } else {
-      drop<Bfloat16, Bfloat16>(in, out, context.first_image);
-    }
+    with_element_type(in.dtype, [&](auto from) {
+      with_element_type(out.dtype,
+                        [&](auto to) { drop<decltype(from), decltype(to)>(in, out, context.first_image); });
+    });
   }
 
  private:

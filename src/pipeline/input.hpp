@@ -19,7 +19,7 @@ class InputSource {
   [[nodiscard]] virtual std::int64_t views() const { return 1; }
   /// What an error or a report calls an image: a file's path, or "random image 3".
   [[nodiscard]] virtual std::string name(std::int64_t image) const = 0;
-  /// Writes images [images.begin, images.end) to the whole maps of `out` in host memory, f32 or bf16;
+  /// Writes images [images.begin, images.end) to the whole maps of `out` in host memory, f32, bf16 or f16;
   /// photographs also to dense u8 maps, as pixels before normalization. Several threads may call it at once.
   /// Throws FormatError for an image that cannot be read.
   virtual void fill(Interval images, const MapView& out) = 0;

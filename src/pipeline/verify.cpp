@@ -120,11 +120,10 @@ Comparison compare(const ConstMapView& expected, const ConstMapView& got, const 
                    std::int64_t stage_number, std::int64_t first_image) {
   Comparison result;
   result.elements = expected.elements();
-  if (expected.dtype == DType::f32) {
-    compare_elements<float>(expected, got, stage, stage_number, first_image, result);
-  } else {
-    compare_elements<Bfloat16>(expected, got, stage, stage_number, first_image, result);
-  }
+  if (expected.dtype != got.dtype) throw ShapeError("compare: the maps must have the same element type");
+  with_element_type(expected.dtype, [&](auto type) {
+    compare_elements<decltype(type)>(expected, got, stage, stage_number, first_image, result);
+  });
   return result;
 }
 

@@ -58,13 +58,13 @@ class LrnTest : public testing::TestWithParam<LrnCase> {
 
 TEST_P(LrnTest, StaysWithinTheDerivedBound) {
   SCOPED_TRACE(seed);
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     SCOPED_TRACE(to_string(dtype));
     const GuardedMap in = input(dtype);
     GuardedMap out = output(dtype);
     lrn(GetParam().layer, in.view(), out.view());
     oracle::Expected expected = oracle::lrn(GetParam().layer, in.values());
-    if (dtype == DType::bf16) oracle::stored_as_bf16(expected);
+    oracle::stored_as(dtype, expected);
     EXPECT_TRUE(out.complete());
     EXPECT_TRUE(oracle::within(out, expected));
   }
@@ -72,7 +72,7 @@ TEST_P(LrnTest, StaysWithinTheDerivedBound) {
 
 TEST_P(LrnTest, TilesEqualTheWholeBitForBit) {
   SCOPED_TRACE(seed);
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     const GuardedMap in = input(dtype);
     GuardedMap out = output(dtype);
     lrn(GetParam().layer, in.view(), out.view());
@@ -102,7 +102,7 @@ TEST(LrnOrder, IsTheDocumentedOneForAnyChannelCountSizeAndPower) {
   for (std::int64_t channels = 1; channels <= 40; ++channels) {
     for (const std::int64_t size : {1, 2, 3, 4, 5, 6, 7, 9, 13, 50}) {
       for (const float beta : {0.75F, 0.5F, 1.0F, 0.6F}) {
-        for (const DType dtype : {DType::f32, DType::bf16}) {
+        for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
           const Lrn layer{size, 1.7F, beta, 0.9F};
           GuardedMap in(dtype, 1, channels, {1, 3}, {1, 0, 0});
           in.randomize(seed);

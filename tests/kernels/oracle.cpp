@@ -251,10 +251,13 @@ Expected softmax(const Map& in) {
   return y;
 }
 
-void stored_as_bf16(Expected& expected) {
+void stored_as(DType dtype, Expected& expected) {
+  if (dtype == DType::f32) return;
+  const double unit = dtype == DType::bf16 ? unit_bf16 : unit_f16;
+  const double smallest = dtype == DType::bf16 ? 0x1p-134 : 0x1p-25;  // half a subnormal step
   for (std::size_t i = 0; i < expected.bound.values.size(); ++i) {
     const double reach = std::abs(expected.value.values[i]) + expected.bound.values[i];
-    if (std::isfinite(reach)) expected.bound.values[i] += unit_bf16 * reach;
+    if (std::isfinite(reach)) expected.bound.values[i] += std::max(unit * reach, smallest);
   }
 }
 
@@ -314,13 +317,18 @@ void GuardedMap::put_bits(std::size_t index, std::uint32_t bits) {
 
 float GuardedMap::get(std::int64_t image, std::int64_t row, std::int64_t col, std::int64_t channel) const {
   const std::uint32_t bits = bits_at(index_of(image, row, col, channel));
-  return std::bit_cast<float>(view_.dtype == DType::f32 ? bits : bits << 16U);
+  if (view_.dtype == DType::f32) return std::bit_cast<float>(bits);
+  if (view_.dtype == DType::bf16) return std::bit_cast<float>(bits << 16U);
+  Float16 half;
+  half.bits = static_cast<std::uint16_t>(bits);
+  return static_cast<float>(half);
 }
 
 void GuardedMap::set(std::int64_t image, std::int64_t row, std::int64_t col, std::int64_t channel,
                      float value) {
-  put_bits(index_of(image, row, col, channel),
-           view_.dtype == DType::f32 ? std::bit_cast<std::uint32_t>(value) : Bfloat16(value).bits);
+  put_bits(index_of(image, row, col, channel), view_.dtype == DType::f32 ? std::bit_cast<std::uint32_t>(value)
+                                               : view_.dtype == DType::bf16 ? Bfloat16(value).bits
+                                                                            : Float16(value).bits);
 }
 
 void GuardedMap::randomize(std::uint64_t seed) {

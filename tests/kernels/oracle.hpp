@@ -37,6 +37,7 @@ struct Expected {
 /// Unit roundoffs: half the distance from 1 to the next number.
 inline constexpr double unit_f32 = 0x1p-24;
 inline constexpr double unit_bf16 = 0x1p-8;
+inline constexpr double unit_f16 = 0x1p-11;
 
 /// Higham's gamma(n) = n u / (1 - n u): the relative error that n roundings can make.
 [[nodiscard]] double gamma(std::int64_t roundings);
@@ -50,8 +51,8 @@ inline constexpr double unit_bf16 = 0x1p-8;
 [[nodiscard]] Expected pool2d(const Pool2d& layer, const Map& in);
 [[nodiscard]] Expected lrn(const Lrn& layer, const Map& in);
 [[nodiscard]] Expected softmax(const Map& in);
-/// Widens the bound by one rounding to bf16.
-void stored_as_bf16(Expected& expected);
+/// Widens the bound by one rounding to a map's element type; none for f32, whose results are rounded already.
+void stored_as(DType dtype, Expected& expected);
 
 /// Uniform numbers in [-1, 1) from a seed, the same on every machine.
 [[nodiscard]] std::vector<float> random_values(std::uint64_t seed, std::int64_t count);

@@ -46,8 +46,8 @@ class PointwiseTest : public testing::TestWithParam<ViewCase> {
 
 TEST_P(PointwiseTest, CopyKeepsOrRoundsEveryElement) {
   SCOPED_TRACE(seed);
-  for (const DType from : {DType::f32, DType::bf16}) {
-    for (const DType to : {DType::f32, DType::bf16}) {
+  for (const DType from : {DType::f32, DType::bf16, DType::f16}) {
+    for (const DType to : {DType::f32, DType::bf16, DType::f16}) {
       SCOPED_TRACE(std::string(to_string(from)) + " to " + std::string(to_string(to)));
       const GuardedMap in = input(from);
       GuardedMap out = output(to);
@@ -69,7 +69,7 @@ TEST_P(PointwiseTest, CopyKeepsOrRoundsEveryElement) {
 
 TEST_P(PointwiseTest, ReluBetweenMapsAndInPlace) {
   SCOPED_TRACE(seed);
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     GuardedMap in = input(dtype);
     GuardedMap out = output(dtype);
     relu(in.view(), out.view());
@@ -92,14 +92,14 @@ TEST_P(PointwiseTest, ReluBetweenMapsAndInPlace) {
 
 TEST_P(PointwiseTest, SoftmaxStaysWithinTheDerivedBound) {
   SCOPED_TRACE(seed);
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    for (const DType result : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (const DType result : {DType::f32, DType::bf16, DType::f16}) {
       const GuardedMap in = input(dtype);
       GuardedMap out = output(result);
       softmax(in.view(), out.view());
       EXPECT_TRUE(out.complete());
       oracle::Expected expected = oracle::softmax(in.values());
-      if (result == DType::bf16) oracle::stored_as_bf16(expected);
+      oracle::stored_as(result, expected);
       EXPECT_TRUE(oracle::within(out, expected));
     }
   }
@@ -159,7 +159,7 @@ TEST(PointwiseView, RefusesWhatDoesNotFit) {
 // Whatever lane a value falls into, tails included.
 TEST(ReluOrder, KeepsNegativeZeroNanAndInfinities) {
   for (std::int64_t channels = 1; channels <= 70; ++channels) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       for (const float x : {0.0F, -0.0F, 1.5F, -1.5F, inf, -inf, std::numeric_limits<float>::quiet_NaN()}) {
         GuardedMap in(dtype, 1, channels, {1, 1});
         for (std::int64_t c = 0; c < channels; ++c) in.set(0, 0, 0, c, x);

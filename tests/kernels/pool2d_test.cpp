@@ -125,7 +125,7 @@ TEST_P(PoolTest, MaximaAreExact) {
   ASSERT_EQ(output_extent(window_of(GetParam()), GetParam().input),
             oracle::pytorch_output_extent(window_of(GetParam()), GetParam().input));
   const Pool2d layer{PoolKind::max, window_of(GetParam()), true};
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     SCOPED_TRACE(to_string(dtype));
     const GuardedMap in = input(dtype);
     GuardedMap out = output(dtype, {2, 1, 3});
@@ -140,14 +140,14 @@ TEST_P(PoolTest, AveragesStayWithinTheDerivedBound) {
   SCOPED_TRACE(seed);
   for (const bool count_include_pad : {true, false}) {
     const Pool2d layer{PoolKind::average, window_of(GetParam()), count_include_pad};
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       SCOPED_TRACE(std::string(to_string(dtype)) +
                    (count_include_pad ? ", padding counts" : ", padding does not count"));
       const GuardedMap in = input(dtype);
       GuardedMap out = output(dtype, {2, 1, 3});
       pool2d(layer, in.view(), out.view());
       oracle::Expected expected = oracle::pool2d(layer, in.values());
-      if (dtype == DType::bf16) oracle::stored_as_bf16(expected);
+      oracle::stored_as(dtype, expected);
       EXPECT_TRUE(out.complete());
       EXPECT_TRUE(oracle::within(out, expected));
       expect_tiles(layer, in, out);
@@ -209,7 +209,7 @@ TEST(PoolEdge, MaximumOfZerosInfinitiesAndNan) {
         Case{"NaN last", {1.0F, 2.0F, inf, nan}, nan}, Case{"infinity", {1.0F, inf, 2.0F, -inf}, inf},
         Case{"nothing above minus infinity", {-inf, -inf, -inf, -inf}, -inf}}) {
     SCOPED_TRACE(c.name);
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       GuardedMap in(dtype, 1, 17, {1, 4});
       for (std::int64_t q = 0; q < 4; ++q) {
         for (std::int64_t ch = 0; ch < 17; ++ch) in.set(0, 0, q, ch, c.values[static_cast<std::size_t>(q)]);

@@ -107,6 +107,23 @@ TEST(Compare, ReadsBf16) {
   EXPECT_EQ(c.max_abs, 0.015625);
 }
 
+TEST(Compare, ReadsF16) {
+  const auto of = [](std::uint16_t bits) {
+    Float16 x;
+    x.bits = bits;
+    return x;
+  };
+  const std::vector<Float16> a{Float16(1.0F), Float16(2.0F), of(0x0001)};
+  const std::vector<Float16> b{Float16(1.0F), of(Float16(2.0F).bits + 3), of(0x8001)};
+  const MapGeometry g = dense_geometry(DType::f16, 1, 1, Rect::whole({1, 3}), {1, 3});
+  const Comparison c = compare({g, a.data()}, {g, b.data()}, nullptr, -1, 0);
+  EXPECT_EQ(c.different, 2);
+  EXPECT_EQ(c.max_ulp, 3U) << "-0 and +0 lie between the smallest numbers";
+  EXPECT_EQ(c.max_abs, 3 * 0x1p-9);
+  const MapGeometry other = dense_geometry(DType::bf16, 1, 1, Rect::whole({1, 3}), {1, 3});
+  EXPECT_THROW((void)compare({g, a.data()}, {other, b.data()}, nullptr, -1, 0), ShapeError);
+}
+
 TEST(Comparison, MergesBatches) {
   Comparison sum;
   Comparison a = compare_values({1.0F, 2.0F}, {1.0F, 2.0F});
