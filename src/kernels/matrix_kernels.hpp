@@ -37,8 +37,8 @@ void add_segments(const MatrixLayer& layer, const MatrixCall& call, cudaStream_t
 /// Packs what the outputs `out` (a rectangle of the layer's whole output map) read of `in`: (images,
 /// packed_extent rows, columns, groups * layer.in), dense, the map type of layer.element, tf32 rounded to
 /// nearest even. `window` is the unpacked layer's.
-void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapView& in, Rect out, void* packed,
-                cudaStream_t stream);
+void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapView& in, Rect out,
+                void* packed, cudaStream_t stream);
 
 /// Layers that are no MatrixLayer: one thread an output, f32 fused multiply-adds in the order (ky, kx, c) of
 /// input and filters as they are; maps of one element type. `weight` (out_channels, in / groups, kh, kw) and

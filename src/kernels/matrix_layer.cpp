@@ -119,7 +119,8 @@ MatrixLayer matrix_layer(const FullyConnected& layer, Element element) {
   constexpr std::int64_t pieces = 256;
   constexpr std::int64_t least_stages = 4;
   const std::int64_t blocks = divide_up(m.out, 128);
-  m.segments = std::clamp<std::int64_t>(pieces / blocks, 1, std::max<std::int64_t>(m.stages() / least_stages, 1));
+  m.segments =
+      std::clamp<std::int64_t>(pieces / blocks, 1, std::max<std::int64_t>(m.stages() / least_stages, 1));
   return m;
 }
 
@@ -135,7 +136,8 @@ std::vector<std::byte> matrix_filters(const Conv2d& layer, const MatrixLayer& m)
         for (std::int64_t x = 0; x < k.width; ++x, ++weight) {
           const std::int64_t tap = y / m.block.height * m.kernel.width + x / m.block.width;
           const std::int64_t inside = y % m.block.height * m.block.width + x % m.block.width;
-          store(filters.data() + places.at(o / m.out, tap, o % m.out, inside * channels + c), m.element, *weight);
+          store(filters.data() + places.at(o / m.out, tap, o % m.out, inside * channels + c), m.element,
+                *weight);
         }
       }
     }
