@@ -20,7 +20,10 @@ target_sources(halotile_kernels PRIVATE
   engine_tensor_core.cpp
   fully_connected_direct.cu
   lrn_direct.cu
-  matrix_layer.cpp
+<<<<<<< HEAD
+=======
+  matrix_mma.cu
+>>>>>>> mma
   normalize_direct.cu
   pack_direct.cu
   pointwise_direct.cu
