@@ -20,10 +20,7 @@ target_sources(halotile_kernels PRIVATE
   engine_tensor_core.cpp
   fully_connected_direct.cu
   lrn_direct.cu
-<<<<<<< HEAD
-=======
   matrix_mma.cu
->>>>>>> mma
   normalize_direct.cu
   pack_direct.cu
   pointwise_direct.cu
