@@ -46,6 +46,15 @@ __device__ __forceinline__ void wait(std::uint32_t barrier, std::uint32_t parity
       : "memory");
 }
 
+// ---- kernels one behind the other ----
+
+// The next kernel of the stream may begin with what does not depend on this one.
+__device__ __forceinline__ void let_next_start() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+// All that the kernel before has written is there.
+__device__ __forceinline__ void wait_for_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
 // ---- copies into shared memory ----
 
 // Bytes one after the other: 16-byte aligned, a multiple of 16.
@@ -113,13 +122,13 @@ struct Product;
 #define HALOTILE_N16 HALOTILE_N8(0, 1, 2, 3, 4, 5, 6, 7) ", " HALOTILE_N8(8, 9, 10, 11, 12, 13, 14, 15)
 #define HALOTILE_N32 \
   HALOTILE_N16       \
-      ", " HALOTILE_N8(16, 17, 18, 19, 20, 21, 22, 23) ", " HALOTILE_N8(24, 25, 26, 27, 28, 29, 30, 31)
+  ", " HALOTILE_N8(16, 17, 18, 19, 20, 21, 22, 23) ", " HALOTILE_N8(24, 25, 26, 27, 28, 29, 30, 31)
 #define HALOTILE_N48 \
   HALOTILE_N32       \
-      ", " HALOTILE_N8(32, 33, 34, 35, 36, 37, 38, 39) ", " HALOTILE_N8(40, 41, 42, 43, 44, 45, 46, 47)
+  ", " HALOTILE_N8(32, 33, 34, 35, 36, 37, 38, 39) ", " HALOTILE_N8(40, 41, 42, 43, 44, 45, 46, 47)
 #define HALOTILE_N64 \
   HALOTILE_N48       \
-      ", " HALOTILE_N8(48, 49, 50, 51, 52, 53, 54, 55) ", " HALOTILE_N8(56, 57, 58, 59, 60, 61, 62, 63)
+  ", " HALOTILE_N8(48, 49, 50, 51, 52, 53, 54, 55) ", " HALOTILE_N8(56, 57, 58, 59, 60, 61, 62, 63)
 #define HALOTILE_N96                                                               \
   HALOTILE_N64 ", " HALOTILE_N8(64, 65, 66, 67, 68, 69, 70, 71) ", " HALOTILE_N8(  \
       72, 73, 74, 75, 76, 77, 78, 79) ", " HALOTILE_N8(80, 81, 82, 83, 84, 85, 86, \

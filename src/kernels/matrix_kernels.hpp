@@ -18,6 +18,7 @@ namespace halotile::tensor_core {
 struct BlockShape {
   int rows = 0;
   int cols = 0;
+  bool operator==(const BlockShape&) const = default;
 };
 
 /// The shapes that each kernel has.
