@@ -12,6 +12,7 @@ target_sources(halotile_kernels PRIVATE
   compare_direct.cu
   constant_space.cpp
   conv2d_direct.cu
+  conv2d_plain.cu
   conv2d_plan_direct.cpp
   cuda_device.cpp
   cuda_engine.cpp
@@ -21,6 +22,8 @@ target_sources(halotile_kernels PRIVATE
   fully_connected_direct.cu
   lrn_direct.cu
   matrix_mma.cu
+  matrix_pack.cu
+  matrix_segments.cu
   normalize_direct.cu
   pack_direct.cu
   pointwise_direct.cu

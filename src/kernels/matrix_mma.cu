@@ -21,9 +21,6 @@
 //
 // Preconditions: those of MatrixCall. Sources: PTX ISA on mma.m16n8k16, mma.m16n8k8 and ldmatrix;
 // Chellapilla, Puri and Simard 2006 on convolution as a matrix product.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <array>
 #include <atomic>
 #include <tuple>
@@ -31,6 +28,7 @@
 
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
+#include "kernels/map_element.cuh"
 #include "kernels/matrix_instructions.cuh"
 #include "kernels/matrix_kernels.hpp"
 
@@ -313,12 +311,9 @@ __device__ __forceinline__ void exchange_pair(Word& x0, Word& x1, int mask, bool
 }
 
 __device__ __forceinline__ unsigned pack(DType type, float low, float high) {
-  if (type == DType::bf16) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const unsigned*>(&pair);
-  }
-  const __half2 pair = __floats2half2_rn(low, high);
-  return *reinterpret_cast<const unsigned*>(&pair);
+  const float pair[2] = {low, high};
+  return type == DType::bf16 ? direct::narrow<__nv_bfloat16, 2>(pair).word[0]
+                             : direct::narrow<__half, 2>(pair).word[0];
 }
 
 // Four columns of 8 of one row, held by four threads as the instructions leave them: stores them in 16-bit

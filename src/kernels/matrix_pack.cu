@@ -1,0 +1,349 @@
+// Packing: blocks of positions with few channels become positions with many.
+//
+//   packed(i, y, x, g K + (dy bw + dx) C + c) = in(i, y sh + dy + r0, x sw + dx + q0, g C + c)
+//
+// K = layer.in channels of a packed group, C of an unpacked one, blocks of bh x bw positions, (sh, sw) apart,
+// the first at (r0, q0), where the first output's window begins. What lies outside the image or in.rect, and
+// the channels behind the last, are zeros. Conversion rounds to nearest even.
+//
+// Bound by memory. A block of 256 threads makes a rectangle of packed positions of one image:
+//   1. It copies the rows of input that the rectangle reads into dynamic shared memory, gaps between
+//      positions included, by cp.async in vectors of 16 bytes. Rows may begin anywhere: in shared memory they
+//      begin at the same place modulo 16 (the pitch is the row stride modulo 16), so that vectors match, and
+//      the vectors that lie partly outside are copied by elements.
+//   2. Each thread writes vectors of 16 bytes, always of the same packed channels: where these lie in the
+//      rows, it looks up once, in a table in shared memory.
+// Maps whose rectangle would not fit (very many channels) are packed by a kernel without shared memory, one
+// thread a vector.
+//
+// Preconditions: those of pack_input; any strides.
+#include <algorithm>
+
+#include "kernels/cuda_error.hpp"
+#include "kernels/device_map.cuh"
+#include "kernels/map_element.cuh"
+#include "kernels/matrix_instructions.cuh"
+#include "kernels/matrix_kernels.hpp"
+
+namespace halotile::tensor_core {
+namespace {
+
+using direct::device_int;
+using direct::divide_up;
+
+constexpr int threads = 256;
+constexpr std::int64_t vector_bytes = 16;
+constexpr std::int64_t shared_limit = 40 * 1024;
+constexpr std::int64_t shared_wanted = 20 * 1024;     // eight blocks on a multiprocessor
+constexpr std::int64_t vectors_wanted = 8 * threads;  // of a block: the table costs a few
+constexpr std::int64_t blocks_wanted = 1024;          // for all multiprocessors to be busy
+
+struct Packing {
+  const std::byte* input;  // (image 0, first row and column of the view); strides in bytes
+  std::int64_t image_stride, row_stride, col_stride;
+  int first_row, first_col;  // of the first block, from the view's first
+  int row_begin, row_end;    // what may be read of the view
+  int col_begin, col_end;
+  int channels;  // of an unpacked group
+  int all_channels;
+  int groups;
+  int group_channels;  // packed
+  int block_h, block_w, step_h, step_w;
+  int packed_rows, packed_cols;
+  int vectors;  // of a packed position
+  int pieces;   // 16 bytes of all images' positions (the kernel without shared memory)
+
+  int rows, cols;  // of the rectangle
+  int row_blocks, col_blocks;
+  int lines;         // of input
+  int line_bytes;    //
+  int line_vectors;  // as wide as a line can be with its ends
+  int pitch;         // bytes
+  int table;         // where it begins
+  void* packed;
+};
+
+// What an element becomes: T is the packed type, tf32 is float.
+template <typename T, typename In>
+__device__ __forceinline__ T convert(In x) {
+  if constexpr (std::is_same_v<T, float>) {
+    const unsigned u = __float_as_uint(x);
+    if ((u & 0x7fffffffU) >= 0x7f800000U) return x;
+    return __uint_as_float((u + 0xfffU + (u >> 13 & 1U)) & ~0x1fffU);
+  } else if constexpr (std::is_same_v<T, In>) {
+    return x;
+  } else {
+    return direct::narrow_one<T>(x);
+  }
+}
+
+template <typename T>
+constexpr int elements = static_cast<int>(vector_bytes / sizeof(T));
+
+template <typename T>
+union Vector {
+  T element[elements<T>];
+  uint4 words;
+
+  __device__ Vector() : words{} {}
+};
+
+// Copies the lines that the rectangle reads. `first`: line and column of its first position, from the view's.
+template <typename In>
+__device__ __forceinline__ void copy_lines(const Packing& p, const std::byte* from, int2 first,
+                                           std::byte* lines, int start) {
+  // Bytes of a line that lie inside.
+  const int col_begin = max(p.col_begin - first.y, 0);
+  const int col_end = p.col_end - first.y;
+  const int begin = static_cast<int>(min(static_cast<std::int64_t>(p.line_bytes), col_begin * p.col_stride));
+  const std::int64_t last_end = (col_end - 1) * p.col_stride + p.all_channels * static_cast<int>(sizeof(In));
+  const int end =
+      col_end <= col_begin ? 0 : static_cast<int>(min(static_cast<std::int64_t>(p.line_bytes), last_end));
+  int line = static_cast<int>(threadIdx.x) / p.line_vectors;
+  int vector = static_cast<int>(threadIdx.x) % p.line_vectors;
+  const int line_step = threads / p.line_vectors;
+  const int vector_step = threads % p.line_vectors;
+  while (line < p.lines) {
+    const int at = start + line * p.pitch;  // of the line in shared memory
+    const int to = at / 16 * 16 + vector * 16;
+    const int offset = to - at;  // in the line
+    const int row = first.x + line;
+    const bool row_inside = row >= p.row_begin && row < p.row_end;
+    const bool whole = row_inside && offset >= begin && offset + 16 <= end;
+    const std::byte* const source = from + line * p.row_stride + offset;
+    if (whole || !row_inside || offset + 16 <= begin || offset >= end) {
+      copy_unit(shared_address(lines + to), source, whole ? 16 : 0);
+    } else {
+#pragma unroll
+      for (int e = 0; e < 16; e += static_cast<int>(sizeof(In))) {
+        const bool inside = offset + e >= begin && offset + e < end;
+        *reinterpret_cast<In*>(lines + to + e) = inside ? *reinterpret_cast<const In*>(source + e) : In{};
+      }
+    }
+    line += line_step;
+    vector += vector_step;
+    if (vector >= p.line_vectors) {
+      vector -= p.line_vectors;
+      ++line;
+    }
+  }
+}
+
+// Where each packed channel lies from the first channel of its block: bytes, or -1 for a zero.
+template <typename In>
+__device__ __forceinline__ void make_table(const Packing& p, int* table) {
+  for (int n = static_cast<int>(threadIdx.x); n < p.groups * p.group_channels; n += threads) {
+    const int group = n / p.group_channels;
+    const int k = n - group * p.group_channels;
+    const int position = k / p.channels;
+    const int c = k - position * p.channels;
+    const int dy = position / p.block_w;
+    const int dx = position - dy * p.block_w;
+    table[n] = dy < p.block_h ? dy * p.pitch + dx * static_cast<int>(p.col_stride) +
+                                    (group * p.channels + c) * static_cast<int>(sizeof(In))
+                              : -1;
+  }
+}
+
+template <typename T, typename In>
+__global__ void __launch_bounds__(threads) pack_rectangles(const Packing p) {
+  extern __shared__ __align__(16) std::byte dynamic_shared[];
+  int* const table = reinterpret_cast<int*>(dynamic_shared + p.table);
+  const int blocks_of_image = p.row_blocks * p.col_blocks;
+  const int image = static_cast<int>(blockIdx.x) / blocks_of_image;
+  const int block = static_cast<int>(blockIdx.x) - image * blocks_of_image;
+  const int block_row = block / p.col_blocks;
+  const int y0 = block_row * p.rows;
+  const int x0 = (block - block_row * p.col_blocks) * p.cols;
+  const int2 first{p.first_row + y0 * p.step_h, p.first_col + x0 * p.step_w};
+  const std::byte* const from =
+      p.input + image * p.image_stride + first.x * p.row_stride + first.y * p.col_stride;
+  const int start = static_cast<int>(reinterpret_cast<std::uintptr_t>(from) % 16);
+  copy_lines<In>(p, from, first, dynamic_shared, start);
+  commit_copies();
+  make_table<In>(p, table);
+  wait_for_copies<0>();
+  __syncthreads();
+
+  constexpr int count = elements<T>;
+  const int rows = min(p.rows, p.packed_rows - y0);
+  const int cols = min(p.cols, p.packed_cols - x0);
+  const int row_bytes = p.step_h * p.pitch;
+  const int col_bytes = p.step_w * static_cast<int>(p.col_stride);
+  uint4* const out =
+      static_cast<uint4*>(p.packed) +
+      ((static_cast<std::int64_t>(image) * p.packed_rows + y0) * p.packed_cols + x0) * p.vectors;
+  // Threads side by side write vectors side by side, if a position has no more of them than threads.
+  const int side = min(p.vectors, threads);
+  const int positions = threads / side;  // at a time
+  if (static_cast<int>(threadIdx.x) >= side * positions) return;
+  const int row_step = positions / cols;
+  const int col_step = positions - row_step * cols;
+  const int first_position = static_cast<int>(threadIdx.x) / side;
+  for (int v = static_cast<int>(threadIdx.x) - first_position * side; v < p.vectors; v += side) {
+    int place[count];
+#pragma unroll
+    for (int e = 0; e < count; e += 4) {
+      const int4 four = *reinterpret_cast<const int4*>(table + v * count + e);
+      place[e] = four.x;
+      place[e + 1] = four.y;
+      place[e + 2] = four.z;
+      place[e + 3] = four.w;
+    }
+    int y = first_position / cols;
+    int x = first_position - y * cols;
+    while (y < rows) {
+      const std::byte* const base = dynamic_shared + start + y * row_bytes + x * col_bytes;
+      Vector<T> vector;
+#pragma unroll
+      for (int e = 0; e < count; ++e) {
+        if (place[e] >= 0) vector.element[e] = convert<T>(*reinterpret_cast<const In*>(base + place[e]));
+      }
+      out[(static_cast<std::int64_t>(y) * p.packed_cols + x) * p.vectors + v] = vector.words;
+      y += row_step;
+      x += col_step;
+      if (x >= cols) {
+        x -= cols;
+        ++y;
+      }
+    }
+  }
+}
+
+template <typename T, typename In>
+__global__ void __launch_bounds__(threads) pack_vectors(const Packing p) {
+  const unsigned piece = blockIdx.x * threads + threadIdx.x;
+  if (piece >= static_cast<unsigned>(p.pieces)) return;
+  const unsigned position = piece / p.vectors;
+  const int first = static_cast<int>(piece - position * p.vectors) * elements<T>;
+  const unsigned line = position / p.packed_cols;
+  const int x = static_cast<int>(position - line * p.packed_cols) * p.step_w + p.first_col;
+  const int y = static_cast<int>(line % p.packed_rows) * p.step_h + p.first_row;
+  const std::byte* const from = p.input + static_cast<std::int64_t>(line / p.packed_rows) * p.image_stride;
+  const int group = first / p.group_channels;
+  Vector<T> vector;
+#pragma unroll
+  for (int e = 0; e < elements<T>; ++e) {
+    const int k = first + e - group * p.group_channels;
+    const int in_block = k / p.channels;
+    const int c = k - in_block * p.channels;
+    const int dy = in_block / p.block_w;
+    const int row = y + dy;
+    const int col = x + in_block - dy * p.block_w;
+    if (dy < p.block_h && row >= p.row_begin && row < p.row_end && col >= p.col_begin && col < p.col_end) {
+      const std::byte* const source =
+          from + row * p.row_stride + col * p.col_stride +
+          (static_cast<std::int64_t>(group) * p.channels + c) * static_cast<std::int64_t>(sizeof(In));
+      vector.element[e] = convert<T>(*reinterpret_cast<const In*>(source));
+    }
+  }
+  static_cast<uint4*>(p.packed)[piece] = vector.words;
+}
+
+// Cuts the packed map into rectangles; false when not even one position's input fits in shared memory.
+bool cut(Packing& p, std::int64_t images) {
+  const std::int64_t table_bytes = std::int64_t{p.groups} * p.group_channels * 4;
+  const auto line_bytes = [&](std::int64_t cols) {
+    return ((cols - 1) * p.step_w + p.block_w) * p.col_stride;
+  };
+  const auto pitch = [&](std::int64_t cols) {
+    return divide_up<std::int64_t>(line_bytes(cols), 16) * 16 + 32 + p.row_stride % 16;
+  };
+  const auto shared = [&](std::int64_t rows, std::int64_t cols) {
+    return 32 + ((rows - 1) * p.step_h + p.block_h) * pitch(cols) + table_bytes;
+  };
+  if (shared(1, 1) > shared_limit) return false;
+  const std::int64_t all = images * p.packed_rows * p.packed_cols * p.vectors;
+  const std::int64_t wanted = std::clamp<std::int64_t>(all / blocks_wanted, threads, vectors_wanted);
+  // `size` positions in parts of equal size, each of at most `most`.
+  const auto even = [](std::int64_t size, std::int64_t most) {
+    return divide_up(size, divide_up(size, std::clamp<std::int64_t>(most, 1, size)));
+  };
+  std::int64_t cols = p.packed_cols;
+  while (cols > 1 && shared(1, cols) > shared_wanted) cols = divide_up<std::int64_t>(cols, 2);
+  cols = even(p.packed_cols, std::min(cols, wanted / p.vectors));
+  std::int64_t rows = 1;
+  while (rows < p.packed_rows && shared(rows + 1, cols) <= shared_wanted &&
+         (rows + 1) * cols * p.vectors <= wanted) {
+    ++rows;
+  }
+  rows = even(p.packed_rows, rows);
+  p.rows = static_cast<int>(rows);
+  p.cols = static_cast<int>(cols);
+  p.row_blocks = static_cast<int>(divide_up<std::int64_t>(p.packed_rows, rows));
+  p.col_blocks = static_cast<int>(divide_up<std::int64_t>(p.packed_cols, cols));
+  p.lines = static_cast<int>((rows - 1) * p.step_h + p.block_h);
+  p.line_bytes = static_cast<int>(line_bytes(cols));
+  p.line_vectors = (p.line_bytes + 15 + 15) / 16;
+  p.pitch = static_cast<int>(pitch(cols));
+  p.table = (16 + p.lines * p.pitch + 15) / 16 * 16;
+  return true;
+}
+
+template <typename T, typename In>
+void launch(Packing& p, std::int64_t images, cudaStream_t stream) {
+  if (cut(p, images)) {
+    const std::int64_t blocks = images * p.row_blocks * p.col_blocks;
+    const int shared = p.table + p.groups * p.group_channels * 4;
+    pack_rectangles<T, In><<<static_cast<unsigned>(device_int(blocks, "the number of blocks")), threads,
+                             static_cast<unsigned>(shared), stream>>>(p);
+  } else {
+    p.pieces = device_int(images * p.packed_rows * p.packed_cols * p.vectors, "the size of the packed map");
+    pack_vectors<T, In><<<static_cast<unsigned>(divide_up(std::int64_t{p.pieces}, std::int64_t{threads})),
+                          threads, 0, stream>>>(p);
+  }
+  check_launch("launching the packing of a map");
+}
+
+}  // namespace
+
+void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapView& in, Rect out,
+                void* packed, cudaStream_t stream) {
+  if (out.empty() || in.images == 0) return;
+  const std::int64_t channels = in.channels / layer.groups;
+  if (in.channels % layer.groups != 0 || layer.block.area() * channels > layer.in) {
+    throw ShapeError("pack_input: the map's channels are not the layer's");
+  }
+  const std::int64_t size = size_of(in.dtype);
+  const Rect readable = intersect(in.rect, Rect::whole(in.whole));
+  const Extent2 extent = layer.packed_extent(out.extent());
+  Packing p{};
+  p.input = static_cast<const std::byte*>(in.data);
+  p.image_stride = in.image_stride * size;
+  p.row_stride = in.row_stride * size;
+  p.col_stride = in.col_stride * size;
+  p.first_row =
+      device_int(out.rows.begin * window.stride.height - window.padding.height - in.rect.rows.begin, "a row");
+  p.first_col = device_int(out.cols.begin * window.stride.width - window.padding.width - in.rect.cols.begin,
+                           "a column");
+  p.row_begin = device_int(readable.rows.begin - in.rect.rows.begin, "a row");
+  p.row_end = device_int(readable.rows.end - in.rect.rows.begin, "a row");
+  p.col_begin = device_int(readable.cols.begin - in.rect.cols.begin, "a column");
+  p.col_end = device_int(readable.cols.end - in.rect.cols.begin, "a column");
+  p.channels = device_int(channels, "the number of channels");
+  p.all_channels = device_int(in.channels, "the number of channels");
+  p.groups = device_int(layer.groups, "the number of groups");
+  p.group_channels = device_int(layer.in, "the number of channels");
+  p.block_h = device_int(layer.block.height, "a kernel");
+  p.block_w = device_int(layer.block.width, "a kernel");
+  p.step_h = device_int(layer.step.height, "a stride");
+  p.step_w = device_int(layer.step.width, "a stride");
+  p.packed_rows = device_int(extent.height, "the number of rows");
+  p.packed_cols = device_int(extent.width, "the number of columns");
+  p.vectors =
+      device_int(layer.groups * layer.in * size_of(layer.element) / vector_bytes, "the number of channels");
+  p.packed = packed;
+  const DType to = map_type(layer.element);
+  direct::with_device_type(to, [&]<typename T>(direct::DeviceType<T>) {
+    if (in.dtype == to) {
+      launch<T, T>(p, in.images, stream);
+    } else if (in.dtype == DType::f32) {
+      launch<T, float>(p, in.images, stream);
+    } else {
+      throw UnsupportedError("pack_input: a map of " + std::string(to_string(in.dtype)) + " for a layer of " +
+                             std::string(to_string(to)));
+    }
+  });
+}
+
+}  // namespace halotile::tensor_core
