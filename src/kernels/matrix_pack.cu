@@ -2,9 +2,9 @@
 //
 //   packed(i, y, x, g K + (dy bw + dx) C + c) = in(i, y sh + dy + r0, x sw + dx + q0, g C + c)
 //
-// K = layer.in channels of a packed group, C of an unpacked one, blocks of bh x bw positions, (sh, sw) apart,
-// the first at (r0, q0), where the first output's window begins. What lies outside the image or in.rect, and
-// the channels behind the last, are zeros. Conversion rounds to nearest even.
+// K = layer.position_channels channels of a packed group, C of an unpacked one, blocks of bh x bw positions,
+// (sh, sw) apart, the first at (r0, q0), where the first output's window begins. What lies outside the image
+// or in.rect, and the channels behind the last, are zeros. Conversion rounds to nearest even.
 //
 // Bound by memory. A block of 256 threads makes a rectangle of packed positions of one image:
 //   1. It copies the rows of input that the rectangle reads into dynamic shared memory, gaps between
@@ -301,7 +301,7 @@ void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapVi
                 void* packed, cudaStream_t stream) {
   if (out.empty() || in.images == 0) return;
   const std::int64_t channels = in.channels / layer.groups;
-  if (in.channels % layer.groups != 0 || layer.block.area() * channels > layer.in) {
+  if (in.channels % layer.groups != 0 || layer.block.area() * channels > layer.position_channels) {
     throw ShapeError("pack_input: the map's channels are not the layer's");
   }
   const std::int64_t size = size_of(in.dtype);
@@ -323,15 +323,15 @@ void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapVi
   p.channels = device_int(channels, "the number of channels");
   p.all_channels = device_int(in.channels, "the number of channels");
   p.groups = device_int(layer.groups, "the number of groups");
-  p.group_channels = device_int(layer.in, "the number of channels");
+  p.group_channels = device_int(layer.position_channels, "the number of channels");
   p.block_h = device_int(layer.block.height, "a kernel");
   p.block_w = device_int(layer.block.width, "a kernel");
   p.step_h = device_int(layer.step.height, "a stride");
   p.step_w = device_int(layer.step.width, "a stride");
   p.packed_rows = device_int(extent.height, "the number of rows");
   p.packed_cols = device_int(extent.width, "the number of columns");
-  p.vectors =
-      device_int(layer.groups * layer.in * size_of(layer.element) / vector_bytes, "the number of channels");
+  p.vectors = device_int(layer.groups * layer.position_channels * size_of(layer.element) / vector_bytes,
+                         "the number of channels");
   p.packed = packed;
   const DType to = map_type(layer.element);
   direct::with_device_type(to, [&]<typename T>(direct::DeviceType<T>) {
