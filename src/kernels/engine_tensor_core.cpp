@@ -20,6 +20,9 @@ using tensor_core::Element;
 using tensor_core::MatrixCall;
 using tensor_core::MatrixLayer;
 
+// From so many images on, fully connected layers go without a second pass.
+constexpr std::int64_t many_positions = 512;
+
 // Nanoseconds that a stage of 128 bytes takes, for ordering shapes alone. Measured on an H200
 // (bench_tensor_core).
 struct ShapeCost {
@@ -90,7 +93,13 @@ class MatrixOperation : public Operation {
 
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
     const cudaStream_t stream = cuda_stream(context.stream).handle();
-    const MatrixCall call = prepare(in, out, context, stream);
+    if (layer_.packed) {
+      tensor_core::pack_input(layer_, window_, in, out.rect, context.scratch.data(), stream);
+    }
+    MatrixCall call = tensor_core::matrix_call(layer_, window_, in, out, context.scratch.data());
+    call.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
+    call.bias = weights_.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights_.bias.data()) : nullptr;
+    if (partial_bytes_ > 0) call.partial = reinterpret_cast<float*>(context.scratch.data() + packed_bytes_);
     if (call.rows == 0 || call.cols == 0) {  // nothing but padding: sums of nothing
       MatrixLayer empty = layer_;
       empty.segments = 0;
@@ -102,53 +111,11 @@ class MatrixOperation : public Operation {
     } else {
       tensor_core::multiply_mma(layer_, call, shape_, stream);
     }
-    if (layer_.segments > 1) tensor_core::add_segments(layer_, call, stream);
+    if (partial_bytes_ > 0) tensor_core::add_segments(layer_, call, stream);
   }
 
  private:
   static std::int64_t round_up(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
-
-  // The call; packs the input where the layer wants that.
-  [[nodiscard]] MatrixCall prepare(const ConstMapView& in, const MapView& out, const RunContext& context,
-                                   cudaStream_t stream) const {
-    MatrixCall call;
-    call.images = out.images;
-    call.output = out.data;
-    call.output_type = out.dtype;
-    call.outputs = out.rect.extent();
-    call.output_image_stride = out.image_stride;
-    call.output_row_stride = out.row_stride;
-    call.output_col_stride = out.col_stride;
-    call.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
-    call.bias = weights_.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights_.bias.data()) : nullptr;
-    call.partial = reinterpret_cast<float*>(context.scratch.data() + packed_bytes_);
-    if (call.positions() == 0) return call;
-    if (layer_.packed) {
-      tensor_core::pack_input(layer_, window_, in, out.rect, context.scratch.data(), stream);
-      const Extent2 packed = layer_.packed_extent(call.outputs);
-      call.input = context.scratch.data();
-      call.rows = packed.height;
-      call.cols = packed.width - layer_.in / layer_.position_channels + 1;
-      call.col_stride = layer_.groups * layer_.position_channels;
-      call.row_stride = packed.width * call.col_stride;
-      call.image_stride = packed.height * call.row_stride;
-      return call;
-    }
-    const Interval rows = reach(window_.rows(), in.whole.height, out.rect.rows);
-    const Interval cols = reach(window_.cols(), in.whole.width, out.rect.cols);
-    const Rect read = intersect(intersect(in.rect, Rect::whole(in.whole)), Rect{rows, cols});
-    call.rows = read.rows.size();
-    call.cols = read.cols.size();
-    if (call.rows == 0 || call.cols == 0) return call;
-    call.input = static_cast<const std::byte*>(in.data) +
-                 in.offset(0, read.rows.begin, read.cols.begin) * halotile::size_of(in.dtype);
-    call.image_stride = in.image_stride;
-    call.row_stride = in.row_stride;
-    call.col_stride = in.col_stride;
-    call.first_row = rows.begin - read.rows.begin;
-    call.first_col = cols.begin - read.cols.begin;
-    return call;
-  }
 
   MatrixLayer layer_;
   Window window_;

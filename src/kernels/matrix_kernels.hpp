@@ -36,8 +36,8 @@ void multiply_mma(const MatrixLayer& layer, const MatrixCall& call, BlockShape s
 void add_segments(const MatrixLayer& layer, const MatrixCall& call, cudaStream_t stream);
 
 /// Packs what the outputs `out` (a rectangle of the layer's whole output map) read of `in`: (images,
-/// packed_extent rows, columns, groups * layer.position_channels), dense, the map type of layer.element, tf32 rounded to
-/// nearest even. `window` is the unpacked layer's.
+/// packed_extent rows, columns, groups * layer.position_channels), dense, the map type of layer.element, tf32
+/// rounded to nearest even. `window` is the unpacked layer's.
 void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapView& in, Rect out,
                 void* packed, cudaStream_t stream);
 

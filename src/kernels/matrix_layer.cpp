@@ -164,4 +164,42 @@ std::vector<std::byte> matrix_filters(const FullyConnected& layer, const MatrixL
   return filters;
 }
 
+MatrixCall matrix_call(const MatrixLayer& layer, const Window& window, const ConstMapView& in,
+                       const MapView& out, const void* packed) {
+  MatrixCall call;
+  call.images = out.images;
+  call.output = out.data;
+  call.output_type = out.dtype;
+  call.outputs = out.rect.extent();
+  call.output_image_stride = out.image_stride;
+  call.output_row_stride = out.row_stride;
+  call.output_col_stride = out.col_stride;
+  if (call.positions() == 0) return call;
+  if (layer.packed) {
+    const Extent2 extent = layer.packed_extent(call.outputs);
+    call.input = packed;
+    call.rows = extent.height;
+    // Blocks that count as one tap overlap: the last begins this much earlier.
+    call.cols = extent.width - layer.in / layer.position_channels + 1;
+    call.col_stride = layer.groups * layer.position_channels;
+    call.row_stride = extent.width * call.col_stride;
+    call.image_stride = extent.height * call.row_stride;
+    return call;
+  }
+  const Interval rows = reach(window.rows(), in.whole.height, out.rect.rows);
+  const Interval cols = reach(window.cols(), in.whole.width, out.rect.cols);
+  const Rect read = intersect(intersect(in.rect, Rect::whole(in.whole)), Rect{rows, cols});
+  call.rows = read.rows.size();
+  call.cols = read.cols.size();
+  if (call.rows == 0 || call.cols == 0) return call;
+  call.input = static_cast<const std::byte*>(in.data) +
+               in.offset(0, read.rows.begin, read.cols.begin) * halotile::size_of(in.dtype);
+  call.image_stride = in.image_stride;
+  call.row_stride = in.row_stride;
+  call.col_stride = in.col_stride;
+  call.first_row = rows.begin - read.rows.begin;
+  call.first_col = cols.begin - read.cols.begin;
+  return call;
+}
+
 }  // namespace halotile::tensor_core

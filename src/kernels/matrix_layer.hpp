@@ -114,4 +114,10 @@ struct MatrixCall {
   [[nodiscard]] std::int64_t positions() const { return images * outputs.area(); }
 };
 
+/// The product that makes `out` of `in`, without filters, bias and partial. `window` is the unpacked layer's,
+/// `packed` where pack_input has packed the input of a layer that wants that. Where the outputs see nothing
+/// but padding there is no input: rows or cols are 0.
+[[nodiscard]] MatrixCall matrix_call(const MatrixLayer& layer, const Window& window, const ConstMapView& in,
+                                     const MapView& out, const void* packed);
+
 }  // namespace halotile::tensor_core

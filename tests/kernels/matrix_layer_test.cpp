@@ -80,14 +80,17 @@ TEST_P(MatrixFilters, EveryWeightInItsPlaceAndZerosElsewhere) {
     for (std::int64_t tap = 0; tap < m.kernel.area(); ++tap) {
       for (std::int64_t row = 0; row < m.filter_rows(); ++row) {
         for (std::int64_t k = 0; k < m.in_bytes() / size_of(element); ++k) {
-          const std::int64_t position = k / channels;  // in the block
+          // Blocks of a window's row may count as one tap.
+          const std::int64_t block = m.packed ? k / m.position_channels : 0;
+          const std::int64_t channel = m.packed ? k % m.position_channels : k;
+          const std::int64_t position = channel / channels;  // in the block
           const std::int64_t ky = tap / m.kernel.width * m.block.height + position / m.block.width;
-          const std::int64_t kx = tap % m.kernel.width * m.block.width + position % m.block.width;
+          const std::int64_t kx = (tap % m.kernel.width + block) * m.block.width + position % m.block.width;
           float expected = 0;
           if (row < outputs && position < m.block.area() && ky < c.window.kernel.height &&
               kx < c.window.kernel.width) {
             expected = weight[static_cast<std::size_t>(
-                (((group * outputs + row) * channels + k % channels) * c.window.kernel.height + ky) *
+                (((group * outputs + row) * channels + channel % channels) * c.window.kernel.height + ky) *
                     c.window.kernel.width +
                 kx)];
           }

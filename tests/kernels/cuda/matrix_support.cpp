@@ -318,8 +318,8 @@ std::vector<float> packing(const tensor_core::MatrixLayer& layer, const Window& 
   for (std::int64_t image = 0; image < g.images; ++image) {
     for (std::int64_t y = 0; y < extent.height; ++y) {
       for (std::int64_t x = 0; x < extent.width; ++x) {
-        for (std::int64_t k = 0; k < layer.groups * layer.in; ++k) {
-          const std::int64_t in_group = k % layer.in;
+        for (std::int64_t k = 0; k < layer.groups * layer.position_channels; ++k) {
+          const std::int64_t in_group = k % layer.position_channels;
           const std::int64_t dy = in_group / channels / layer.block.width;
           const std::int64_t dx = in_group / channels % layer.block.width;
           const std::int64_t row =
@@ -328,7 +328,7 @@ std::vector<float> packing(const tensor_core::MatrixLayer& layer, const Window& 
               out.cols.begin * window.stride.width - window.padding.width + x * layer.step.width + dx;
           const bool exists =
               dy < layer.block.height && inside.rows.contains(row) && inside.cols.contains(col);
-          const std::int64_t channel = k / layer.in * channels + in_group % channels;
+          const std::int64_t channel = k / layer.position_channels * channels + in_group % channels;
           result.push_back(exists ? rounded(element, in.filled(image, row, col, channel)) : 0.0F);
         }
       }

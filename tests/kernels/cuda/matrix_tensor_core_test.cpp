@@ -12,7 +12,7 @@
 #include <random>
 
 #include "kernels/cuda/matrix_support.hpp"
-#include "kernels/matrix_kernels.hpp"
+#include "kernels/matrix_wgmma.hpp"
 
 namespace halotile::testing {
 namespace {
@@ -29,10 +29,16 @@ struct ProductKernel {
   std::span<const BlockShape> (*shapes)();
   void (*multiply)(const MatrixLayer&, const MatrixCall&, BlockShape, cudaStream_t);
   bool (*usable)(int device);
+  bool adds_segments = false;
 };
+
+constexpr BlockShape only_totals[] = {{128, 128}};
 
 constexpr ProductKernel product_kernels[] = {
     {"mma", tensor_core::mma_shapes, tensor_core::multiply_mma, [](int) { return true; }},
+    {"wgmma", tensor_core::wgmma_shapes, tensor_core::multiply_wgmma, tensor_core::has_wgmma},
+    {"wgmma with totals", [] { return std::span<const BlockShape>(only_totals); },
+     tensor_core::multiply_wgmma, tensor_core::has_wgmma, true},
 };
 
 // Calls work(kernel, shape, text) for all of them that the device has.
@@ -69,52 +75,27 @@ struct DeviceLayer {
 void compute(const DeviceLayer& layer, const ProductKernel& kernel, BlockShape shape, const ConstMapView& in,
              const MapView& out) {
   const MatrixLayer& m = layer.matrix;
-  MatrixCall call;
-  call.images = out.images;
-  call.outputs = out.rect.extent();
-  call.output = out.data;
-  call.output_type = out.dtype;
-  call.output_image_stride = out.image_stride;
-  call.output_row_stride = out.row_stride;
-  call.output_col_stride = out.col_stride;
-  call.filters = layer.filters.data();
-  call.bias = layer.has_bias ? reinterpret_cast<const float*>(layer.bias.data()) : nullptr;
   Buffer packed;
   if (m.packed) {
-    const Extent2 extent = m.packed_extent(call.outputs);
-    const std::int64_t channels = m.groups * m.in;
-    const auto bytes = static_cast<std::size_t>(out.images * extent.area() * channels * size_of(m.element));
-    packed = device().allocate(bytes);
+    const std::int64_t channels = m.groups * m.position_channels;
+    const std::int64_t positions = out.images * m.packed_extent(out.rect.extent()).area();
+    packed = device().allocate(static_cast<std::size_t>(positions * channels * size_of(m.element)));
     device().poison(packed, 0);
     tensor_core::pack_input(m, layer.window, in, out.rect, packed.data(), stream().handle());
-    call.input = packed.data();
-    call.rows = extent.height;
-    call.cols = extent.width;
-    call.col_stride = channels;
-    call.row_stride = extent.width * channels;
-    call.image_stride = extent.height * call.row_stride;
-  } else {
-    const Rect inside = intersect(in.rect, Rect::whole(in.whole));
-    const Window& w = layer.window;
-    call.input = static_cast<const std::byte*>(in.data) +
-                 in.offset(0, inside.rows.begin, inside.cols.begin) * size_of(in.dtype);
-    call.rows = inside.rows.size();
-    call.cols = inside.cols.size();
-    call.image_stride = in.image_stride;
-    call.row_stride = in.row_stride;
-    call.col_stride = in.col_stride;
-    call.first_row = out.rect.rows.begin * w.stride.height - w.padding.height - inside.rows.begin;
-    call.first_col = out.rect.cols.begin * w.stride.width - w.padding.width - inside.cols.begin;
   }
+  MatrixCall call = tensor_core::matrix_call(m, layer.window, in, out, packed.data());
+  call.filters = layer.filters.data();
+  call.bias = layer.has_bias ? reinterpret_cast<const float*>(layer.bias.data()) : nullptr;
   Buffer partial;
-  if (m.segments > 1) {
+  const bool second_pass = m.segments > 1 && !kernel.adds_segments;
+  if (second_pass) {
     const std::int64_t floats = m.segments * call.positions() * m.groups * m.out;
     partial = device().allocate(static_cast<std::size_t>(floats) * sizeof(float));
     device().poison(partial, 0);
     call.partial = reinterpret_cast<float*>(partial.data());
   }
   kernel.multiply(m, call, shape, stream().handle());
-  if (m.segments > 1) tensor_core::add_segments(m, call, stream().handle());
+  if (second_pass) tensor_core::add_segments(m, call, stream().handle());
   stream().synchronize();
 }
 
@@ -370,8 +351,8 @@ TEST_P(TensorCorePacking, EqualsTheDefinition) {
         const Rect needed = needed_rect(c.window, c.input, tile);
         if (needed.empty()) continue;
         const Extent2 packed_extent = matrix->packed_extent(tile.extent());
-        TypedMap packed(map_type(element), c.images, matrix->groups * matrix->in, Rect::whole(packed_extent),
-                        packed_extent, Room::dense);
+        TypedMap packed(map_type(element), c.images, matrix->groups * matrix->position_channels,
+                        Rect::whole(packed_extent), packed_extent, Room::dense);
         tensor_core::pack_input(*matrix, c.window,
                                 subview(ConstMapView(in.on_device()), {0, c.images}, needed), tile,
                                 packed.on_device().data, stream().handle());
