@@ -108,7 +108,8 @@ class HalotileContestant(Contestant):
         try:
             return run_halotile(self.program, CONFIG, words, self.folder)
         except ExperimentError as error:  # the words of the command are known: what it said counts
-            raise ExperimentError(str(error).rpartition(": exit status ")[2]) from error
+            said = str(error).rpartition(": exit status ")[2].partition("halotile: ")[2]
+            raise ExperimentError(said or str(error)) from error
 
     def prepare(self) -> Prepared:
         (self.folder / "logits.npy").unlink(missing_ok=True)

@@ -85,6 +85,9 @@ def measure_limits(device: str) -> dict[str, float]:
     host = torch.zeros(size // 8, dtype=torch.uint8, pin_memory=device == "cuda")
     part = target[: size // 8]
     rates["host_to_device"] = size / 8 / seconds_of(lambda: part.copy_(host, non_blocking=True))
+    del source, target, part
+    if device == "cuda":
+        torch.cuda.empty_cache()
     return rates
 
 

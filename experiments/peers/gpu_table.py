@@ -92,5 +92,6 @@ def verdicts(works: dict[str, Any]) -> str:
     for work in works.values():
         for t in work.get("targets", []):
             value = "not measured" if t["value"] is None else f"{t['value']:.3f}"
-            lines.append(f"  {t['target']}: {value} ({t['bound']}): {'met' if t['met'] else 'MISSED'}")
+            without = f", without {', '.join(t['peers_missing'])}" if t.get("peers_missing") else ""
+            lines.append(f"  {t['target']}: {value} ({t['bound']}{without}): {'met' if t['met'] else 'MISSED'}")
     return "\n".join(lines)
