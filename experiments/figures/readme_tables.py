@@ -68,10 +68,46 @@ def large_image(options: argparse.Namespace) -> str:
 
 
 def gpu_peers(options: argparse.Namespace) -> str:
-    kept = works(options.gpu, "gpu_peers.json")["resident"]["contestants"]
+    kept = works(options.gpu, "gpu_peers.json")
+    if any("best_peer_against_halotile" in work for work in kept.values()):
+        return gpu_works(kept)
+    resident = kept["resident"]["contestants"]
     rows = [["AlexNet 2012, batch 32, fp32 without TF32", "ms"]]
-    rows += [[name.replace("2x2", "in 2x2 tiles on 4 streams"), f"{kept[name]['median_ms']:.2f}"] for name in GPU]
+    rows += [[name.replace("2x2", "in 2x2 tiles on 4 streams"), f"{resident[name]['median_ms']:.2f}"] for name in GPU]
     return markdown(rows)
+
+
+def gpu_works(kept: dict[str, Any]) -> str:
+    """A row for every work of which both halotile and a peer were timed."""
+    rows = [["work", "best peer", "ms", "halotile, ms", "times as fast", "of the limit", "error (peer's)"]]
+    for name, work in sorted(kept.items(), key=lambda item: gpu_order(item[1])):
+        if work.get("best_peer_against_halotile") is None:
+            continue
+        peer, own = (work["contestants"][work[who]] for who in ("best_peer", "best_halotile"))
+        errors = [c["error_vs_float64"] for c in (own, peer)]
+        error = "-" if None in errors else f"{errors[0]:.0e} ({errors[1]:.0e})"
+        times = [f"{c['median_ms']:.2f}" if c["median_ms"] >= 1 else f"{c['median_ms']:.3f}" for c in (peer, own)]
+        ratio = f"{work['best_peer_against_halotile']:.2f}"
+        rows.append([gpu_work(name, work), work["best_peer"], *times, ratio, f"{own['share_of_limit']:.0%}", error])
+    return markdown(rows)
+
+
+def gpu_order(work: dict[str, Any]) -> tuple[Any, ...]:
+    """Kind, precision, network, batch."""
+    kinds = ("resident", "image", "host", "tiles", "plain")
+    kind = work.get("kind", "")
+    precision = ("bf16", "tf32", "fp32").index(work["precision"]) if "precision" in work else 3
+    network = work.get("network", "")
+    return kinds.index(kind) if kind in kinds else 9, precision, network, work.get("batch", 0)
+
+
+def gpu_work(name: str, work: dict[str, Any]) -> str:
+    """A work in words."""
+    network = {"2012": "AlexNet 2012", "tower": "single tower"}.get(work["network"], name)
+    if work["kind"] == "image":
+        return f"{network}, conv layers, one {work['extent'][0]} x {work['extent'][1]} image, {work['precision']}"
+    more = {"host": ", 8-bit images from the host", "tiles": ", convolutions in 4x4 tiles"}.get(work["kind"], "")
+    return f"{network}, batch {work['batch']}{more}, {work['precision']}"
 
 
 TABLES = {"cpu_peers": cpu_peers, "large_image": large_image, "gpu_peers": gpu_peers}

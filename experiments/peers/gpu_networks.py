@@ -22,14 +22,23 @@ VARIANTS = (
     "compile",
     "compile channels_last",
 )
+# In a comparison of reduced precisions; the last is compiled and captured in a graph.
+PEER_VARIANTS = ("eager", "eager channels_last", "graph channels_last", "compile+graph channels_last")
+TYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def set_precision(precision: str) -> None:
+    """What float32 may become inside products; cuDNN may try its algorithms."""
+    tf32 = precision != "fp32"
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = True
 
 
 def plain_fp32() -> None:
-    """No TF32 anywhere; cuDNN may try its algorithms."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True
+    """No TF32 anywhere."""
+    set_precision("fp32")
 
 
 def captured(forward: Forward) -> Forward:
@@ -51,21 +60,26 @@ def captured(forward: Forward) -> Forward:
     return replay
 
 
-def variant(network: nn.Module, x: torch.Tensor, name: str) -> Forward:
-    """The network in one of VARIANTS, on the device of `x`."""
+def variant_and_pass(network: nn.Module, x: torch.Tensor, name: str) -> tuple[Forward, Forward]:
+    """The network in one of VARIANTS or PEER_VARIANTS, on the device of `x`; and the same without the graph."""
     how, _, layout = name.partition(" ")
     run: Any = network
     if layout:
         x = x.contiguous(memory_format=torch.channels_last)
         run = copy.deepcopy(network).to(memory_format=torch.channels_last)
-    if how == "compile":
+    if how.startswith("compile"):
         run = torch.compile(run)
 
     def forward() -> torch.Tensor:
         with torch.inference_mode():
             return run(x)[0]
 
-    return captured(forward) if how == "graph" else forward
+    return (captured(forward) if how.endswith("graph") and x.is_cuda else forward), forward
+
+
+def variant(network: nn.Module, x: torch.Tensor, name: str) -> Forward:
+    """The network in one of VARIANTS or PEER_VARIANTS, on the device of `x`."""
+    return variant_and_pass(network, x, name)[0]
 
 
 def cut(length: int, parts: int) -> list[tuple[int, int]]:

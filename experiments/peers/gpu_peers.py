@@ -1,319 +1,179 @@
-"""Times PyTorch and halotile's CUDA engine `direct` in turn on one GPU, in plain fp32, and prints ratios and targets.
+"""Times PyTorch, XLA and halotile in turn on one GPU, on the same networks, weights and inputs; prints ratios.
 
-The 2012 AlexNet with the same weights and input everywhere, outputs compared with PyTorch's before anything is timed
-(a difference ends the script):
+NETWORK is 2012 (AlexNet, 227 pixels, groups, LRN) or tower (one tower, 224 pixels). Works are called
 
-  resident    batch 32, input on the device: PyTorch eager, channels_last, in a CUDA graph, compiled; halotile
-  patches     the same with every convolution in a 2x2 grid of tiles with halos on 4 streams, in PyTorch and in halotile
-  naive       the single-thread CPU pipeline (engine reference, one stream), once, bits compared with the GPU's
-  sub_batches batch 256 of float images from host memory, in sub-batches on 1 and more streams, against copying alone
-              and computing alone
+  NETWORK-bf16-bN, NETWORK-tf32-bN   a batch of N = 1, 32, 128, 1024 that lies on the device, the whole forward pass
+  NETWORK-bf16-8192, -tf32-8192      the convolutional layers on one 8192 x 8192 image: halotile whole and in tiles
+  NETWORK-u8-b1024                   1024 8-bit images from host memory; PyTorch from pinned floats and pixels
+  tower-tiles-b1                     every convolution in 4x4 tiles: PyTorch's on 4 streams, halotile's
+  NETWORK-fp32-b32                   float32 without TF32
+  resident, naive, sub_batches       the older comparison of engine direct in plain fp32 (gpu_plain.py)
 
-Contestants alternate in rounds; a ratio is the median of the rounds' ratios. Each finished work is written at once, to
-results/<gpu>/gpu_peers.json. About three minutes.
+Outputs are compared with PyTorch's in fp32 (and in float64 on the first 32 images) before anything is timed. Every
+variant is probed, the fastest race in alternating rounds; a ratio is the median of the rounds' ratios. A contestant
+that fails stays out with its error. A work's limit is the larger of its arithmetic at the rate of matrix products and
+its bytes at the bandwidth, both measured in the same run. Each finished work is written at once. Without --only: all
+but the older ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import fnmatch
+import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from common import (
-    CONFIGS,
-    ExperimentError,
-    add_halotile_option,
-    gpu_results_folder,
-    guarded,
-    judge,
-    keep_work,
-    median,
-    print_targets,
-    run_halotile,
-)
-from halotile_random import random_input
-from networks import load_model, torch_network
+import gpu_plain
+from common import add_halotile_option, gpu_results_folder, guarded, keep_work, provenance, write_json
+from gpu_plain import check, fastest, race, ratio
+from gpu_race import Budget
 
-PACKAGES = ("torch", "triton", "nvidia-cudnn-cu13", "numpy")
-CONFIG = CONFIGS / "alexnet_batch32.yaml"  # weights: seed 7, input: seed 1
-MODEL = CONFIGS / "models" / "alexnet.yaml"
-BATCH = 32
-LARGE_BATCH = 256
-TOLERANCE = 1e-3  # of the largest logit
-GRID = (2, 2)
-STREAMS = 4
+__all__ = ["check", "fastest", "parse", "race", "ratio"]  # tests call them by this module's name
 
-WHOLE: dict[str, Any] = {"streams": 1, "sub_batch": "all", "measure.input": "device"}
-PATCHED: dict[str, Any] = {**WHOLE, "patch.grid": list(GRID), "streams": STREAMS}
-GRAPH: dict[str, Any] = {"dispatch": "graph"}
-RESIDENT = {
-    "halotile": WHOLE,
-    "halotile, graph": {**WHOLE, **GRAPH},
-    "halotile 2x2": PATCHED,
-    "halotile 2x2, graph": {**PATCHED, **GRAPH},
-}
-FROM_HOST: dict[str, dict[str, Any]] = {
-    f"{streams} streams of {size}": {"streams": streams, "sub_batch": size, "measure.input": "host"}
-    for streams, size in ((1, 256), (4, 64), (4, 32), (8, 32), (8, 16))
-}
-COMPUTE_ALONE = "computing alone"
-
-Timing = dict[str, Any]  # samples_ms and what else is kept of one turn
-Turn = Callable[[], Timing]
+PACKAGES = ("torch", "triton", "nvidia-cudnn-cu13", "jax", "jaxlib", "jax-cuda13-plugin", "numpy")
+SLOW_PEERS = ("none", "small", "all")
+LEAST_SECONDS = 10.0  # with less of the budget left no work is begun
 
 
-class Bench:
-    """What all works share: options, a folder, PyTorch's network and input on the device."""
+def work_names() -> list[str]:
+    """All works. PyTorch, which takes seconds to import, is only imported for them."""
+    from gpu_works import WORKS
 
-    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
-        self.options = options
-        self.folder = folder
-
-    def halotile(
-        self, overrides: dict[str, Any], runs: int = 20, warmup: int = 3, logits: bool = False
-    ) -> dict[str, Any]:
-        """One process."""
-        measure = {"measure.warmup": warmup, "measure.min_runs": runs, "measure.max_seconds": 2}
-        words = {"device": self.options.device, "engine": self.options.engine, **overrides, **measure}
-        if logits:
-            words["output.save.logits"] = "logits.npy"
-        return run_halotile(self.options.halotile, CONFIG, words, self.folder)
-
-    def turn(self, overrides: dict[str, Any]) -> Timing:
-        result = self.halotile(overrides)
-        return {key: result[key] for key in ("samples_ms", "components") if key in result}
+    return [*WORKS, *gpu_plain.WORKS]
 
 
-def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference as a share of the largest expected value; NaN for NaN."""
-    if found.size != expected.size:
-        raise ExperimentError(f"outputs have {found.shape} and {expected.shape} elements")
-    return float(np.abs(found.reshape(expected.shape) - expected).max() / np.abs(expected).max())
-
-
-def check(name: str, found: np.ndarray, expected: np.ndarray) -> float:
-    """The difference; too large a one is an error."""
-    d = difference(found, expected)
-    if not d <= TOLERANCE:
-        raise ExperimentError(
-            f"{name} differs from PyTorch (eager) by {d:.2e} of the largest logit; at most {TOLERANCE:g} is right, "
-            "so nothing was timed"
-        )
-    print(f"  {name}: differs by {d:.1e} of the largest logit", flush=True)
-    return d
-
-
-def race(turns: dict[str, Turn], rounds: int) -> dict[str, list[Timing]]:
-    """All contestants in turn, `rounds` times."""
-    timings: dict[str, list[Timing]] = {name: [] for name in turns}
-    for number in range(rounds):
-        for name, turn in turns.items():
-            timing = turn()
-            timing["median_ms"] = median(timing["samples_ms"])
-            timings[name].append(timing)
-        shown = "  ".join(f"{name} {timings[name][-1]['median_ms']:.3f}" for name in turns)
-        print(f"  round {number + 1}: {shown} ms", flush=True)
-    return timings
-
-
-def ratio(timings: dict[str, list[Timing]], above: str, below: str) -> float:
-    """Median over the rounds of the ratio of two contestants' times."""
-    pairs = zip(timings[above], timings[below], strict=True)
-    return median([a["median_ms"] / b["median_ms"] for a, b in pairs])
-
-
-def time_of(timings: dict[str, list[Timing]], name: str) -> float:
-    return median([t["median_ms"] for t in timings[name]])
-
-
-def fastest(timings: dict[str, list[Timing]], names: Sequence[str]) -> str:
-    return min((n for n in names if n in timings), key=lambda n: time_of(timings, n))
-
-
-def summary(timings: dict[str, list[Timing]]) -> dict[str, Any]:
-    return {name: {"median_ms": time_of(timings, name), "rounds": t} for name, t in timings.items()}
-
-
-def torch_turns(bench: Bench, expected: np.ndarray, x: Any, network: Any) -> tuple[dict[str, Turn], dict[str, Any]]:
-    """PyTorch's ways that run here and give the right logits, and what came of each."""
-    import gpu_networks as gpu
-
-    turns: dict[str, Turn] = {}
-    outcomes: dict[str, Any] = {}
-
-    def add(name: str, make: Callable[[], gpu.Forward]) -> None:
-        try:
-            forward = make()
-            logits = forward().float().cpu().numpy()
-        except Exception as error:  # a variant that does not run says why and stays out
-            outcomes[name] = {"error": str(error).splitlines()[0][:300] if str(error) else repr(error)}
-            print(f"  {name}: does not run ({outcomes[name]['error']})", flush=True)
-            return
-        outcomes[name] = {"difference": check(name, logits, expected)}
-        turns[name] = lambda: {"samples_ms": gpu.timed(forward, 5, 30, 1.0)}
-
-    for name in gpu.VARIANTS:
-        if x.is_cuda or name.startswith("eager"):
-            add(f"PyTorch {name}", lambda name=name: gpu.variant(network, x, name))
-    cut = gpu.patched(network, GRID, STREAMS if x.is_cuda else 0)
-    add("PyTorch eager 2x2", lambda: gpu.variant(cut, x, "eager"))
-    if x.is_cuda:
-        add("PyTorch graph 2x2", lambda: gpu.variant(cut, x, "graph"))
-    return turns, outcomes
-
-
-def resident(bench: Bench) -> dict[str, Any]:
-    """Works `resident` and `patches`: whole and 2x2, PyTorch and halotile, input on the device."""
-    import gpu_networks as gpu
-    import torch
-
-    gpu.plain_fp32()
-    device = bench.options.torch_device
-    x = torch.from_numpy(random_input(1, (BATCH, 3, 227, 227))).to(device)
-    network = torch_network(load_model(MODEL), 7).to(device)
-    expected = gpu.variant(network, x, "eager")().cpu().numpy()
-    np.save(bench.folder / "expected.npy", expected)
-
-    differences, errors = {}, {}
-    turns: dict[str, Turn] = {}
-    for name, overrides in RESIDENT.items():
-        try:
-            bench.halotile(overrides, runs=1, warmup=0, logits=True)
-        except ExperimentError as error:
-            if "dispatch" not in overrides:
-                raise
-            errors[name] = str(error)
-            print(f"  {name}: does not run ({error})", flush=True)
-            continue
-        differences[name] = check(name, np.load(bench.folder / "logits.npy"), expected)
-        turns[name] = lambda overrides=overrides: bench.turn(overrides)
-    of_torch, outcomes = torch_turns(bench, expected, x, network)
-    timings = race({**of_torch, **turns}, bench.options.rounds)
-
-    whole = fastest(timings, ("halotile", "halotile, graph"))
-    cut = fastest(timings, ("halotile 2x2", "halotile 2x2, graph"))
-    best = fastest(timings, [n for n in of_torch if "2x2" not in n])
-    torch_cut = fastest(timings, [n for n in of_torch if "2x2" in n])
-    return {
-        "batch": BATCH,
-        "pytorch": outcomes,
-        "difference_of_largest_logit": differences,
-        "errors": errors,
-        "contestants": summary(timings),
-        "best_pytorch": best,
-        "best_pytorch_against_halotile": ratio(timings, best, whole),
-        "pytorch_2x2_against_whole": ratio(timings, torch_cut, best),
-        "targets": [
-            judge(f"PyTorch eager against {whole}, speed", ratio(timings, "PyTorch eager", whole), at_least=1.0),
-            judge(f"{cut} against {whole}, time", ratio(timings, cut, whole), at_most=1.5),
-        ],
-    }
-
-
-def naive(bench: Bench) -> dict[str, Any]:
-    """The single-thread CPU pipeline, once: it takes half a minute."""
-    gpu = bench.halotile(WHOLE, logits=True)
-    from_gpu = np.load(bench.folder / "logits.npy")
-    cpu = {"device": "cpu", "engine": "reference", "streams": 1, "sub_batch": "all"}
-    result = bench.halotile(cpu, runs=1, warmup=0, logits=True)
-    from_cpu = np.load(bench.folder / "logits.npy")
-    equal = from_gpu.dtype == from_cpu.dtype and from_gpu.tobytes() == from_cpu.tobytes()
-    print(f"  naive {result['median_ms'] / 1e3:.2f} s, GPU {gpu['median_ms']:.3f} ms, equal bits: {equal}")
-    return {
-        "batch": BATCH,
-        "naive_ms": result["median_ms"],
-        "gpu_ms": gpu["median_ms"],
-        "equal_bits": equal,
-        "targets": [
-            judge("naive CPU pipeline against halotile, speed", result["median_ms"] / gpu["median_ms"], 5000),
-            judge("logits with the CPU's bits (1: all)", float(equal), 1.0),
-        ],
-    }
-
-
-def sub_batches(bench: Bench) -> dict[str, Any]:
-    """Batch 256 from host memory."""
-    ways = {**FROM_HOST, COMPUTE_ALONE: WHOLE}
-    turns: dict[str, Turn] = {
-        name: lambda overrides=overrides: bench.turn({**overrides, "input.batch": LARGE_BATCH})
-        for name, overrides in ways.items()
-    }
-    timings = race(turns, bench.options.rounds)
-    one = next(iter(FROM_HOST))
-    best = fastest(timings, [name for name in FROM_HOST if name != one])
-    copy = median([t["components"]["host_to_device_ms"] for t in timings[one]])
-    compute = time_of(timings, COMPUTE_ALONE)
-    return {
-        "batch": LARGE_BATCH,
-        "copy_alone_ms": copy,
-        "compute_alone_ms": compute,
-        "best": best,
-        "contestants": summary(timings),
-        "targets": [
-            judge(f"{one} against {best}, speed", ratio(timings, one, best), at_least=1.5),
-            judge(
-                f"{best} against the larger of copying ({copy:.2f} ms) and computing ({compute:.2f} ms), time",
-                time_of(timings, best) / max(copy, compute),
-                at_most=1.25,
-            ),
-        ],
-    }
-
-
-WORKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
-    "resident": resident,
-    "naive": naive,
-    "sub_batches": sub_batches,
-}
-
-
-def print_work(name: str, result: dict[str, Any]) -> None:
-    print(f"\n{name} (batch {result['batch']})")
-    for contestant, value in result.get("contestants", {}).items():
-        print(f"  {contestant:28} {value['median_ms']:10.3f} ms")
-    print_targets(result["targets"])
-    print(flush=True)
+def chosen(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names that match any of the patterns, which may be lists with commas; all new works without patterns."""
+    words = [word for pattern in patterns for word in pattern.split(",") if word]
+    for word in words:
+        if not fnmatch.filter(names, word):
+            raise ValueError(f"no work is called {word}; there are {', '.join(names)}")
+    if not words:
+        return [name for name in names if name not in gpu_plain.WORKS]
+    return [name for name in names if any(fnmatch.fnmatch(name, word) for word in words)]
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of all contestants (default 3)")
-    parser.add_argument("--only", action="append", choices=list(WORKS), metavar="NAME", help=", ".join(WORKS))
-    parser.add_argument("--output", type=Path, help="file for the results (default: this GPU's kept results)")
-    parser.add_argument(
-        "--without-gpu", action="store_true", help="try the script on the CPU: its times mean nothing"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--rounds", type=int, default=3, help="rounds of all contestants (default 3)")
+    add("--only", action="append", default=[], metavar="WORK[,WORK]", help="works, or patterns such as '*-bf16-*'")
+    add("--list", action="store_true", help="list the works and end")
+    add("--missing", action="store_true", help="leave out works that the output has from start to end")
+    add("--budget-seconds", type=float, default=450, help="start nothing after this time (default 450)")
+    add("--contestant-seconds", type=float, default=120, help="longest preparation or turn (default 120)")
+    slow = "where a target judges it (small, the default), nowhere, or everywhere"
+    add("--compile", choices=SLOW_PEERS, help=f"torch.compile: {slow}")
+    add("--xla", choices=SLOW_PEERS, default="small", help=f"XLA: {slow}")
+    add("--patches", choices=("none", "bf16", "all"), default="bf16", help="precisions whose every tiling is timed")
+    add("--tensor-engine", default="tensor_core", help="halotile's engine (default tensor_core)")
+    add("--xla-python", default=sys.executable, metavar="PATH", help="the Python that has JAX (default: this one)")
+    add("--output", type=Path, help="file for the results (default: this GPU's kept results)")
+    add("--without-gpu", action="store_true", help="try the script on the CPU, small: its times mean nothing")
     add_halotile_option(parser)
     options = parser.parse_args(words)
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     options.torch_device = "cpu" if options.without_gpu else "cuda"
     options.device, options.engine = ("cpu", "auto") if options.without_gpu else ("cuda", "direct")
-    options.output = options.output or gpu_results_folder() / "gpu_peers.json"
+    if options.without_gpu:
+        options.tensor_engine = "auto"
+    options.compile = options.compile or ("none" if options.without_gpu else "small")
+    try:
+        options.works = chosen(options.only, work_names())
+    except ValueError as error:
+        parser.error(str(error))
+    if not options.list:
+        options.output = options.output or gpu_results_folder() / "gpu_peers.json"
     return options
+
+
+def read_kept(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"works": {}}
+
+
+def complete(work: dict[str, Any]) -> bool:
+    """Whether a kept work was timed to its end."""
+    return work.get("best_peer_against_halotile") is not None and not work.get("skipped")
+
+
+def keep(path: Path, name: str, work: dict[str, Any], rates: dict[str, float]) -> None:
+    """Puts a work, the measured rates and the table of all works into the file."""
+    from gpu_table import rows
+
+    kept = read_kept(path)
+    kept["works"][name] = work
+    write_json(path, {**kept, "limits": rates, "table": rows(kept["works"])})
+
+
+def run_plain(options: argparse.Namespace, name: str) -> int:
+    """One of the older works; the number of missed targets."""
+    with tempfile.TemporaryDirectory(prefix="halotile_gpu_peers_") as folder:
+        result = gpu_plain.WORKS[name](gpu_plain.Bench(options, Path(folder)))
+    gpu_plain.print_work(name, result)
+    keep_work(options.output, name, result, PACKAGES, options.halotile)
+    return sum(not target["met"] for target in result["targets"])
+
+
+def run_works(options: argparse.Namespace, names: list[str], budget: Budget) -> dict[str, Any]:
+    """Runs and keeps works, as many as the budget allows; gives them all, those left out with a word why."""
+    from gpu_limits import measure_limits
+    from gpu_works import WORKS, Bench, run_work
+
+    about = provenance(PACKAGES, options.halotile)
+    rates = measure_limits(options.torch_device)
+    print("measured: " + ", ".join(f"{key} {value:.3g}" for key, value in rates.items()), flush=True)
+    done: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="halotile_gpu_peers_") as folder:
+        bench = Bench(options, Path(folder), [WORKS[name] for name in names], rates, budget)
+        for name in names:
+            if budget.left < LEAST_SECONDS:
+                done[name] = {"error": "left out: the budget of time is spent"}
+                continue
+            print(f"{name} ({budget.left:.0f} s left)", flush=True)
+            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+            try:
+                done[name] = {"provenance": {**about, "time": now}, "limits": rates, **run_work(bench, WORKS[name])}
+            except Exception as error:  # a work that cannot even begin; the others go on
+                done[name] = {"error": f"{type(error).__name__}: {error}"}
+                print(f"  {done[name]['error']}", flush=True)
+                continue
+            keep(options.output, name, done[name], rates)
+        bench.xla.end()
+    return done
+
+
+def report(done: dict[str, Any]) -> None:
+    """The table, last of all that is printed: of a long output the end is what one sees."""
+    from gpu_table import comparison, patches, rows, troubles, verdicts
+
+    parts = [troubles(done), patches(done), comparison(rows(done)), verdicts(done)]
+    print("\n" + "\n\n".join(part for part in parts if part), flush=True)
 
 
 def main() -> int:
     options = parse()
-    missed = 0
-    for name in options.only or WORKS:
-        print(name, flush=True)
-        with tempfile.TemporaryDirectory(prefix="halotile_gpu_peers_") as folder:
-            bench = Bench(options, Path(folder))
-            result = WORKS[name](bench)
-        print_work(name, result)
-        missed += sum(not target["met"] for target in result["targets"])
-        keep_work(options.output, name, result, PACKAGES, options.halotile)
-    print("all targets met" if missed == 0 else f"{missed} targets missed")
+    budget = Budget(options.budget_seconds)
+    if options.list:
+        print("\n".join(options.works if options.only else work_names()))
+        return 0
+    kept = read_kept(options.output)["works"] if options.missing else {}
+    names = [name for name in options.works if not complete(kept.get(name, {}))]
+    missed = sum(run_plain(options, name) for name in names if name in gpu_plain.WORKS)
+    names = [name for name in names if name not in gpu_plain.WORKS]
+    done = run_works(options, names, budget) if names else {}
+    report(done)
+    missed += sum(not t["met"] for work in done.values() for t in work.get("targets", []))
+    untimed = sum("error" in work for work in done.values())
+    print("all targets met" if missed == 0 else f"{missed} targets missed", end="")
+    print(f", {untimed} works not timed; written: {options.output}" if untimed else f"; written: {options.output}")
     return 0
 
 
