@@ -284,9 +284,9 @@ class OneDnnEngine final : public CpuEngine {
 
   [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
                                                   const MapGeometry& out) override {
-    if (map_type_ == DType::f32 && winograd_suits(layer)) {
+    if (winograd_suits(layer, map_type_)) {
       Buffer& weight = winograd_weights_[layer.weight.data()];
-      if (weight.bytes() == 0) weight = winograd_weight(layer, device());
+      if (weight.bytes() == 0) weight = winograd_weight(layer, map_type_, device());
       return winograd_conv2d(layer, weight, out, threads());
     }
     if (in.rect.empty()) return std::make_unique<BiasOnly>(layer);

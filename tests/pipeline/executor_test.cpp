@@ -94,7 +94,7 @@ TEST(Executor, OneDnnHasTheBitsOfTheWholeForUsualWindows) {
 }
 
 // Layers that the engine computes by conv2d_winograd, alone and fused, beside one that it does not.
-TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayers) {
+void winograd_layers_have_the_bits_of_the_whole(DType type) {
   const Model model(
       "input: {channels: 3, height: 23, width: 18}\nlayers:\n"
       "  - {type: conv, name: a, out_channels: 64, kernel: 3, padding: 1}\n"
@@ -106,7 +106,7 @@ TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayers) {
       "  - {type: conv, name: d, out_channels: 130, kernel: 3, groups: 2}\n"
       "  - {type: relu}\n"
       "  - {type: fully_connected, out_features: 5}\n");
-  const auto engine = onednn_f32();
+  const auto engine = make_onednn_engine(type, 1);
   const std::set<std::size_t> keep{2, 5, 6};
   const auto whole = make_executor(model, *engine, support::whole_way(model.network(), 3, keep));
   support::fill_input(*whole, 3);
@@ -122,6 +122,15 @@ TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayers) {
     const auto compared = compare_kept(model.network(), *whole, *patched, keep);
     ASSERT_TRUE(support::all_equal(compared)) << differences(compared);
   }
+}
+
+TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayers) {
+  winograd_layers_have_the_bits_of_the_whole(DType::f32);
+}
+
+TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayersOfBf16) {
+  if (!cpu_has_bf16()) GTEST_SKIP() << "this CPU has no bf16";
+  winograd_layers_have_the_bits_of_the_whole(DType::bf16);
 }
 
 TEST(Executor, OneDnnIsCloseToTheWholeForAllWindows) {
