@@ -10,11 +10,14 @@
 // block of input channels. The kernels want dense images: a view whose rows are not contiguous is packed into
 // scratch, and a result that goes into a wider map is computed in scratch and copied. What a tile reads
 // outside the image becomes the primitive's own padding, so a halo position outside the image is a zero at
-// every layer.
+// every layer. Those kernels refuse maps narrower than their padding; a tile so narrow at the image's edge is
+// computed with some of its neighbours, whose results are dropped.
 #include <dnnl.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 #include <dnnl.hpp>
 #include <map>
 #include <string>
@@ -101,13 +104,18 @@ struct Band {
 
 class Conv2dOperation final : public Operation {
  public:
+  // in_cols, out_cols: what the primitives see, relative to the begins of in.rect and out.rect; more than the
+  // rectangles have where outputs are dropped.
   Conv2dOperation(const dnnl::engine& engine, std::span<const Band> bands,
-                  std::span<const ConvPrimitive> primitives, const MapGeometry& in, const MapGeometry& out)
-      : stream_(engine), in_width_(bands.front().shape.in.width) {
-    pack_in_ = !(in.col_stride == in.channels && in.row_stride == in_width_ * in.channels) &&
-               in.rect.rows.size() > 1;
-    pack_out_ = !(out.col_stride == out.channels && out.row_stride == out.rect.cols.size() * out.channels) &&
-                out.rect.rows.size() > 1;
+                  std::span<const ConvPrimitive> primitives, const MapGeometry& in, const MapGeometry& out,
+                  Interval in_cols, Interval out_cols)
+      : stream_(engine), in_cols_(in_cols), out_cols_(out_cols) {
+    const bool dense_in = in.col_stride == in.channels && in.row_stride == in_cols.size() * in.channels;
+    const bool dense_out = out.col_stride == out.channels && out.row_stride == out_cols.size() * out.channels;
+    const Interval have{0, in.rect.cols.size()};
+    const Interval keep{0, out.rect.cols.size()};
+    pack_in_ = (!dense_in && in.rect.rows.size() > 1) || !have.contains(in_cols);
+    pack_out_ = (!dense_out && out.rect.rows.size() > 1) || out_cols != keep;
     for (std::size_t b = 0; b < bands.size(); ++b) {
       const ConvShape& shape = bands[b].shape;
       if (pack_in_) in_bytes_ = std::max(in_bytes_, packed_bytes(shape.in, in));
@@ -123,19 +131,21 @@ class Conv2dOperation final : public Operation {
     for (std::int64_t image = 0; image < out.images; ++image) {
       const Interval one{image, image + 1};
       for (Part& part : parts_) {
-        const ConstMapView source = subview(
-            in, one,
-            {shift(part.in_rows, in.rect.rows.begin), {in.rect.cols.begin, in.rect.cols.begin + in_width_}});
+        const Rect seen{shift(part.in_rows, in.rect.rows.begin), shift(in_cols_, in.rect.cols.begin)};
+        const ConstMapView source = subview(in, one, {seen.rows, intersect(in.rect.cols, seen.cols)});
         const MapView target = subview(out, one, {shift(part.out_rows, out.rect.rows.begin), out.rect.cols});
         if (pack_in_) {
-          copy_map(source, {dense_geometry(in.dtype, 1, in.channels, source.rect, in.whole), packed_in});
+          if (seen != source.rect) std::memset(packed_in, 0, in_bytes_);
+          const MapView packed{dense_geometry(in.dtype, 1, in.channels, seen, in.whole), packed_in};
+          copy_map(source, subview(packed, {0, 1}, source.rect));
         }
         set_data(part.src, pack_in_ ? packed_in : source.data);
         set_data(part.dst, pack_out_ ? packed_out : target.data);
         set_data(part.scratchpad, packed_out + out_bytes_);
         execute(part.conv.primitive, stream_, {part.args.data(), part.arg_count});
         if (pack_out_) {
-          copy_map({dense_geometry(out.dtype, 1, out.channels, target.rect, out.whole), packed_out}, target);
+          const Rect made{target.rect.rows, shift(out_cols_, out.rect.cols.begin)};
+          copy_map({dense_geometry(out.dtype, 1, out.channels, made, out.whole), packed_out}, target);
         }
       }
     }
@@ -180,7 +190,8 @@ class Conv2dOperation final : public Operation {
   }
 
   dnnl::stream stream_;
-  std::int64_t in_width_;
+  Interval in_cols_;
+  Interval out_cols_;
   bool pack_in_ = false;
   bool pack_out_ = false;
   std::size_t in_bytes_ = 0;
@@ -284,17 +295,27 @@ class OneDnnEngine final : public CpuEngine {
 
   [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
                                                   const MapGeometry& out) override {
-    if (map_type_ == DType::f32 && winograd_suits(layer)) {
+    if (winograd_suits(layer, map_type_)) {
       Buffer& weight = winograd_weights_[layer.weight.data()];
-      if (weight.bytes() == 0) weight = winograd_weight(layer, device());
+      if (weight.bytes() == 0) weight = winograd_weight(layer, map_type_, device());
       return winograd_conv2d(layer, weight, out, threads());
     }
     if (in.rect.empty()) return std::make_unique<BiasOnly>(layer);
-    const std::vector<Band> bands = cut_bands(layer, in, out, rows_of_band(out));
+    MapGeometry seen_in = in;
+    MapGeometry seen_out = out;
+    std::vector<Band> bands = cut_bands(layer, in, out, rows_of_band(out));
+    while (!accepted(layer, in.whole, out.whole, bands) && widen(layer.window.cols(), seen_in, seen_out)) {
+      bands = cut_bands(layer, seen_in, seen_out, rows_of_band(seen_out));
+    }
     std::vector<ConvPrimitive> primitives;
     for (const Band& band : bands)
       primitives.push_back(conv_primitive(layer, in.whole, out.whole, band.shape));
-    return std::make_unique<Conv2dOperation>(engine_, bands, primitives, in, out);
+    const std::int64_t in_begin = seen_in.rect.cols.begin - in.rect.cols.begin;
+    const std::int64_t out_begin = seen_out.rect.cols.begin - out.rect.cols.begin;
+    const ConvShape& shape = bands.front().shape;
+    return std::make_unique<Conv2dOperation>(engine_, bands, primitives, in, out,
+                                             Interval{in_begin, in_begin + shape.in.width},
+                                             Interval{out_begin, out_begin + shape.out.width});
   }
 
   [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
@@ -368,30 +389,62 @@ class OneDnnEngine final : public CpuEngine {
     return bands;
   }
 
+  // Adds neighbouring columns to the outputs, and to the inputs what they read. False if there are none.
+  static bool widen(const AxisWindow& axis, MapGeometry& in, MapGeometry& out) {
+    const Interval cols = out.rect.cols;
+    const std::int64_t by = std::max<std::int64_t>(1, axis.kernel / 2);
+    out.rect.cols = intersect(Interval{cols.begin - by, cols.end + by}, Interval{0, out.whole.width});
+    in.rect.cols = intersect(reach(axis, in.whole.width, out.rect.cols), Interval{0, in.whole.width});
+    return out.rect.cols != cols;
+  }
+
+  // Whether the implementation that computes the whole map takes all bands.
+  bool accepted(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out, std::span<const Band> bands) {
+    const ThreadCount count(threads());
+    try {
+      const std::string& wanted = implementation(layer, whole_in, whole_out);
+      return std::all_of(bands.begin(), bands.end(), [&](const Band& band) {
+        return convolutions_.contains(conv_key(layer, band.shape)) ||
+               conv_desc(layer, band.shape, wanted).impl_info_str() == wanted;
+      });
+    } catch (const dnnl::error& error) {
+      fail("a convolution", error);
+    }
+  }
+
+  static ConvKey conv_key(const Conv2d& layer, const ConvShape& shape) {
+    return {layer.weight.data(),
+            {shape.in.height, shape.in.width, shape.out.height, shape.out.width, shape.padding.top,
+             shape.padding.left, shape.padding.bottom, shape.padding.right, layer.relu}};
+  }
+
+  // Name of what computes the whole map.
+  const std::string& implementation(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out) {
+    std::string& name = implementations_[layer.weight.data()];
+    if (name.empty()) {
+      // A whole map's padding at the end is what the last window reaches.
+      const auto end = [](const AxisWindow& axis, std::int64_t inputs, std::int64_t outputs) {
+        return std::max<std::int64_t>(0, reach(axis, inputs, {0, outputs}).end - inputs);
+      };
+      const Window& w = layer.window;
+      const ConvShape whole{
+          whole_in,
+          whole_out,
+          {w.padding.height, w.padding.width, end(w.rows(), whole_in.height, whole_out.height),
+           end(w.cols(), whole_in.width, whole_out.width)}};
+      name = conv_desc(layer, whole, "jit").impl_info_str();
+    }
+    return name;
+  }
+
   const ConvPrimitive& conv_primitive(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out,
                                       const ConvShape& shape) {
-    const ConvKey key{layer.weight.data(),
-                      {shape.in.height, shape.in.width, shape.out.height, shape.out.width, shape.padding.top,
-                       shape.padding.left, shape.padding.bottom, shape.padding.right, layer.relu}};
+    const ConvKey key = conv_key(layer, shape);
     const auto found = convolutions_.find(key);
     if (found != convolutions_.end()) return found->second;
     const ThreadCount count(threads());
     try {
-      std::string& implementation = implementations_[layer.weight.data()];
-      if (implementation.empty()) {
-        // What a whole map gets: its padding at the end is what the last window reaches.
-        const auto end = [](const AxisWindow& axis, std::int64_t inputs, std::int64_t outputs) {
-          return std::max<std::int64_t>(0, reach(axis, inputs, {0, outputs}).end - inputs);
-        };
-        const Window& w = layer.window;
-        const ConvShape whole{
-            whole_in,
-            whole_out,
-            {w.padding.height, w.padding.width, end(w.rows(), whole_in.height, whole_out.height),
-             end(w.cols(), whole_in.width, whole_out.width)}};
-        implementation = conv_desc(layer, whole, "jit").impl_info_str();
-      }
-      auto desc = conv_desc(layer, shape, implementation);
+      auto desc = conv_desc(layer, shape, implementation(layer, whole_in, whole_out));
       ConvPrimitive made{desc, dnnl::convolution_forward(desc), conv_weight(layer, desc), bias(layer.bias)};
       return convolutions_.emplace(key, std::move(made)).first->second;
     } catch (const dnnl::error& error) {

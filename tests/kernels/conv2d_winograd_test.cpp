@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <ostream>
@@ -39,16 +40,24 @@ struct WinogradCase {
   std::int64_t images = 1;
   bool relu = false;
   bool bias = true;
+  DType type = DType::f32;
 };
 
 std::ostream& operator<<(std::ostream& out, const WinogradCase& c) { return out << c.name; }
 
+// integers: small ones, and weights that are multiples of 4, so that their transforms by halves are integers.
+enum class Numbers : std::uint8_t { any, integers };
+
 // A layer with numbers of its own, prepared.
 class WinogradLayer {
  public:
-  explicit WinogradLayer(const WinogradCase& c)
+  explicit WinogradLayer(const WinogradCase& c, Numbers numbers = Numbers::any)
       : weight_(oracle::random_values(seed, c.out_channels * c.in_channels / c.groups * 9)),
         bias_(oracle::random_values(seed + 1, c.bias ? c.out_channels : 0)) {
+    if (numbers == Numbers::integers) {
+      for (float& w : weight_) w = 4 * std::round(2 * w);
+      for (float& b : bias_) b = std::round(8 * b);
+    }
     layer_.in_channels = c.in_channels;
     layer_.out_channels = c.out_channels;
     layer_.groups = c.groups;
@@ -57,7 +66,7 @@ class WinogradLayer {
     layer_.relu = c.relu;
     layer_.weight = weight_;
     layer_.bias = bias_;
-    transformed_ = winograd_weight(layer_, device_);
+    transformed_ = winograd_weight(layer_, c.type, device_);
   }
 
   [[nodiscard]] const Conv2d& layer() const { return layer_; }
@@ -87,8 +96,7 @@ class WinogradLayer {
 
   [[nodiscard]] GuardedMap output(const GuardedMap& in) {
     const MapView& v = in.view();
-    GuardedMap out(DType::f32, v.images, layer_.out_channels, output_extent(layer_.window, v.whole),
-                   {1, 2, 3});
+    GuardedMap out(v.dtype, v.images, layer_.out_channels, output_extent(layer_.window, v.whole), {1, 2, 3});
     run(v, out.view());
     return out;
   }
@@ -106,12 +114,20 @@ class WinogradLayer {
 // than channels + 8 roundings: 2 in the input's transform, 1 of the transformed weight (its own, in double,
 // count as another), one a step of the chain, 4 in the output's transform (2 an axis) and the bias. So the
 // error is at most gamma(channels + 9) (|A^T| [sum of |G||g||G^T| (.) |B^T||d||B|] |A| + |bias|).
-oracle::Expected expected_output(const Conv2d& layer, const Map& in) {
+//
+// In bf16 each monomial meets two roundings to bf16 besides, of the transformed weight and of the transformed
+// input, the chain makes a rounding for each product still, one more where a zero fills a step, and the
+// output is rounded once more.
+oracle::Expected expected_output(const Conv2d& layer, const Map& in, DType type) {
   constexpr double from_kernel[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}, {0, 0, 1}};  // |G|
   constexpr double from_input[4][4] = {{1, 0, 1, 0}, {0, 1, 1, 0}, {0, 1, 1, 0}, {0, 1, 0, 1}};   // |B^T|
   oracle::Expected y = oracle::conv2d(layer, in);
   const std::int64_t channels = layer.in_channels / layer.groups;
   const std::int64_t outputs = layer.out_channels / layer.groups;
+  double error = oracle::gamma(channels + 9);
+  if (type == DType::bf16) {
+    error = std::pow(1 + oracle::unit_bf16, 2) * (1 + oracle::gamma(channels + 10)) - 1;
+  }
   const auto magnitude_in = [&](std::int64_t image, std::int64_t row, std::int64_t col, std::int64_t c) {
     const bool inside = row >= 0 && row < in.extent.height && col >= 0 && col < in.extent.width;
     return inside ? std::abs(in.at(image, row, col, c)) : 0.0;
@@ -160,25 +176,30 @@ oracle::Expected expected_output(const Conv2d& layer, const Map& in) {
                 const bool taken = p / 4 >= a && p / 4 <= a + 2 && p % 4 >= b && p % 4 <= b + 2;
                 if (taken) sum += products[p];
               }
-              y.bound.at(image, row + a, col + b, o) = oracle::gamma(channels + 9) * sum;
+              y.bound.at(image, row + a, col + b, o) = error * sum;
             }
           }
         }
       }
     }
   }
+  if (type == DType::bf16) oracle::stored_as_bf16(y);
   return y;
+}
+
+std::string reason_to_skip(DType type) {
+  return type == DType::f32 ? "this CPU has no AVX-512" : "this CPU has no AVX512_BF16";
 }
 
 class WinogradTest : public testing::TestWithParam<WinogradCase> {
  protected:
   WinogradTest()
       : layer_(GetParam()),
-        in_(DType::f32, GetParam().images, GetParam().in_channels, GetParam().input, {1, 2, 3}) {
+        in_(GetParam().type, GetParam().images, GetParam().in_channels, GetParam().input, {1, 2, 3}) {
     in_.randomize(seed + 2);
   }
   void SetUp() override {
-    if (!winograd_suits(layer_.layer())) GTEST_SKIP() << "this CPU has no AVX-512";
+    if (!winograd_suits(layer_.layer(), GetParam().type)) GTEST_SKIP() << reason_to_skip(GetParam().type);
   }
   WinogradLayer layer_;
   GuardedMap in_;
@@ -188,7 +209,28 @@ TEST_P(WinogradTest, StaysWithinTheDerivedBound) {
   SCOPED_TRACE(seed);
   const GuardedMap out = layer_.output(in_);
   EXPECT_TRUE(out.complete());
-  EXPECT_TRUE(oracle::within(out, expected_output(layer_.layer(), in_.values())));
+  EXPECT_TRUE(oracle::within(out, expected_output(layer_.layer(), in_.values(), GetParam().type)));
+}
+
+// Sums of integers below 2^24 are exact: one rounding of the output is left, and that only where it is bf16.
+TEST_P(WinogradTest, SmallIntegersMakeExactSums) {
+  WinogradLayer layer(GetParam(), Numbers::integers);
+  GuardedMap in(in_.view().dtype, in_.view().images, in_.view().channels, in_.view().whole, {1, 2, 3});
+  const MapView& v = in.view();
+  for (std::int64_t i = 0; i < v.elements(); ++i) {
+    const std::int64_t position = i / v.channels % v.whole.area();
+    const auto [image, row, col, c] = std::array{i / v.channels / v.whole.area(), position / v.whole.width,
+                                                 position % v.whole.width, i % v.channels};
+    in.set(image, row, col, c, std::round(4 * in_.get(image, row, col, c)));
+  }
+  const GuardedMap out = layer.output(in);
+  oracle::Expected expected = oracle::conv2d(layer.layer(), in.values());
+  for (std::size_t i = 0; i < expected.value.values.size(); ++i) {
+    const auto sum = static_cast<float>(expected.value.values[i]);
+    expected.value.values[i] = GetParam().type == DType::f32 ? sum : static_cast<float>(Bfloat16(sum));
+    expected.bound.values[i] = 0;
+  }
+  EXPECT_TRUE(oracle::within(out, expected));
 }
 
 TEST_P(WinogradTest, TilesEqualTheWholeBitForBit) {
@@ -215,7 +257,7 @@ TEST_P(WinogradTest, OneOperationServesTilesOfItsShapeAtEveryPlace) {
   const MapView& out = whole.view();
   for (const Extent2 core : {Extent2{1, 1}, {1, 2}, {2, 3}}) {
     const Extent2 fits{std::min(core.height, out.whole.height), std::min(core.width, out.whole.width)};
-    GuardedMap tiles(DType::f32, out.images, out.channels, out.whole);
+    GuardedMap tiles(out.dtype, out.images, out.channels, out.whole);
     const Interval images{0, out.images};
     const WinogradLayer::Prepared prepared(
         layer_, subview(tiles.view(), images, {{0, fits.height}, {0, fits.width}}));
@@ -233,7 +275,7 @@ TEST_P(WinogradTest, OneOperationServesTilesOfItsShapeAtEveryPlace) {
 TEST_P(WinogradTest, EveryImageAloneHasItsBitsOfTheBatch) {
   SCOPED_TRACE(seed);
   const GuardedMap whole = layer_.output(in_);
-  GuardedMap alone(DType::f32, whole.view().images, whole.view().channels, whole.view().whole);
+  GuardedMap alone(whole.view().dtype, whole.view().images, whole.view().channels, whole.view().whole);
   for (std::int64_t i = 0; i < whole.view().images; ++i) {
     const Interval one{i, i + 1};
     layer_.run(subview(in_.view(), one, in_.view().rect), subview(alone.view(), one, alone.view().rect),
@@ -242,34 +284,47 @@ TEST_P(WinogradTest, EveryImageAloneHasItsBitsOfTheBatch) {
   EXPECT_TRUE(oracle::same_bits(alone, whole));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Layers, WinogradTest,
-    testing::Values(WinogradCase{"Usual"}, WinogradCase{"NoPadding", 64, 64, 1, {9, 12}, {0, 0}},
-                    WinogradCase{"Padding2", 64, 80, 1, {7, 8}, {2, 2}, 1, true},
-                    WinogradCase{"Padding3", 64, 64, 1, {5, 4}, {3, 3}, 1, true},
-                    WinogradCase{"PaddingDiffers", 64, 64, 1, {6, 7}, {0, 2}},
-                    WinogradCase{"OddChannels", 65, 67, 1, {7, 9}, {1, 1}, 2},
-                    WinogradCase{"PanelsOfEveryWidth", 64, 112, 1, {5, 5}},
-                    WinogradCase{"ManyChannels", 192, 144, 1, {6, 5}, {1, 1}, 1, true},
-                    WinogradCase{"Groups", 128, 192, 2, {13, 11}, {1, 1}, 1, true, false},
-                    WinogradCase{"OddGroups", 195, 201, 3, {5, 6}, {1, 1}, 2},
-                    WinogradCase{"OnePosition", 64, 64, 1, {1, 1}},
-                    WinogradCase{"OneOutput", 64, 64, 1, {3, 3}, {0, 0}},
-                    WinogradCase{"OneRow", 64, 64, 1, {1, 17}}, WinogradCase{"OneColumn", 64, 64, 1, {18, 1}},
-                    WinogradCase{"Batch3", 64, 64, 1, {6, 7}, {1, 1}, 3},
-                    WinogradCase{"SlabsForEveryThread", 64, 64, 1, {18, 19}, {1, 1}, 5},
-                    WinogradCase{"Batch32", 64, 64, 1, {3, 3}, {1, 1}, 32}),
-    [](const auto& test) { return test.param.name; });
+std::vector<WinogradCase> cases() {
+  std::vector<WinogradCase> all{{"Usual"},
+                                {"NoPadding", 64, 64, 1, {9, 12}, {0, 0}},
+                                {"Padding2", 64, 80, 1, {7, 8}, {2, 2}, 1, true},
+                                {"Padding3", 64, 64, 1, {5, 4}, {3, 3}, 1, true},
+                                {"PaddingDiffers", 64, 64, 1, {6, 7}, {0, 2}},
+                                {"OddChannels", 65, 67, 1, {7, 9}, {1, 1}, 2},
+                                {"PanelsOfEveryWidth", 64, 112, 1, {5, 5}},
+                                {"ManyChannels", 192, 144, 1, {6, 5}, {1, 1}, 1, true},
+                                {"Groups", 128, 192, 2, {13, 11}, {1, 1}, 1, true, false},
+                                {"OddGroups", 195, 201, 3, {5, 6}, {1, 1}, 2},
+                                {"OnePosition", 64, 64, 1, {1, 1}},
+                                {"OneOutput", 64, 64, 1, {3, 3}, {0, 0}},
+                                {"OneRow", 64, 64, 1, {1, 17}},
+                                {"OneColumn", 64, 64, 1, {18, 1}},
+                                {"Batch3", 64, 64, 1, {6, 7}, {1, 1}, 3},
+                                {"SlabsForEveryThread", 64, 64, 1, {18, 19}, {1, 1}, 5},
+                                {"Batch32", 64, 64, 1, {3, 3}, {1, 1}, 32}};
+  const std::size_t count = all.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    all.push_back(all[i]);
+    all.back().name += "Bf16";
+    all.back().type = DType::bf16;
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Layers, WinogradTest, testing::ValuesIn(cases()),
+                         [](const auto& test) { return test.param.name; });
+
+class WinogradOfType : public testing::TestWithParam<DType> {};
 
 // Equal blocks have equal outputs wherever they stand among the rows of the matrix products.
-TEST(Winograd, EqualImagesHaveEqualBitsInEveryPlaceOfABatchOfAnySize) {
-  WinogradLayer layer({"", 64, 96, 1, {4, 4}, {0, 0}});
-  if (!winograd_suits(layer.layer())) GTEST_SKIP() << "this CPU has no AVX-512";
-  GuardedMap image(DType::f32, 1, 64, {4, 4});
+TEST_P(WinogradOfType, EqualImagesHaveEqualBitsInEveryPlaceOfABatchOfAnySize) {
+  WinogradLayer layer({"", 64, 96, 1, {4, 4}, {0, 0}, 1, false, true, GetParam()});
+  if (!winograd_suits(layer.layer(), GetParam())) GTEST_SKIP() << reason_to_skip(GetParam());
+  GuardedMap image(GetParam(), 1, 64, {4, 4});
   image.randomize(seed);
   const GuardedMap expected = layer.output(image);
   for (std::int64_t images = 1; images <= 64; ++images) {
-    GuardedMap in(DType::f32, images, 64, {4, 4});
+    GuardedMap in(GetParam(), images, 64, {4, 4});
     for (std::int64_t i = 0; i < images; ++i) {
       for (std::int64_t p = 0; p < 16; ++p) {
         for (std::int64_t c = 0; c < 64; ++c) in.set(i, p / 4, p % 4, c, image.get(0, p / 4, p % 4, c));
@@ -287,13 +342,14 @@ TEST(Winograd, EqualImagesHaveEqualBitsInEveryPlaceOfABatchOfAnySize) {
   }
 }
 
-TEST(Winograd, NanReachesTheOutputsThatReadItAndNoOthers) {
-  WinogradLayer layer({"", 64, 64, 1, {6, 5}});
-  if (!winograd_suits(layer.layer())) GTEST_SKIP() << "this CPU has no AVX-512";
-  GuardedMap in(DType::f32, 1, 64, {6, 5});
+TEST_P(WinogradOfType, NanReachesTheOutputsThatReadItAndNoOthers) {
+  // 65 channels: in bf16 the last one shares a step with a zero.
+  WinogradLayer layer({"", 65, 64, 1, {6, 5}, {1, 1}, 1, false, true, GetParam()});
+  if (!winograd_suits(layer.layer(), GetParam())) GTEST_SKIP() << reason_to_skip(GetParam());
+  GuardedMap in(GetParam(), 1, 65, {6, 5});
   for (std::int64_t at = 0; at < 30; ++at) {
     in.randomize(seed);
-    in.set(0, at / 5, at % 5, 17, std::numeric_limits<float>::quiet_NaN());
+    in.set(0, at / 5, at % 5, at % 2 == 0 ? 17 : 64, std::numeric_limits<float>::quiet_NaN());
     const GuardedMap out = layer.output(in);
     for (std::int64_t p = 0; p < 30; ++p) {
       const bool reads = std::abs(p / 5 - at / 5) <= 1 && std::abs(p % 5 - at % 5) <= 1;
@@ -304,17 +360,17 @@ TEST(Winograd, NanReachesTheOutputsThatReadItAndNoOthers) {
   }
 }
 
-TEST(Winograd, SuitsByTheLayerAlone) {
+TEST_P(WinogradOfType, SuitsByTheLayerAlone) {
   Conv2d layer;
   layer.in_channels = layer.out_channels = 128;
   layer.groups = 2;
   layer.window.kernel = {3, 3};
   layer.window.padding = {1, 1};
-  if (!winograd_suits(layer)) GTEST_SKIP() << "this CPU has no AVX-512";
+  if (!winograd_suits(layer, GetParam())) GTEST_SKIP() << reason_to_skip(GetParam());
   const auto changed = [&](auto change) {
     Conv2d other = layer;
     change(other);
-    return winograd_suits(other);
+    return winograd_suits(other, GetParam());
   };
   EXPECT_TRUE(changed([](Conv2d& l) { l.window.padding = {0, 3}; }));
   EXPECT_FALSE(changed([](Conv2d& l) { l.groups = 4; }));
@@ -324,6 +380,9 @@ TEST(Winograd, SuitsByTheLayerAlone) {
   EXPECT_FALSE(changed([](Conv2d& l) { l.window.stride = {2, 1}; }));
   EXPECT_FALSE(changed([](Conv2d& l) { l.window.dilation = {1, 2}; }));
 }
+
+INSTANTIATE_TEST_SUITE_P(Types, WinogradOfType, testing::Values(DType::f32, DType::bf16),
+                         [](const auto& test) { return std::string(to_string(test.param)); });
 
 }  // namespace
 }  // namespace halotile

@@ -94,7 +94,7 @@ TEST(Executor, OneDnnHasTheBitsOfTheWholeForUsualWindows) {
 }
 
 // Layers that the engine computes by conv2d_winograd, alone and fused, beside one that it does not.
-TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayers) {
+void winograd_layers_have_the_bits_of_the_whole(DType type) {
   const Model model(
       "input: {channels: 3, height: 23, width: 18}\nlayers:\n"
       "  - {type: conv, name: a, out_channels: 64, kernel: 3, padding: 1}\n"
@@ -106,7 +106,7 @@ TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayers) {
       "  - {type: conv, name: d, out_channels: 130, kernel: 3, groups: 2}\n"
       "  - {type: relu}\n"
       "  - {type: fully_connected, out_features: 5}\n");
-  const auto engine = onednn_f32();
+  const auto engine = make_onednn_engine(type, 1);
   const std::set<std::size_t> keep{2, 5, 6};
   const auto whole = make_executor(model, *engine, support::whole_way(model.network(), 3, keep));
   support::fill_input(*whole, 3);
@@ -121,6 +121,51 @@ TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayers) {
     patched->run();
     const auto compared = compare_kept(model.network(), *whole, *patched, keep);
     ASSERT_TRUE(support::all_equal(compared)) << differences(compared);
+  }
+}
+
+TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayers) {
+  winograd_layers_have_the_bits_of_the_whole(DType::f32);
+}
+
+TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayersOfBf16) {
+  if (!cpu_has_bf16()) GTEST_SKIP() << "this CPU has no bf16";
+  winograd_layers_have_the_bits_of_the_whole(DType::bf16);
+}
+
+// oneDNN's direct kernels refuse such tiles alone. Measured, as for usual windows.
+TEST(Executor, OneDnnHasTheBitsOfTheWholeInTilesNarrowerThanTheirPadding) {
+  const Model model(
+      "input: {channels: 3, height: 14, width: 17}\nlayers:\n"
+      "  - {type: conv, name: a, out_channels: 64, kernel: 7, padding: 3}\n"
+      "  - {type: relu}\n"
+      "  - {type: conv, name: b, out_channels: 64, kernel: 5, padding: 2}\n"
+      "  - {type: conv, name: c, out_channels: 48, kernel: 9, padding: 4, groups: 2}\n"
+      "  - {type: conv, name: d, out_channels: 32, kernel: 5, padding: 2, stride: 2}\n"
+      "  - {type: fully_connected, out_features: 5}\n");
+  const std::set<std::size_t> keep{1, 2, 3, 4};
+  for (const DType type : {DType::f32, DType::bf16}) {
+    if (type == DType::bf16 && !cpu_has_bf16()) continue;
+    const auto engine = make_onednn_engine(type, 1);
+    const auto whole = make_executor(model, *engine, support::whole_way(model.network(), 2, keep));
+    support::fill_input(*whole, 3);
+    whole->run();
+    for (std::int64_t width = 1; width <= 4; ++width) {
+      for (std::uint64_t i = 0; i < networks / 60; ++i) {
+        Draw draw(seed + 500000 + i);
+        Way way = support::random_way(draw, model.network(), 2, keep);
+        way.patch = {PatchSpec::Kind::size, {draw.integer(1, 14), width}};
+        way.stages = per_conv_stages(model.network());
+        way.settings.poison = true;
+        SCOPED_TRACE(std::string(to_string(type)) + ", seed " + std::to_string(seed + 500000 + i) + ": " +
+                     to_string(way));
+        const auto patched = make_executor(model, *engine, way);
+        support::fill_input(*patched, 3);
+        patched->run();
+        const auto compared = compare_kept(model.network(), *whole, *patched, keep);
+        ASSERT_TRUE(support::all_equal(compared)) << differences(compared);
+      }
+    }
   }
 }
 
