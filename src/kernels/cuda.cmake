@@ -18,6 +18,7 @@ target_sources(halotile_kernels PRIVATE
   engine_direct.cpp
   fully_connected_direct.cu
   lrn_direct.cu
+  lrn_pool_direct.cu
   normalize_direct.cu
   pack_direct.cu
   pointwise_direct.cu
