@@ -43,6 +43,8 @@ struct Parameters {
   LrnParameters lrn;
   Axis rows;
   Axis cols;
+  LineGrid grid;     // direct
+  Divider channels;  // direct
   // staged
   int vectors;               // of a position
   int tile_rows, tile_cols;  // outputs of a block
@@ -130,17 +132,14 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
   }
 }
 
-// Grid: x along the channels of a row of outputs, y (in steps of the grid) over the rows of all images.
+// Grid: LineGrid, rows of outputs, units of one channel.
 template <Power power, typename T>
 __global__ void __launch_bounds__(threads) lrn_pool_direct(const Parameters<T> p) {
-  const int e = static_cast<int>(blockIdx.x * threads + threadIdx.x);
-  if (e >= p.out.cols * p.out.channels) return;
-  const int col = p.out.col0 + e / p.out.channels;
-  const int c = e % p.out.channels;
-  for (int line = static_cast<int>(blockIdx.y); line < p.out.images * p.out.rows;
-       line += static_cast<int>(gridDim.y)) {
-    const int image = line / p.out.rows;
-    const int row = p.out.row0 + line % p.out.rows;
+  p.grid.for_each(p.out.images, [&](int image, int r, int unit) {
+    const int2 place = p.channels.divide(unit);
+    const int row = p.out.row0 + r;
+    const int col = p.out.col0 + place.x;
+    const int c = place.y;
     Pack<T, 1> value = lowest<T, 1>();
     for (int ky = 0; ky < p.rows.kernel; ++ky) {
       const int y = row * p.rows.stride - p.rows.padding + ky * p.rows.dilation;
@@ -152,7 +151,7 @@ __global__ void __launch_bounds__(threads) lrn_pool_direct(const Parameters<T> p
       }
     }
     store(p.out.data + p.out.offset(image, row, col) + c, value);
-  }
+  });
 }
 
 Axis make_axis(const AxisWindow& window) {
@@ -203,11 +202,9 @@ void lrn_pool_maps(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, c
       const auto kernel = three ? lrn_pool_staged<power, 3, T> : lrn_pool_staged<power, 0, T>;
       kernel<<<grid, threads, ring, stream>>>(p);
     } else {
-      const std::int64_t row = std::int64_t{p.out.cols} * p.out.channels;
-      const dim3 grid(
-          static_cast<unsigned>(device_int(divide_up<std::int64_t>(row, threads), "the length of a row")),
-          static_cast<unsigned>(std::min(p.out.images * p.out.rows, 65535)));
-      lrn_pool_direct<power, T><<<grid, threads, 0, stream>>>(p);
+      p.channels = Divider(p.out.channels);
+      p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.out.channels, threads);
+      lrn_pool_direct<power, T><<<p.grid.grid(p.out.images, threads), threads, 0, stream>>>(p);
     }
   });
   check_launch("launching lrn_max_pool");
