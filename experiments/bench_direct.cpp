@@ -117,10 +117,12 @@ float* floats(const Buffer& buffer) { return reinterpret_cast<float*>(buffer.dat
 
 // A map in memory of its own.
 struct Map {
-  Map(CudaDevice& device, std::int64_t batch, std::int64_t channels, Extent2 extent)
-      : geometry(dense_geometry(DType::f32, batch, channels, Rect::whole(extent), extent)),
+  Map(CudaDevice& device, std::int64_t batch, std::int64_t channels, Extent2 extent, DType dtype = DType::f32)
+      : geometry(dense_geometry(dtype, batch, channels, Rect::whole(extent), extent)),
         buffer(device.allocate(bytes())) {}
-  [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(geometry.elements()) * 4; }
+  [[nodiscard]] std::size_t bytes() const {
+    return static_cast<std::size_t>(geometry.elements() * size_of(geometry.dtype));
+  }
   [[nodiscard]] MapView view() const { return {geometry, buffer.data()}; }
 
   MapGeometry geometry;
@@ -225,6 +227,42 @@ void bench_map(Bench& bench, std::string_view name, const std::string& variant, 
                static_cast<double>(in.bytes() + out.bytes()));
 }
 
+// Normalization, the pool behind it, and both in one kernel, in maps of each type. The pooled maps of all
+// ways have the same bits.
+void bench_norm_pool(Bench& bench, CudaDevice& device, const std::string& number, const Lrn& norm,
+                     const Pool2d& pool, const Map& conv) {
+  const MapGeometry& g = conv.geometry;
+  const Extent2 extent = output_extent(pool.window, g.whole);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    const Map in(device, g.images, g.channels, g.whole, dtype);
+    const Map normalized(device, g.images, g.channels, g.whole, dtype);
+    const Map first(device, g.images, g.channels, extent, dtype);
+    const Map out(device, g.images, g.channels, extent, dtype);
+    direct::copy_map(conv.view(), in.view(), bench.handle());
+    const std::string type(to_string(dtype));
+    bench_map(bench, "norm" + number, type, in, normalized,
+              [&] { direct::lrn(norm, in.view(), normalized.view(), bench.handle()); });
+    direct::pool2d(pool, normalized.view(), first.view(), bench.handle(), direct::PoolKernel::cached);
+    const auto timed = [&](const std::string& name, const std::string& variant, const Map& from,
+                           const std::function<void()>& run) {
+      device.poison(out.buffer, 0);
+      run();
+      bench.stream().synchronize();
+      bench_map(bench, name, type + ", " + variant + (same(first, out, bench) ? "" : " WRONG"), from, out,
+                run);
+    };
+    const auto pooled = [&](const std::string& variant, direct::PoolKernel kernel) {
+      timed("pool" + number, variant, normalized,
+            [&, kernel] { direct::pool2d(pool, normalized.view(), out.view(), bench.handle(), kernel); });
+    };
+    pooled("cached", direct::PoolKernel::cached);
+    pooled("strip", direct::PoolKernel::strip);
+    pooled("shared", direct::PoolKernel::shared);
+    timed("both" + number, "one kernel", in,
+          [&] { direct::lrn_max_pool(norm, pool, in.view(), out.view(), bench.handle()); });
+  }
+}
+
 void bench_batch(Bench& bench, DirectEngine& engine, const Network& network, std::int64_t batch, bool all,
                  std::string_view only) {
   CudaDevice& device = engine.cuda_device();
@@ -303,22 +341,13 @@ void bench_batch(Bench& bench, DirectEngine& engine, const Network& network, std
   fully_connected("fc7", 1, fc6.view(), fc7);
   fully_connected("fc8", 2, fc7.view(), fc8);
   if (!only.empty()) return;
-  const auto bench_lrn = [&](std::string_view name, const Map& in, const Map& out) {
-    bench_map(bench, name, "", in, out, [&] { direct::lrn(norm, in.view(), out.view(), bench.handle()); });
-  };
-  const auto bench_pool = [&](std::string_view name, const Map& in, const Map& out) {
-    bench_map(bench, name, "cached", in, out, [&] {
-      direct::pool2d(pool, in.view(), out.view(), bench.handle(), direct::PoolKernel::cached);
-    });
-    bench_map(bench, name, "shared", in, out, [&] {
-      direct::pool2d(pool, in.view(), out.view(), bench.handle(), direct::PoolKernel::shared);
-    });
-  };
-  bench_lrn("norm1", conv1, norm1);
-  bench_lrn("norm2", conv2, norm2);
-  bench_pool("pool1", norm1, pool1);
-  bench_pool("pool2", norm2, pool2);
-  bench_pool("pool5", conv5, pool5);
+  bench_norm_pool(bench, device, "1", norm, pool, conv1);
+  bench_norm_pool(bench, device, "2", norm, pool, conv2);
+  for (const auto kernel : {direct::PoolKernel::cached, direct::PoolKernel::strip}) {
+    bench_map(bench, "pool5", kernel == direct::PoolKernel::cached ? "f32, cached" : "f32, strip", conv5,
+              pool5,
+              [&, kernel] { direct::pool2d(pool, conv5.view(), pool5.view(), bench.handle(), kernel); });
+  }
   bench_map(bench, "softmax", "", fc8, probabilities,
             [&] { direct::softmax(fc8.view(), probabilities.view(), bench.handle()); });
 

@@ -24,6 +24,7 @@ target_sources(halotile_kernels PRIVATE
   matrix_mma.cu
   matrix_pack.cu
   matrix_segments.cu
+  lrn_pool_direct.cu
   normalize_direct.cu
   pack_direct.cu
   pointwise_direct.cu

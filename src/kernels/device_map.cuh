@@ -1,6 +1,7 @@
 // Maps as kernels take them: by value, with 32-bit coordinates and 64-bit strides. For nvcc only.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -100,5 +101,65 @@ template <typename T>
 [[nodiscard]] __host__ __device__ constexpr T divide_up(T a, T b) {
   return (a + b - 1) / b;
 }
+
+/// Division of ints from 0 on by one that is known at launch, as a multiplication.
+/// Source: Granlund and Montgomery 1994, Division by invariant integers using multiplication.
+class Divider {
+ public:
+  Divider() = default;
+  /// `divisor` is at least 1.
+  explicit Divider(int divisor) : divisor_(divisor) {
+    while (std::int64_t{1} << shift_ < divisor) ++shift_;
+    const std::uint64_t above = (std::uint64_t{1} << shift_) - static_cast<std::uint64_t>(divisor);
+    factor_ = static_cast<std::uint32_t>((above << 32) / static_cast<std::uint64_t>(divisor) + 1);
+  }
+  [[nodiscard]] __host__ __device__ int divisor() const { return divisor_; }
+  /// The quotient and what remains.
+  [[nodiscard]] __device__ __forceinline__ int2 divide(int n) const {
+    const auto u = static_cast<std::uint32_t>(n);
+    const auto quotient = static_cast<int>((__umulhi(u, factor_) + u) >> shift_);
+    return make_int2(quotient, n - quotient * divisor_);
+  }
+
+ private:
+  int divisor_ = 1;
+  int shift_ = 0;
+  std::uint32_t factor_ = 1;
+};
+
+/// How a launch lays threads over outputs that come in rows of `units` each: x along a line of whole rows,
+/// several where they are short, so that small tiles fill their blocks; y, in steps of the grid, over lines.
+struct LineGrid {
+  int rows = 0;        // of an image
+  int line_rows = 1;   // of a line
+  int lines = 0;       // of an image
+  Divider unit_count;  // units of a row
+
+  LineGrid() = default;
+  /// Throws ShapeError for rows too long for one launch. `threads` of a block.
+  LineGrid(int row_count, std::int64_t units, int threads)
+      : rows(row_count), unit_count(device_int(units, "the length of a row")) {
+    const std::int64_t enough = 8 * std::int64_t{threads};
+    line_rows = static_cast<int>(std::clamp<std::int64_t>(divide_up(enough, units), 1, rows));
+    lines = divide_up(rows, line_rows);
+    device_int(units * line_rows + threads, "the length of a row");
+  }
+  [[nodiscard]] dim3 grid(int images, int threads) const {
+    return dim3(static_cast<unsigned>(divide_up(unit_count.divisor() * line_rows, threads)),
+                static_cast<unsigned>(std::min<std::int64_t>(std::int64_t{images} * lines, 65535)));
+  }
+  /// Calls work(image, row, unit) for this thread's units; rows count from 0.
+  template <typename Work>
+  __device__ __forceinline__ void for_each(int images, const Work& work) const {
+    const int2 place = unit_count.divide(static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x));
+    if (place.x >= line_rows) return;
+    for (int line = static_cast<int>(blockIdx.y); line < images * lines;
+         line += static_cast<int>(gridDim.y)) {
+      const int image = line / lines;
+      const int row = (line - image * lines) * line_rows + place.x;
+      if (row < rows) work(image, row, place.y);
+    }
+  }
+};
 
 }  // namespace halotile::direct

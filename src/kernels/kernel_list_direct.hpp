@@ -19,6 +19,7 @@ struct KernelEntry {
 [[nodiscard]] std::vector<KernelEntry> fully_connected_kernels();
 [[nodiscard]] std::vector<KernelEntry> pool2d_kernels();
 [[nodiscard]] std::vector<KernelEntry> lrn_kernels();
+[[nodiscard]] std::vector<KernelEntry> lrn_pool_kernels();
 [[nodiscard]] std::vector<KernelEntry> pointwise_kernels();
 
 /// A kernel's address as the runtime's host functions take it.

@@ -43,7 +43,7 @@ KernelResources resources_of(const direct::KernelEntry& kernel) {
 std::vector<KernelResources> kernel_resources() {
   std::vector<KernelResources> all;
   for (const auto list : {direct::conv2d_kernels, direct::fully_connected_kernels, direct::pool2d_kernels,
-                          direct::lrn_kernels, direct::pointwise_kernels}) {
+                          direct::lrn_kernels, direct::lrn_pool_kernels, direct::pointwise_kernels}) {
     for (const direct::KernelEntry& kernel : list()) all.push_back(resources_of(kernel));
   }
   return all;

@@ -8,7 +8,7 @@
 namespace halotile {
 
 struct KernelResources {
-  std::string family;   ///< "conv", "fully_connected", "pool", "lrn", "pointwise", "softmax"
+  std::string family;   ///< "conv", "fully_connected", "pool", "lrn", "lrn_pool", "pointwise", "softmax"
   std::string name;     ///< "patch 128x96": kernel, and outputs of a block where it has register tiles
   int threads = 0;      ///< of a block, as launched
   int max_threads = 0;  ///< of a block, at most

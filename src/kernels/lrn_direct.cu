@@ -1,15 +1,12 @@
 // Local response normalization across channels: lrn_direct.cuh has the mathematics.
 //
 // Maps are NHWC views of f32, bf16 or f16 with any strides. Two kernels, neighbouring threads on neighbouring
-// channels. Grid: x along the channels of a row of positions, y (in steps of the grid) over the rows of all
-// images.
+// channels. Grid: LineGrid, rows of positions, units of channels.
 //   five  size 5 and aligned channels: a thread computes the channels of 16 bytes of a position
 //   any   a thread computes one channel
 // Preconditions: those of reference.hpp; out.rect in in.rect. Source: Krizhevsky et al. 2012, 3.3; PyTorch's
 // LocalResponseNorm for the division of alpha by size.
 #include "kernels/lrn_direct.cuh"
-
-#include <algorithm>
 
 #include "kernels/kernel_list_direct.hpp"
 #include "kernels/map_operations_direct.hpp"
@@ -24,22 +21,20 @@ struct Parameters {
   DeviceMap<T> in;
   DeviceMap<T> out;
   LrnParameters lrn;
-  int vectors;  // of a position
+  LineGrid grid;
+  Divider vectors;  // of a position
 };
 
 // Calls compute(position of the input, channel, where to) for the thread's vectors of n channels.
 template <int n, typename T, typename Compute>
 __device__ __forceinline__ void for_each_vector(const Parameters<T>& p, const Compute& compute) {
-  const int e = static_cast<int>(blockIdx.x * threads + threadIdx.x);
-  if (e >= p.out.cols * p.vectors) return;
-  const int col = p.out.col0 + e / p.vectors;
-  const int c = e % p.vectors * n;
-  for (int line = static_cast<int>(blockIdx.y); line < p.out.images * p.out.rows;
-       line += static_cast<int>(gridDim.y)) {
-    const int image = line / p.out.rows;
-    const int row = p.out.row0 + line % p.out.rows;
+  p.grid.for_each(p.out.images, [&](int image, int r, int unit) {
+    const int2 place = p.vectors.divide(unit);
+    const int row = p.out.row0 + r;
+    const int col = p.out.col0 + place.x;
+    const int c = place.y * n;
     compute(p.in.data + p.in.offset(image, row, col), c, p.out.data + p.out.offset(image, row, col) + c);
-  }
+  });
 }
 
 template <Power power, typename T>
@@ -65,11 +60,9 @@ void lrn_maps(const Lrn& layer, const ConstMapView& in, const MapView& out, cuda
   if (positions(p.out) == 0 || out.channels == 0) return;
   const bool five =
       p.lrn.size == 5 && out.channels % vector_width<T> == 0 && vector_aligned(p.in) && vector_aligned(p.out);
-  p.vectors = five ? p.out.channels / vector_width<T> : p.out.channels;
-  const std::int64_t row = std::int64_t{p.out.cols} * p.vectors;
-  const dim3 grid(
-      static_cast<unsigned>(device_int(divide_up<std::int64_t>(row, threads), "the length of a row")),
-      static_cast<unsigned>(std::min(p.out.images * p.out.rows, 65535)));
+  p.vectors = Divider(five ? p.out.channels / vector_width<T> : p.out.channels);
+  p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.vectors.divisor(), threads);
+  const dim3 grid = p.grid.grid(p.out.images, threads);
   with_power<T>(layer, [&]<Power power>(PowerOf<power>) {
     if (five) {
       lrn_vector<power, T><<<grid, threads, 0, stream>>>(p);

@@ -33,6 +33,12 @@ void pool2d(const Pool2d& layer, const ConstMapView& in, const MapView& out, cud
 /// approximate square roots, a few units of fp32 off before the result is rounded.
 void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream);
 
+/// max_pool(lrn(in)) in one pass, with the bits of the one kernel and then the other: the normalized map is
+/// rounded to the maps' type, but never written. The pool is a sliding maximum (UnsupportedError otherwise);
+/// what it reads outside in.rect counts as outside the image.
+void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
+                  cudaStream_t stream);
+
 /// y = x < 0 ? 0 : x for out.rect, which must lie in in.rect; may work in place.
 void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 

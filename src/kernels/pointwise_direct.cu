@@ -5,12 +5,11 @@
 //   softmax   y(c) = exp(x(c) - m) / s,  m = max of x, s = sum of exp(x(c) - m), over the channels
 //
 // Maps are NHWC views of f32, bf16 or f16 with any strides. ReLU and copies go over stretches that are
-// contiguous in both maps: rows of positions, or single positions where there are gaps between them. Grid: x
-// along a stretch, the values that the wider type has in 16 bytes (1 where not aligned) a thread; y, in steps
-// of the grid, over stretches. ReLU and copies of one type move bits, so that -0 and NaN stay what they are.
-// Softmax, in fp32: a block of 128 threads takes a position; the sum is a tree over static shared memory
-// whose shape depends on the number of channels alone. Preconditions: those of reference.hpp; out.rect in
-// in.rect; relu may work in place.
+// contiguous in both maps: rows of positions, or single positions where there are gaps between them. Grid:
+// LineGrid, stretches, units of the values that the wider type has in 16 bytes (1 where not aligned). ReLU
+// and copies of one type move bits, so that -0 and NaN stay what they are. Softmax, in fp32: a block of 128
+// threads takes a position; the sum is a tree over static shared memory whose shape depends on the number of
+// channels alone. Preconditions: those of reference.hpp; out.rect in in.rect; relu may work in place.
 #include <algorithm>
 #include <limits>
 
@@ -28,22 +27,18 @@ template <typename From, typename To>
 struct Parameters {
   DeviceMap<From> in;
   DeviceMap<To> out;
-  int stretch;    // values
-  int stretches;  // of all images
-  bool whole_rows;
+  LineGrid grid;  // stretches of an image
+  Divider cols;   // stretches of a row
 };
 
 template <bool relu, typename From, typename To, int n>
 __global__ void __launch_bounds__(threads) pointwise(const Parameters<From, To> p) {
-  const int e = static_cast<int>(blockIdx.x * threads + threadIdx.x) * n;
-  if (e >= p.stretch) return;
-  for (int line = static_cast<int>(blockIdx.y); line < p.stretches; line += static_cast<int>(gridDim.y)) {
-    const int col = p.whole_rows ? 0 : line % p.out.cols;
-    const int image_row = p.whole_rows ? line : line / p.out.cols;
-    const int image = image_row / p.out.rows;
-    const int row = p.out.row0 + image_row % p.out.rows;
-    auto x = load<From, n>(p.in.data + p.in.offset(image, row, p.out.col0 + col) + e);
-    To* const to = p.out.data + p.out.offset(image, row, p.out.col0 + col) + e;
+  p.grid.for_each(p.out.images, [&](int image, int stretch, int unit) {
+    const int2 place = p.cols.divide(stretch);
+    const int row = p.out.row0 + place.x;
+    const int col = p.out.col0 + place.y;
+    auto x = load<From, n>(p.in.data + p.in.offset(image, row, col) + unit * n);
+    To* const to = p.out.data + p.out.offset(image, row, col) + unit * n;
     if constexpr (relu) rectify(x);
     if constexpr (std::is_same_v<From, To>) {
       store(to, x);
@@ -52,7 +47,7 @@ __global__ void __launch_bounds__(threads) pointwise(const Parameters<From, To> 
       widen(x, values);
       store(to, narrow<To, n>(values));
     }
-  }
+  });
 }
 
 struct Maximum {
@@ -126,21 +121,18 @@ void launch(const char* what, const ConstMapView& in, const MapView& out, cudaSt
   constexpr int n = std::min(vector_width<From>, vector_width<To>);
   auto p = parameters<From, To>(what, in, out);
   if (positions(p.out) == 0 || out.channels == 0) return;
-  p.whole_rows = in.col_stride == in.channels && out.col_stride == out.channels;
-  p.stretches = p.whole_rows ? device_int(std::int64_t{p.out.images} * p.out.rows, "the number of rows")
-                             : positions(p.out);
-  p.stretch = p.whole_rows ? device_int(std::int64_t{p.out.cols} * p.out.channels, "the length of a row")
-                           : p.out.channels;
+  const bool whole_rows = in.col_stride == in.channels && out.col_stride == out.channels;
+  const std::int64_t stretch = std::int64_t{whole_rows ? p.out.cols : 1} * p.out.channels;
+  p.cols = Divider(whole_rows ? 1 : p.out.cols);
   // Stretches begin at rows (or positions), whose strides alone must then be aligned.
   const auto aligned = [&](auto map) {
-    if (p.whole_rows) map.col_stride = 0;
+    if (whole_rows) map.col_stride = 0;
     return vector_aligned(map, n);
   };
-  const bool same_column = !p.whole_rows || (std::int64_t{p.out.col0 - p.in.col0} * p.in.channels) % n == 0;
-  const bool vector = p.stretch % n == 0 && same_column && aligned(p.in) && aligned(p.out);
-  const int units = vector ? p.stretch / n : p.stretch;
-  const dim3 grid(static_cast<unsigned>(divide_up(units, threads)),
-                  static_cast<unsigned>(std::min(p.stretches, 65535)));
+  const bool same_column = !whole_rows || (std::int64_t{p.out.col0 - p.in.col0} * p.in.channels) % n == 0;
+  const bool vector = stretch % n == 0 && same_column && aligned(p.in) && aligned(p.out);
+  p.grid = LineGrid(p.out.rows * p.cols.divisor(), vector ? stretch / n : stretch, threads);
+  const dim3 grid = p.grid.grid(p.out.images, threads);
   if (vector) {
     pointwise<relu, From, To, n><<<grid, threads, 0, stream>>>(p);
   } else {

@@ -58,7 +58,8 @@ struct Parameters {
   Axis rows;
   Axis cols;
   bool count_include_pad;
-  int vectors;  // of a position
+  LineGrid grid;
+  Divider vectors;  // of a position
   // shared
   int tile_rows, tile_cols;  // outputs of a block
   int tiles_down, tiles_across;
@@ -122,42 +123,35 @@ __device__ __forceinline__ Pack<T, n> pool_window(const Parameters<T>& p, int ro
   return fold.finish(row_count * col_count);
 }
 
-// Grid: x along a row of outputs, y (in steps of the grid) over the rows of all images.
+// Grid: LineGrid, rows of outputs, units of channels.
 template <bool maximum, typename T, int n>
 __global__ void __launch_bounds__(threads) pool_cached(const Parameters<T> p) {
-  const int e = static_cast<int>(blockIdx.x * threads + threadIdx.x);
-  if (e >= p.out.cols * p.vectors) return;
-  const int col = p.out.col0 + e / p.vectors;
-  const int c = e % p.vectors * n;
-  for (int line = static_cast<int>(blockIdx.y); line < p.out.images * p.out.rows;
-       line += static_cast<int>(gridDim.y)) {
-    const int image = line / p.out.rows;
-    const int row = p.out.row0 + line % p.out.rows;
+  p.grid.for_each(p.out.images, [&](int image, int r, int unit) {
+    const int2 place = p.vectors.divide(unit);
+    const int row = p.out.row0 + r;
+    const int col = p.out.col0 + place.x;
+    const int c = place.y * n;
     const T* from = p.in.data + image * p.in.image_stride + c;
     const auto value = pool_window<maximum, n>(p, row, col, [&](int y, int x) {
       const std::int64_t offset = (y - p.in.row0) * p.in.row_stride + (x - p.in.col0) * p.in.col_stride;
       return load_constant<T, n>(from + offset);
     });
     store(p.out.data + p.out.offset(image, row, col) + c, value);
-  }
+  });
 }
 
-// Grid: x along a row of outputs, y (in steps of the grid) over the strips of all images.
+// Grid: LineGrid, strips of rows of outputs, units of channels.
 template <typename T, int n>
 __global__ void __launch_bounds__(threads) pool_strip(const Parameters<T> p) {
   using Values = Pack<T, n>;
-  const int e = static_cast<int>(blockIdx.x * threads + threadIdx.x);
-  if (e >= p.out.cols * p.vectors) return;
-  const int col = p.out.col0 + e / p.vectors;
-  const int c = e % p.vectors * n;
-  const int in_col = 2 * col - p.cols.padding;
-  const bool inside[3] = {p.in.readable_col(in_col), p.in.readable_col(in_col + 1),
-                          p.in.readable_col(in_col + 2)};
-  const int strips = divide_up(p.out.rows, strip_rows);
-  for (int line = static_cast<int>(blockIdx.y); line < p.out.images * strips;
-       line += static_cast<int>(gridDim.y)) {
-    const int image = line / strips;
-    const int first = line % strips * strip_rows;
+  p.grid.for_each(p.out.images, [&](int image, int strip, int unit) {
+    const int2 place = p.vectors.divide(unit);
+    const int col = p.out.col0 + place.x;
+    const int c = place.y * n;
+    const int in_col = 2 * col - p.cols.padding;
+    const bool inside[3] = {p.in.readable_col(in_col), p.in.readable_col(in_col + 1),
+                            p.in.readable_col(in_col + 2)};
+    const int first = strip * strip_rows;
     const int rows = min(strip_rows, p.out.rows - first);
     const int row = p.out.row0 + first;
     const int in_row = 2 * row - p.rows.padding;
@@ -193,7 +187,7 @@ __global__ void __launch_bounds__(threads) pool_strip(const Parameters<T> p) {
       store(to + r * p.out.row_stride, value);
       value = shared[0];
     }
-  }
+  });
 }
 
 // Grid: x tiles of all images, y blocks of channels. Eight threads take a position's channels.
@@ -275,31 +269,29 @@ bool suits_strip(const Axis& axis) {
 template <typename T>
 bool enough_strips(const Parameters<T>& p) {
   constexpr std::int64_t busy = 1 << 17;  // threads
-  return std::int64_t{p.out.images} * divide_up(p.out.rows, strip_rows) * p.out.cols * p.vectors >= busy;
+  return std::int64_t{p.out.images} * divide_up(p.out.rows, strip_rows) * p.out.cols * p.vectors.divisor() >=
+         busy;
 }
 
 template <bool maximum, typename T, int n>
-void launch_lines(const Parameters<T>& p, PoolKernel kernel, cudaStream_t stream) {
-  const std::int64_t row = std::int64_t{p.out.cols} * p.vectors;
-  const auto grid = [&](int rows) {
-    return dim3(
-        static_cast<unsigned>(device_int(divide_up<std::int64_t>(row, threads), "the length of a row")),
-        static_cast<unsigned>(std::min(p.out.images * rows, 65535)));
-  };
+void launch_lines(Parameters<T>& p, PoolKernel kernel, cudaStream_t stream) {
+  const std::int64_t row = std::int64_t{p.out.cols} * p.vectors.divisor();
   if constexpr (maximum) {
     const bool strip = kernel == PoolKernel::strip || (kernel == PoolKernel::automatic && enough_strips(p));
     if (strip && suits_strip(p.rows) && suits_strip(p.cols)) {
-      pool_strip<T, n><<<grid(divide_up(p.out.rows, strip_rows)), threads, 0, stream>>>(p);
+      p.grid = LineGrid(divide_up(p.out.rows, strip_rows), row, threads);
+      pool_strip<T, n><<<p.grid.grid(p.out.images, threads), threads, 0, stream>>>(p);
       return;
     }
   }
-  pool_cached<maximum, T, n><<<grid(p.out.rows), threads, 0, stream>>>(p);
+  p.grid = LineGrid(p.out.rows, row, threads);
+  pool_cached<maximum, T, n><<<p.grid.grid(p.out.images, threads), threads, 0, stream>>>(p);
 }
 
 template <bool maximum, typename T>
 void launch(Parameters<T>& p, bool vector, PoolKernel kernel, cudaStream_t stream) {
-  p.vectors = vector ? p.out.channels / vector_width<T> : p.out.channels;
-  const int channel_blocks = divide_up(p.vectors, shared_vectors);
+  p.vectors = Divider(vector ? p.out.channels / vector_width<T> : p.out.channels);
+  const int channel_blocks = divide_up(p.vectors.divisor(), shared_vectors);
   // Measured: the L1 cache holds the overlap of neighbouring windows as well, and needs no barrier.
   if (kernel == PoolKernel::shared && vector && fit_tile(p) && channel_blocks <= 65535) {
     const std::int64_t tiles = static_cast<std::int64_t>(p.out.images) * p.tiles_down * p.tiles_across;

@@ -1,0 +1,243 @@
+// Local response normalization and a maximum pool behind it, in one pass.
+//
+//   y(i, r, q, c) = max of z(i, Y, X, c) over the taps (Y, X) inside the image, ascending; NaN wins
+//   z = lrn(x), rounded to the maps' type; lrn_direct.cuh has its mathematics, pool2d_direct.cu the taps'
+//
+// Run one after the other, the two kernels read the map, write as much and read that again; here the map is
+// read and the pooled one written. Maps are NHWC views of f32, bf16 or f16 with any strides. Two kernels:
+//   staged  size 5 and aligned channels. A block of 256 threads computes a strip of output rows, as many
+//           columns as fit, all channels; a thread keeps the channels of 16 bytes. Of an output row, first
+//           the block normalizes the positions that no earlier row has read into a ring of rows in dynamic
+//           shared memory (at most 48 KiB), then every thread takes the maxima of windows there. The ring has
+//           room for a window and the next row's news: those overwrite only what was read two barriers ago,
+//           and a row needs one barrier. Positions outside the image are -infinity, which takes no part.
+//           Blocks read again what the windows of neighbours share: with 3x3 windows and stride 2 one column
+//           and one row of a strip.
+//   direct  all else: a thread computes one channel of an output, and normalizes each of its taps.
+// Preconditions: those of reference.hpp for the pool.
+#include <algorithm>
+
+#include "kernels/kernel_list_direct.hpp"
+#include "kernels/lrn_direct.cuh"
+#include "kernels/map_operations_direct.hpp"
+
+namespace halotile::direct {
+namespace {
+
+constexpr int threads = 256;
+constexpr std::int64_t shared_limit = 48 << 10;  // bytes: four blocks or more on a multiprocessor
+constexpr std::int64_t enough_blocks = 1024;     // to keep every multiprocessor busy to the end
+constexpr int shortest_strip = 3;                // rows
+constexpr int ahead = 2;                         // positions that a thread has under way
+
+struct Axis {
+  int kernel, stride, padding, dilation;
+
+  [[nodiscard]] __host__ __device__ int reach() const { return (kernel - 1) * dilation + 1; }
+};
+
+template <typename T>
+struct Parameters {
+  DeviceMap<T> in;
+  DeviceMap<T> out;
+  LrnParameters lrn;
+  Axis rows;
+  Axis cols;
+  LineGrid grid;     // direct
+  Divider channels;  // direct
+  // staged
+  int vectors;               // of a position
+  int tile_rows, tile_cols;  // outputs of a block
+  int tiles_down, tiles_across;
+  int ring_rows;
+  int ring_cols;
+};
+
+// `kernel` is 3 for 3x3 windows without dilation, whose loops are unrolled, otherwise 0.
+template <Power power, int kernel, typename T>
+__global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p) {
+  constexpr int n = vector_width<T>;
+  using Values = Pack<T, n>;
+  extern __shared__ uint4 shared[];
+  Values* const ring = reinterpret_cast<Values*>(shared);
+
+  const int across = static_cast<int>(blockIdx.x) % p.tiles_across;
+  const int down = static_cast<int>(blockIdx.x) / p.tiles_across % p.tiles_down;
+  const int image = static_cast<int>(blockIdx.x) / p.tiles_across / p.tiles_down;
+  const int out_rows = min(p.tile_rows, p.out.rows - down * p.tile_rows);
+  const int out_cols = min(p.tile_cols, p.out.cols - across * p.tile_cols);
+  const int row0 = p.out.row0 + down * p.tile_rows;
+  const int col0 = p.out.col0 + across * p.tile_cols;
+  const int in_row0 = row0 * p.rows.stride - p.rows.padding;
+  const int in_col0 = col0 * p.cols.stride - p.cols.padding;
+  const int in_cols = (out_cols - 1) * p.cols.stride + p.cols.reach();
+
+  // A thread keeps its channels; `lanes` positions side by side. What is left over only waits.
+  const int v = static_cast<int>(threadIdx.x) % p.vectors;
+  const int lane = static_cast<int>(threadIdx.x) / p.vectors;
+  const int lanes = threads / p.vectors;
+  const bool idle = lane >= lanes;
+  const int kernel_h = kernel > 0 ? kernel : p.rows.kernel;
+  const int kernel_w = kernel > 0 ? kernel : p.cols.kernel;
+  const int dilation_h = kernel > 0 ? 1 : p.rows.dilation;
+  const int dilation_w = kernel > 0 ? 1 : p.cols.dilation;
+
+  for (int r = 0; r < out_rows; ++r) {
+    // Rows of the input count from in_row0; row y lies in row y % ring_rows of the ring.
+    const int first = r * p.rows.stride;
+    const int end = first + p.rows.reach();
+    const int begin = r == 0 ? first : max(first, end - p.rows.stride);
+    if (!idle) {
+      int y = begin + lane / in_cols;
+      int x = lane % in_cols;
+      int slot = y % p.ring_rows;
+      while (y < end) {
+        FiveChannels<T> five[ahead];
+        bool inside[ahead];
+        int target[ahead];
+#pragma unroll
+        for (int a = 0; a < ahead; ++a) {
+          target[a] = y < end ? (slot * p.ring_cols + x) * p.vectors + v : -1;
+          inside[a] = y < end && p.in.readable_row(in_row0 + y) && p.in.readable_col(in_col0 + x);
+          if (inside[a]) {
+            five[a] =
+                read_five(p.in.data + p.in.offset(image, in_row0 + y, in_col0 + x), v * n, p.in.channels);
+          }
+          for (x += lanes; x >= in_cols; x -= in_cols) {
+            ++y;
+            slot = slot + 1 == p.ring_rows ? 0 : slot + 1;
+          }
+        }
+#pragma unroll
+        for (int a = 0; a < ahead; ++a) {
+          if (target[a] < 0) continue;
+          ring[target[a]] = inside[a] ? lrn_five<power>(five[a], p.lrn) : lowest<T, n>();
+        }
+      }
+    }
+    __syncthreads();
+    if (idle) continue;
+    for (int q = lane; q < out_cols; q += lanes) {
+      Values value = lowest<T, n>();
+#pragma unroll(kernel > 0 ? kernel : 1)
+      for (int ky = 0; ky < kernel_h; ++ky) {
+        const Values* const row = ring + (first + ky * dilation_h) % p.ring_rows * p.ring_cols * p.vectors;
+#pragma unroll(kernel > 0 ? kernel : 1)
+        for (int kx = 0; kx < kernel_w; ++kx) {
+          fold_maximum(value, row[(q * p.cols.stride + kx * dilation_w) * p.vectors + v]);
+        }
+      }
+      store(p.out.data + p.out.offset(image, row0 + r, col0 + q) + v * n, value);
+    }
+  }
+}
+
+// Grid: LineGrid, rows of outputs, units of one channel.
+template <Power power, typename T>
+__global__ void __launch_bounds__(threads) lrn_pool_direct(const Parameters<T> p) {
+  p.grid.for_each(p.out.images, [&](int image, int r, int unit) {
+    const int2 place = p.channels.divide(unit);
+    const int row = p.out.row0 + r;
+    const int col = p.out.col0 + place.x;
+    const int c = place.y;
+    Pack<T, 1> value = lowest<T, 1>();
+    for (int ky = 0; ky < p.rows.kernel; ++ky) {
+      const int y = row * p.rows.stride - p.rows.padding + ky * p.rows.dilation;
+      if (!p.in.readable_row(y)) continue;
+      for (int kx = 0; kx < p.cols.kernel; ++kx) {
+        const int x = col * p.cols.stride - p.cols.padding + kx * p.cols.dilation;
+        if (!p.in.readable_col(x)) continue;
+        fold_maximum(value, lrn_one<power>(p.in.data + p.in.offset(image, y, x), c, p.in.channels, p.lrn));
+      }
+    }
+    store(p.out.data + p.out.offset(image, row, col) + c, value);
+  });
+}
+
+Axis make_axis(const AxisWindow& window) {
+  return {device_int(window.kernel, "a kernel"), device_int(window.stride, "a stride"),
+          device_int(window.padding, "a padding"), device_int(window.dilation, "a dilation")};
+}
+
+// Chooses what a block computes, and the bytes of its ring; 0 when not even one column fits.
+template <typename T>
+std::size_t fit_ring(Parameters<T>& p) {
+  const std::int64_t ring_rows = std::int64_t{p.rows.reach()} + p.rows.stride;
+  const std::int64_t column = ring_rows * p.vectors * 16;  // bytes
+  const std::int64_t in_cols = shared_limit / column;
+  if (p.vectors > threads || in_cols < p.cols.reach()) return 0;
+  const std::int64_t fitting = (in_cols - p.cols.reach()) / p.cols.stride + 1;
+  p.tiles_across = static_cast<int>(divide_up<std::int64_t>(p.out.cols, fitting));
+  p.tile_cols = divide_up(p.out.cols, p.tiles_across);
+  p.ring_rows = static_cast<int>(ring_rows);
+  p.ring_cols = (p.tile_cols - 1) * p.cols.stride + p.cols.reach();
+  // Short strips for few images: more blocks, but each strip normalizes rows of its neighbour.
+  const std::int64_t columns = std::int64_t{p.out.images} * p.tiles_across;
+  const std::int64_t strips =
+      std::clamp<std::int64_t>(divide_up(enough_blocks, columns), 1, divide_up(p.out.rows, shortest_strip));
+  p.tile_rows = static_cast<int>(divide_up<std::int64_t>(p.out.rows, strips));
+  p.tiles_down = divide_up(p.out.rows, p.tile_rows);
+  return static_cast<std::size_t>(column * p.ring_cols);
+}
+
+template <typename T>
+void lrn_pool_maps(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
+                   cudaStream_t stream) {
+  Parameters<T> p{};
+  p.lrn = lrn_parameters(lrn);
+  p.in = device_map<T>(in, in.data);
+  p.out = device_map<T>(out, out.data);
+  if (positions(p.out) == 0 || out.channels == 0) return;
+  p.rows = make_axis(pool.window.rows());
+  p.cols = make_axis(pool.window.cols());
+  p.vectors = p.out.channels / vector_width<T>;
+  const bool vector = p.lrn.size == 5 && p.out.channels % vector_width<T> == 0 && vector_aligned(p.in) &&
+                      vector_aligned(p.out);
+  const std::size_t ring = vector ? fit_ring(p) : 0;
+  const bool three = p.rows.kernel == 3 && p.cols.kernel == 3 && p.rows.dilation == 1 && p.cols.dilation == 1;
+  with_power<T>(lrn, [&]<Power power>(PowerOf<power>) {
+    if (ring > 0) {
+      const std::int64_t blocks = std::int64_t{p.out.images} * p.tiles_down * p.tiles_across;
+      const auto grid = static_cast<unsigned>(device_int(blocks, "the number of tiles"));
+      const auto kernel = three ? lrn_pool_staged<power, 3, T> : lrn_pool_staged<power, 0, T>;
+      kernel<<<grid, threads, ring, stream>>>(p);
+    } else {
+      p.channels = Divider(p.out.channels);
+      p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.out.channels, threads);
+      lrn_pool_direct<power, T><<<p.grid.grid(p.out.images, threads), threads, 0, stream>>>(p);
+    }
+  });
+  check_launch("launching lrn_max_pool");
+}
+
+template <Power power, typename T>
+void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
+  constexpr std::size_t ring = shared_limit;
+  list.push_back({"lrn_pool", "staged 3x3" + type, address_of(lrn_pool_staged<power, 3, T>), threads, ring});
+  list.push_back({"lrn_pool", "staged" + type, address_of(lrn_pool_staged<power, 0, T>), threads, ring});
+  list.push_back({"lrn_pool", "direct" + type, address_of(lrn_pool_direct<power, T>), threads, 0});
+}
+
+}  // namespace
+
+void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
+                  cudaStream_t stream) {
+  if (in.images != out.images || in.channels != out.channels || in.dtype != out.dtype) {
+    throw ShapeError("lrn_max_pool: in and out must have the same images, channels and element type");
+  }
+  if (pool.kind != PoolKind::max || pool.window.adaptive_output) {
+    throw UnsupportedError("lrn_max_pool: the pool must be a sliding maximum; run lrn and pool2d instead");
+  }
+  with_device_type(in.dtype,
+                   [&]<typename T>(DeviceType<T>) { lrn_pool_maps<T>(lrn, pool, in, out, stream); });
+}
+
+std::vector<KernelEntry> lrn_pool_kernels() {
+  std::vector<KernelEntry> list;
+  list_kernels<Power::three_quarters, float>(list, "");
+  list_kernels<Power::fast_three_quarters, __nv_bfloat16>(list, ", bf16");
+  list_kernels<Power::fast_three_quarters, __half>(list, ", f16");
+  return list;
+}
+
+}  // namespace halotile::direct
