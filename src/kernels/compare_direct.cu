@@ -2,9 +2,9 @@
 //
 //   one pass over all elements: (a, b) -> (differ?, index, |a - b|, ULP), folded by (sum, min, max, max)
 //
-// Maps are NHWC views of f32 with any strides; elements count in (image, row, column, channel) order. The
-// pass is thrust::transform_reduce over the indices, which chooses its own grid. The fold is exact and
-// commutes, so that the result does not depend on it.
+// Maps are NHWC views of f32, bf16 or f16 with any strides; ULP count in their own type; elements count in
+// (image, row, column, channel) order. The pass is thrust::transform_reduce over the indices, which chooses
+// its own grid. The fold is exact and commutes, so that the result does not depend on it.
 #include <thrust/execution_policy.h>
 #include <thrust/iterator/counting_iterator.h>
 #include <thrust/system_error.h>
@@ -19,33 +19,42 @@ namespace {
 
 constexpr std::int64_t no_index = INT64_MAX;
 
-// Floats in ascending order as integers in ascending order; both zeros are 0.
-__device__ std::int64_t ordered(float x) {
-  const int bits = __float_as_int(x);
-  return bits < 0 ? static_cast<std::int64_t>(INT32_MIN) - bits : bits;
+// Numbers in ascending order as integers in ascending order; both zeros are 0.
+template <typename Bits>
+__device__ std::int64_t ordered(Bits bits) {
+  constexpr std::int64_t sign = std::int64_t{1} << (8 * sizeof(Bits) - 1);
+  const auto magnitude = static_cast<std::int64_t>(bits) & (sign - 1);
+  return (static_cast<std::int64_t>(bits) & sign) != 0 ? -magnitude : magnitude;
 }
 
+template <typename T>
 struct CompareElement {
-  DeviceMap a;
-  DeviceMap b;
+  using Element = Pack<T, 1>;
 
-  __device__ static float read(const DeviceMap& map, std::int64_t position, int channel) {
+  DeviceMap<T> a;
+  DeviceMap<T> b;
+
+  __device__ static Element read(const DeviceMap<T>& map, std::int64_t position, int channel) {
     const int col = static_cast<int>(position % map.cols);
     const int row = static_cast<int>(position / map.cols % map.rows);
     const int image = static_cast<int>(position / map.cols / map.rows);
-    return map.data[map.offset(image, map.row0 + row, map.col0 + col) + channel];
+    return load<T, 1>(map.data + map.offset(image, map.row0 + row, map.col0 + col) + channel);
   }
 
   __device__ MapDifference operator()(std::int64_t index) const {
     const std::int64_t position = index / a.channels;
     const int channel = static_cast<int>(index % a.channels);
-    const float x = read(a, position, channel);
-    const float y = read(b, position, channel);
+    const Element one = read(a, position, channel);
+    const Element other = read(b, position, channel);
+    float x = 0.0F;
+    float y = 0.0F;
+    widen(one, &x);
+    widen(other, &y);
     const bool nan_x = x != x;
     const bool nan_y = y != y;
-    if (__float_as_int(x) == __float_as_int(y) || (nan_x && nan_y)) return {0, no_index, 0.0F, 0};
+    if (one.word[0] == other.word[0] || (nan_x && nan_y)) return {0, no_index, 0.0F, 0};
     if (nan_x || nan_y) return {1, index, __int_as_float(0x7f800000), 0xffffffffU};
-    const std::int64_t ulp = ordered(x) - ordered(y);
+    const std::int64_t ulp = ordered(one.word[0]) - ordered(other.word[0]);
     return {1, index, fabsf(x - y), static_cast<std::uint32_t>(ulp < 0 ? -ulp : ulp)};
   }
 };
@@ -57,19 +66,26 @@ struct Fold {
   }
 };
 
+template <typename T>
+MapDifference compare_elements(const ConstMapView& a, const ConstMapView& b, cudaStream_t stream) {
+  const CompareElement<T> compare{device_map<T>(a, a.data), device_map<T>(b, b.data)};
+  return thrust::transform_reduce(thrust::cuda::par.on(stream), thrust::counting_iterator<std::int64_t>(0),
+                                  thrust::counting_iterator<std::int64_t>(a.elements()), compare,
+                                  MapDifference{0, no_index, 0.0F, 0}, Fold{});
+}
+
 }  // namespace
 
 MapDifference compare_maps(const ConstMapView& a, const ConstMapView& b, cudaStream_t stream) {
-  if (a.images != b.images || a.channels != b.channels || a.rect.extent() != b.rect.extent()) {
-    throw ShapeError("compare_maps: the maps must have the same images, channels and extent");
+  if (a.images != b.images || a.channels != b.channels || a.rect.extent() != b.rect.extent() ||
+      a.dtype != b.dtype) {
+    throw ShapeError("compare_maps: the maps must have the same images, channels, extent and element type");
   }
   if (a.elements() == 0) return {};
-  const CompareElement compare{device_map(a, a.data), device_map(b, b.data)};
   try {
-    MapDifference difference =
-        thrust::transform_reduce(thrust::cuda::par.on(stream), thrust::counting_iterator<std::int64_t>(0),
-                                 thrust::counting_iterator<std::int64_t>(a.elements()), compare,
-                                 MapDifference{0, no_index, 0.0F, 0}, Fold{});
+    MapDifference difference;
+    with_device_type(a.dtype,
+                     [&]<typename T>(DeviceType<T>) { difference = compare_elements<T>(a, b, stream); });
     if (difference.first == no_index) difference.first = -1;
     return difference;
   } catch (const thrust::system_error& error) {

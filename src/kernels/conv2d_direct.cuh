@@ -18,8 +18,8 @@ using Conv2dTiles = std::tuple<RegisterTile<8, 3, 16, 8, 2, 2>, RegisterTile<8, 
 inline constexpr int conv2d_tile_count = std::tuple_size_v<Conv2dTiles>;
 
 struct Conv2dParameters {
-  DeviceMap in;
-  DeviceMap out;
+  DeviceMap<float> in;
+  DeviceMap<float> out;
   const float* filters;
   const float* bias;
   int bias_constant;  // offset in constant memory, or -1
@@ -138,8 +138,8 @@ inline Conv2dParameters conv2d_parameters(const Conv2d& layer, const Conv2dVaria
                                           const ConstMapView& in, const MapView& out) {
   const Window& window = layer.window;
   Conv2dParameters p{};
-  p.in = device_map(in, in.data);
-  p.out = device_map(out, out.data);
+  p.in = device_map<float>(in, in.data);
+  p.out = device_map<float>(out, out.data);
   p.relu = layer.relu;
   p.pixels = positions(p.out);
   p.channels = device_int(layer.in_channels / layer.groups, "the number of channels");

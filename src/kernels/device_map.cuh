@@ -6,14 +6,17 @@
 #include <string>
 #include <utility>
 
+#include "kernels/map_element.cuh"
 #include "kernels/tensor.hpp"
 #include "patching/error.hpp"
 
 namespace halotile::direct {
 
-/// A view in device memory. Coordinates are those of the whole map; strides count elements.
+/// A view in device memory of elements T: float, __nv_bfloat16 or __half. Coordinates are those of the whole
+/// map; strides count elements.
+template <typename T>
 struct DeviceMap {
-  float* data = nullptr;  // (image 0, row0, col0, channel 0)
+  T* data = nullptr;  // (image 0, row0, col0, channel 0)
   std::int64_t image_stride = 0;
   std::int64_t row_stride = 0;
   std::int64_t col_stride = 0;
@@ -50,12 +53,17 @@ inline int device_int(std::int64_t value, const char* what) {
   return static_cast<int>(value);
 }
 
-inline DeviceMap device_map(const MapGeometry& map, const void* data) {
-  if (map.dtype != DType::f32) throw UnsupportedError("the direct engine computes f32 maps only");
+/// Throws UnsupportedError for maps of another element type than T.
+template <typename T>
+DeviceMap<T> device_map(const MapGeometry& map, const void* data) {
+  if (map.dtype != dtype_of<T>) {
+    throw UnsupportedError("a kernel for maps of " + std::string(to_string(dtype_of<T>)) + " got one of " +
+                           std::string(to_string(map.dtype)));
+  }
   const Rect readable = intersect(map.rect, Rect::whole(map.whole));
   const Extent2 extent = map.rect.extent();
-  DeviceMap result;
-  result.data = static_cast<float*>(const_cast<void*>(data));
+  DeviceMap<T> result;
+  result.data = static_cast<T*>(const_cast<void*>(data));
   result.image_stride = map.image_stride;
   result.row_stride = map.row_stride;
   result.col_stride = map.col_stride;
@@ -73,17 +81,19 @@ inline DeviceMap device_map(const MapGeometry& map, const void* data) {
 }
 
 /// Positions of all images. Throws ShapeError when they are too many for one launch.
-inline int positions(const DeviceMap& map) {
+template <typename T>
+int positions(const DeviceMap<T>& map) {
   const std::int64_t per_image = std::int64_t{map.rows} * map.cols;
   return device_int(checked_multiply(per_image, map.images, "the number of positions"),
                     "the number of positions");
 }
 
-/// True when every position of the view starts on a 16-byte boundary (so float4 loads of its channels are
-/// allowed).
-inline bool vector_aligned(const DeviceMap& map) {
-  return reinterpret_cast<std::uintptr_t>(map.data) % 16 == 0 && map.image_stride % 4 == 0 &&
-         map.row_stride % 4 == 0 && map.col_stride % 4 == 0;
+/// True when every position of the view starts on a boundary of `width` elements, by default 16 bytes, so
+/// that its channels may be loaded that many at a time.
+template <typename T>
+bool vector_aligned(const DeviceMap<T>& map, int width = vector_width<T>) {
+  return reinterpret_cast<std::uintptr_t>(map.data) % (static_cast<unsigned>(width) * sizeof(T)) == 0 &&
+         map.image_stride % width == 0 && map.row_stride % width == 0 && map.col_stride % width == 0;
 }
 
 template <typename T>

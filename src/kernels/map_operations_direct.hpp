@@ -1,6 +1,10 @@
-// The `direct` engine's kernels besides convolution and fully connected layers: launchers for maps in device
-// memory, f32. They take any strides and give the bits of reference.hpp (softmax excepted: another expf).
-// All do nothing for an empty `out` and throw ShapeError for maps that do not fit.
+// The CUDA engines' kernels besides convolution and fully connected layers: launchers for maps of f32, bf16
+// or f16 in device memory. They take any strides, compute in fp32 and round once, to the map's type, when
+// they store. What an element becomes depends on its own inputs alone: not on the tile, the strides,
+// alignment or the kernel chosen. f32 maps get the bits of reference.hpp (softmax and powers of lrn without
+// square roots excepted: other functions of the device); bf16 and f16 ones those of the CPU's kernels in
+// pointwise.hpp (softmax and lrn excepted). All do nothing for an empty `out` and throw ShapeError for maps
+// that do not fit; in and out have the same element type unless it says otherwise.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -16,28 +20,32 @@ namespace halotile::direct {
 enum class PoolKernel : std::uint8_t {
   automatic,
   cached,  ///< through the L1 cache
+  strip,   ///< the same, several outputs of a column by one thread
   shared,  ///< a tile of the input is staged in static shared memory
 };
 
 /// Max or average pooling, sliding or adaptive. `shared` falls back to `cached` for windows whose tile does
-/// not fit and for adaptive windows.
+/// not fit and for adaptive windows, `strip` for all but maxima of 3x3 windows with stride 2.
 void pool2d(const Pool2d& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream,
             PoolKernel kernel = PoolKernel::automatic);
 
-/// Local response normalization of out.rect, which must lie in in.rect.
+/// Local response normalization of out.rect, which must lie in in.rect. bf16 and f16 maps: the device's
+/// approximate square roots, a few units of fp32 off before the result is rounded.
 void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream);
 
 /// y = x < 0 ? 0 : x for out.rect, which must lie in in.rect; may work in place.
 void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 
-/// Copies out.rect, which must lie in in.rect.
+/// Copies out.rect, which must lie in in.rect, converting between element types.
 void copy_map(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 
-/// (x / 255 - mean) / stddev, each step rounded to float, of dense u8 maps of 3 channels; `out` f32, dense.
+/// (x / 255 - mean) / stddev, each step rounded to float, of dense u8 maps of 3 channels; `out` dense,
+/// f32, or bf16 or f16 with one more rounding.
 void normalize(const std::array<float, 3>& mean, const std::array<float, 3>& stddev, const ConstMapView& in,
                const MapView& out, cudaStream_t stream);
 
-/// Softmax over the channels of every position of out.rect, which must lie in in.rect.
+/// Softmax over the channels of every position of out.rect, which must lie in in.rect; element types may
+/// differ.
 void softmax(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 
 }  // namespace halotile::direct

@@ -1,9 +1,10 @@
 // Photographs as they leave preprocessing: 8-bit pixels become the network's floats.
 //
 //   y(c) = (x(c) / 255 - mean(c)) / stddev(c), each step rounded to float: the bits of normalize() on the
-//   host
+//   host; then rounded to the map's type where that is bf16 or f16
 //
-// Both maps are dense NHWC with 3 channels. A thread takes 4 pixels, that is 12 bytes in and 3 float4 out, or
+// Both maps are dense NHWC with 3 channels. A thread takes the 4 pixels, of 2-byte elements the 8, that
+// become 48 bytes, or
 // where the maps are not aligned for that (an image of 227 x 227 pixels has an odd number of bytes) and at
 // the end one value at a time.
 #include "kernels/cuda_error.hpp"
@@ -14,7 +15,6 @@ namespace halotile::direct {
 namespace {
 
 constexpr int threads = 128;
-constexpr int per_thread = 12;  // values: a multiple of 3 and of 4
 
 struct Normalization {
   float mean[3];
@@ -26,22 +26,28 @@ struct Normalization {
   }
 };
 
-template <bool aligned>
+// Values of a thread: those of three 16-byte stores, whole pixels.
+template <typename T>
+constexpr int per_thread_of = 3 * vector_width<T>;
+
+template <bool aligned, typename T>
 __global__ void __launch_bounds__(threads)
-    normalize_pixels(const Normalization normal, const std::uint8_t* __restrict__ in, float* __restrict__ out,
+    normalize_pixels(const Normalization normal, const std::uint8_t* __restrict__ in, T* __restrict__ out,
                      std::int64_t values) {
+  constexpr int per_thread = per_thread_of<T>;
   const std::int64_t begin = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * per_thread;
   if (aligned && begin + per_thread <= values) {
     std::uint8_t x[per_thread];
     float y[per_thread];
+#pragma unroll
     for (int i = 0; i < per_thread; i += 4) {
       *reinterpret_cast<uchar4*>(x + i) = *reinterpret_cast<const uchar4*>(in + begin + i);
     }
 #pragma unroll
     for (int i = 0; i < per_thread; ++i) y[i] = normal(x[i], i % 3);
 #pragma unroll
-    for (int i = 0; i < per_thread; i += 4) {
-      *reinterpret_cast<float4*>(out + begin + i) = {y[i], y[i + 1], y[i + 2], y[i + 3]};
+    for (int i = 0; i < per_thread; i += vector_width<T>) {
+      store<T, vector_width<T>>(out + begin + i, narrow<T, vector_width<T>>(y + i));
     }
     return;
   }
@@ -50,16 +56,16 @@ __global__ void __launch_bounds__(threads)
   const std::int64_t first = aligned ? begin : std::int64_t{blockIdx.x} * threads * per_thread + threadIdx.x;
   const std::int64_t last = aligned || end > values ? values : end;
   for (std::int64_t i = first; i < last; i += aligned ? 1 : threads)
-    out[i] = normal(in[i], static_cast<int>(i % 3));
+    out[i] = narrow_one<T>(normal(in[i], static_cast<int>(i % 3)));
 }
 
 }  // namespace
 
 void normalize(const std::array<float, 3>& mean, const std::array<float, 3>& stddev, const ConstMapView& in,
                const MapView& out, cudaStream_t stream) {
-  if (in.dtype != DType::u8 || out.dtype != DType::f32 || in.channels != 3 || out.channels != 3 ||
+  if (in.dtype != DType::u8 || out.dtype == DType::u8 || in.channels != 3 || out.channels != 3 ||
       in.images != out.images || in.rect.extent() != out.rect.extent() || !in.dense() || !out.dense()) {
-    throw ShapeError("normalize: dense u8 pixels of 3 channels must go to dense f32 maps of the same extent");
+    throw ShapeError("normalize: dense u8 pixels of 3 channels must go to dense maps of the same extent");
   }
   const std::int64_t values = in.elements();
   if (values == 0) return;
@@ -68,13 +74,15 @@ void normalize(const std::array<float, 3>& mean, const std::array<float, 3>& std
     normal.mean[c] = mean[c];
     normal.stddev[c] = stddev[c];
   }
-  const int blocks =
-      device_int(divide_up(values, std::int64_t{threads} * per_thread), "the number of blocks of pixels");
   const bool aligned = reinterpret_cast<std::uintptr_t>(in.data) % 4 == 0 &&
                        reinterpret_cast<std::uintptr_t>(out.data) % 16 == 0;
-  const auto kernel = aligned ? normalize_pixels<true> : normalize_pixels<false>;
-  kernel<<<static_cast<unsigned>(blocks), threads, 0, stream>>>(
-      normal, static_cast<const std::uint8_t*>(in.data), static_cast<float*>(out.data), values);
+  with_device_type(out.dtype, [&]<typename T>(DeviceType<T>) {
+    const std::int64_t per_block = std::int64_t{threads} * per_thread_of<T>;
+    const int blocks = device_int(divide_up(values, per_block), "the number of blocks of pixels");
+    const auto kernel = aligned ? normalize_pixels<true, T> : normalize_pixels<false, T>;
+    kernel<<<static_cast<unsigned>(blocks), threads, 0, stream>>>(
+        normal, static_cast<const std::uint8_t*>(in.data), static_cast<T*>(out.data), values);
+  });
   check_launch("launching normalize");
 }
 

@@ -1,14 +1,16 @@
 // ReLU, copies and softmax: every output depends on its own position alone.
 //
 //   relu      y = x < 0 ? 0 : x   (keeps -0 and NaN)
-//   copy_map  y = x
+//   copy_map  y = x, rounded to nearest even where the element type of y holds less
 //   softmax   y(c) = exp(x(c) - m) / s,  m = max of x, s = sum of exp(x(c) - m), over the channels
 //
-// Maps are NHWC views of f32 with any strides. ReLU and copies go over stretches that are contiguous in both
-// maps: rows of positions, or single positions where there are gaps between them. Grid: x along a stretch, 4
-// values (1 where not aligned) a thread; y, in steps of the grid, over stretches. Softmax: a block of 128
-// threads takes a position; the sum is a tree over static shared memory whose shape depends on the number of
-// channels alone. Preconditions: those of reference.hpp; out.rect in in.rect; relu may work in place.
+// Maps are NHWC views of f32, bf16 or f16 with any strides. ReLU and copies go over stretches that are
+// contiguous in both maps: rows of positions, or single positions where there are gaps between them. Grid: x
+// along a stretch, the values that the wider type has in 16 bytes (1 where not aligned) a thread; y, in steps
+// of the grid, over stretches. ReLU and copies of one type move bits, so that -0 and NaN stay what they are.
+// Softmax, in fp32: a block of 128 threads takes a position; the sum is a tree over static shared memory
+// whose shape depends on the number of channels alone. Preconditions: those of reference.hpp; out.rect in
+// in.rect; relu may work in place.
 #include <algorithm>
 #include <limits>
 
@@ -22,34 +24,34 @@ namespace {
 
 constexpr int threads = 128;
 
+template <typename From, typename To>
 struct Parameters {
-  DeviceMap in;
-  DeviceMap out;
+  DeviceMap<From> in;
+  DeviceMap<To> out;
   int stretch;    // values
   int stretches;  // of all images
   bool whole_rows;
 };
 
-template <bool relu>
-__device__ __forceinline__ float apply(float x) {
-  return relu && x < 0.0F ? 0.0F : x;
-}
-template <bool relu>
-__device__ __forceinline__ float4 apply(const float4& x) {
-  return {apply<relu>(x.x), apply<relu>(x.y), apply<relu>(x.z), apply<relu>(x.w)};
-}
-
-template <bool relu, typename T>
-__global__ void __launch_bounds__(threads) pointwise(const Parameters p) {
-  const int e = static_cast<int>((blockIdx.x * threads + threadIdx.x) * (sizeof(T) / sizeof(float)));
+template <bool relu, typename From, typename To, int n>
+__global__ void __launch_bounds__(threads) pointwise(const Parameters<From, To> p) {
+  const int e = static_cast<int>(blockIdx.x * threads + threadIdx.x) * n;
   if (e >= p.stretch) return;
-  for (int n = static_cast<int>(blockIdx.y); n < p.stretches; n += static_cast<int>(gridDim.y)) {
-    const int col = p.whole_rows ? 0 : n % p.out.cols;
-    const int line = p.whole_rows ? n : n / p.out.cols;
-    const int image = line / p.out.rows;
-    const int row = p.out.row0 + line % p.out.rows;
-    const T x = *reinterpret_cast<const T*>(p.in.data + p.in.offset(image, row, p.out.col0 + col) + e);
-    *reinterpret_cast<T*>(p.out.data + p.out.offset(image, row, p.out.col0 + col) + e) = apply<relu>(x);
+  for (int line = static_cast<int>(blockIdx.y); line < p.stretches; line += static_cast<int>(gridDim.y)) {
+    const int col = p.whole_rows ? 0 : line % p.out.cols;
+    const int image_row = p.whole_rows ? line : line / p.out.cols;
+    const int image = image_row / p.out.rows;
+    const int row = p.out.row0 + image_row % p.out.rows;
+    auto x = load<From, n>(p.in.data + p.in.offset(image, row, p.out.col0 + col) + e);
+    To* const to = p.out.data + p.out.offset(image, row, p.out.col0 + col) + e;
+    if constexpr (relu) rectify(x);
+    if constexpr (std::is_same_v<From, To>) {
+      store(to, x);
+    } else {
+      float values[n];
+      widen(x, values);
+      store(to, narrow<To, n>(values));
+    }
   }
 }
 
@@ -73,29 +75,32 @@ __device__ float fold_block(float value, float* shared, Fold fold) {
   return shared[0];
 }
 
-__global__ void __launch_bounds__(threads) softmax_position(const Parameters p) {
+template <typename From, typename To>
+__global__ void __launch_bounds__(threads) softmax_position(const Parameters<From, To> p) {
   __shared__ float shared[threads];
   const auto position = static_cast<int>(blockIdx.x);
   const int col = p.out.col0 + position % p.out.cols;
   const int row = p.out.row0 + position / p.out.cols % p.out.rows;
   const int image = position / p.out.cols / p.out.rows;
-  const float* x = p.in.data + p.in.offset(image, row, col);
-  float* y = p.out.data + p.out.offset(image, row, col);
+  const From* const from = p.in.data + p.in.offset(image, row, col);
+  const auto x = [from](int c) { return widen_one(from[c]); };
+  To* const y = p.out.data + p.out.offset(image, row, col);
   float largest = -__int_as_float(0x7f800000);
   for (int c = static_cast<int>(threadIdx.x); c < p.out.channels; c += threads)
-    largest = fmaxf(largest, x[c]);
+    largest = fmaxf(largest, x(c));
   largest = fold_block(largest, shared, Maximum{});
   float sum = 0.0F;
   for (int c = static_cast<int>(threadIdx.x); c < p.out.channels; c += threads) {
-    sum = __fadd_rn(sum, expf(x[c] - largest));
+    sum = __fadd_rn(sum, expf(x(c) - largest));
   }
   sum = fold_block(sum, shared, Sum{});
   for (int c = static_cast<int>(threadIdx.x); c < p.out.channels; c += threads) {
-    y[c] = __fdiv_rn(expf(x[c] - largest), sum);
+    y[c] = narrow_one<To>(__fdiv_rn(expf(x(c) - largest), sum));
   }
 }
 
-Parameters parameters(const char* what, const ConstMapView& in, const MapView& out) {
+template <typename From, typename To>
+Parameters<From, To> parameters(const char* what, const ConstMapView& in, const MapView& out) {
   if (in.images != out.images || in.channels != out.channels) {
     throw ShapeError(std::string(what) + ": in and out must have the same images and channels");
   }
@@ -103,15 +108,23 @@ Parameters parameters(const char* what, const ConstMapView& in, const MapView& o
     throw ShapeError(std::string(what) + ": the outputs " + to_string(out.rect) +
                      " must lie in the input's rectangle " + to_string(in.rect));
   }
-  Parameters p{};
-  p.in = device_map(in, in.data);
-  p.out = device_map(out, out.data);
+  Parameters<From, To> p{};
+  p.in = device_map<From>(in, in.data);
+  p.out = device_map<To>(out, out.data);
   return p;
 }
 
-template <bool relu>
+// Calls work(DeviceType<From>(), DeviceType<To>()) for the maps' element types.
+template <typename Work>
+void with_types(const ConstMapView& in, const MapView& out, const Work& work) {
+  with_device_type(in.dtype,
+                   [&](auto from) { with_device_type(out.dtype, [&](auto to) { work(from, to); }); });
+}
+
+template <bool relu, typename From, typename To>
 void launch(const char* what, const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-  Parameters p = parameters(what, in, out);
+  constexpr int n = std::min(vector_width<From>, vector_width<To>);
+  auto p = parameters<From, To>(what, in, out);
   if (positions(p.out) == 0 || out.channels == 0) return;
   p.whole_rows = in.col_stride == in.channels && out.col_stride == out.channels;
   p.stretches = p.whole_rows ? device_int(std::int64_t{p.out.images} * p.out.rows, "the number of rows")
@@ -119,46 +132,66 @@ void launch(const char* what, const ConstMapView& in, const MapView& out, cudaSt
   p.stretch = p.whole_rows ? device_int(std::int64_t{p.out.cols} * p.out.channels, "the length of a row")
                            : p.out.channels;
   // Stretches begin at rows (or positions), whose strides alone must then be aligned.
-  const auto aligned = [&](DeviceMap map) {
+  const auto aligned = [&](auto map) {
     if (p.whole_rows) map.col_stride = 0;
-    return vector_aligned(map);
+    return vector_aligned(map, n);
   };
-  const bool same_column = !p.whole_rows || (std::int64_t{p.out.col0 - p.in.col0} * p.in.channels) % 4 == 0;
-  const bool vector = p.stretch % 4 == 0 && same_column && aligned(p.in) && aligned(p.out);
-  const int units = vector ? p.stretch / 4 : p.stretch;
+  const bool same_column = !p.whole_rows || (std::int64_t{p.out.col0 - p.in.col0} * p.in.channels) % n == 0;
+  const bool vector = p.stretch % n == 0 && same_column && aligned(p.in) && aligned(p.out);
+  const int units = vector ? p.stretch / n : p.stretch;
   const dim3 grid(static_cast<unsigned>(divide_up(units, threads)),
                   static_cast<unsigned>(std::min(p.stretches, 65535)));
   if (vector) {
-    pointwise<relu, float4><<<grid, threads, 0, stream>>>(p);
+    pointwise<relu, From, To, n><<<grid, threads, 0, stream>>>(p);
   } else {
-    pointwise<relu, float><<<grid, threads, 0, stream>>>(p);
+    pointwise<relu, From, To, 1><<<grid, threads, 0, stream>>>(p);
   }
   check_launch(what);
+}
+
+template <typename T>
+void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
+  constexpr int n = vector_width<T>;
+  list.push_back({"pointwise", "relu" + type, address_of(pointwise<true, T, T, n>), threads, 0});
+  list.push_back({"pointwise", "relu, unaligned" + type, address_of(pointwise<true, T, T, 1>), threads, 0});
+  list.push_back({"pointwise", "copy" + type, address_of(pointwise<false, T, T, n>), threads, 0});
+  list.push_back({"pointwise", "copy, unaligned" + type, address_of(pointwise<false, T, T, 1>), threads, 0});
+  list.push_back({"softmax", "position" + type, address_of(softmax_position<T, float>), threads, 0});
 }
 
 }  // namespace
 
 void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-  launch<true>("launching relu", in, out, stream);
+  if (in.dtype != out.dtype) throw ShapeError("relu: in and out must have the same element type");
+  with_device_type(in.dtype,
+                   [&]<typename T>(DeviceType<T>) { launch<true, T, T>("launching relu", in, out, stream); });
 }
 
 void copy_map(const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-  launch<false>("launching copy_map", in, out, stream);
+  with_types(in, out, [&]<typename From, typename To>(DeviceType<From>, DeviceType<To>) {
+    launch<false, From, To>("launching copy_map", in, out, stream);
+  });
 }
 
 void softmax(const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-  const Parameters p = parameters("softmax", in, out);
-  if (positions(p.out) == 0 || out.channels == 0) return;
-  softmax_position<<<static_cast<unsigned>(positions(p.out)), threads, 0, stream>>>(p);
-  check_launch("launching softmax");
+  with_types(in, out, [&]<typename From, typename To>(DeviceType<From>, DeviceType<To>) {
+    const auto p = parameters<From, To>("softmax", in, out);
+    if (positions(p.out) == 0 || out.channels == 0) return;
+    softmax_position<<<static_cast<unsigned>(positions(p.out)), threads, 0, stream>>>(p);
+    check_launch("launching softmax");
+  });
 }
 
 std::vector<KernelEntry> pointwise_kernels() {
-  return {{"pointwise", "relu", address_of(pointwise<true, float4>), threads, 0},
-          {"pointwise", "relu, unaligned", address_of(pointwise<true, float>), threads, 0},
-          {"pointwise", "copy", address_of(pointwise<false, float4>), threads, 0},
-          {"pointwise", "copy, unaligned", address_of(pointwise<false, float>), threads, 0},
-          {"softmax", "position", address_of(softmax_position), threads, 0}};
+  std::vector<KernelEntry> list;
+  list_kernels<float>(list, "");
+  list_kernels<__nv_bfloat16>(list, ", bf16");
+  list_kernels<__half>(list, ", f16");
+  list.push_back(
+      {"pointwise", "copy, f32 to bf16", address_of(pointwise<false, float, __nv_bfloat16, 4>), threads, 0});
+  list.push_back(
+      {"pointwise", "copy, f32 to f16", address_of(pointwise<false, float, __half, 4>), threads, 0});
+  return list;
 }
 
 }  // namespace halotile::direct

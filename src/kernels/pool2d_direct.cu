@@ -5,11 +5,15 @@
 //            count = taps inside the image, or with count_include_pad taps before the end of the padded image
 //   taps     sliding: Y = r Sh - Ph + ky Dh, likewise X; adaptive: floor(r H / O) up to ceil((r + 1) H / O)
 //
-// Maps are NHWC views of f32 with any strides. Two kernels:
-//   cached  a thread computes 4 channels (1 where they are not aligned) of one output; neighbouring threads
-//           take neighbouring channels. Overlapping windows meet in the L1 cache.
-//   shared  a block computes a rectangle of at most 32 outputs by 32 channels; the input that they read is
-//           staged in static shared memory (24 KiB: 192 positions), 128 threads.
+// Maps are NHWC views of f32, bf16 or f16 with any strides. Sums are fp32, rounded once when they are stored;
+// a maximum is one of the elements. Three kernels, 128 threads; a thread has the channels of 16 bytes (4, of
+// 2-byte elements 8; 1 where they are not aligned), neighbouring threads neighbouring channels:
+//   cached  a thread computes one output. Overlapping windows meet in the L1 cache.
+//   strip   maximum, windows 3x3 with stride 2: a thread computes 4 outputs of a column, top to bottom, and
+//           keeps the maximum of the row that neighbours share. What is read of memory behind the L1 cache
+//           falls from 3 rows an output row to 2.25.
+//   shared  a block computes a rectangle of at most 32 outputs by 8 threads' channels; the input that they
+//           read is staged in static shared memory (24 KiB: 192 positions).
 // Preconditions: those of reference.hpp. A position outside in.rect counts as outside the image.
 // Source: PyTorch's MaxPool2d, AvgPool2d and AdaptiveAvgPool2d.
 #include <algorithm>
@@ -25,7 +29,8 @@ namespace {
 
 constexpr int threads = 128;
 constexpr int shared_positions = 192;
-constexpr int shared_channels = 32;
+constexpr int shared_vectors = 8;
+constexpr int strip_rows = 4;
 
 struct Axis {
   int kernel, stride, padding, dilation;
@@ -46,9 +51,10 @@ struct Axis {
   __device__ __forceinline__ int padded_end() const { return adaptive > 0 ? 0x7fffffff : input + padding; }
 };
 
+template <typename T>
 struct Parameters {
-  DeviceMap in;
-  DeviceMap out;
+  DeviceMap<T> in;
+  DeviceMap<T> out;
   Axis rows;
   Axis cols;
   bool count_include_pad;
@@ -59,38 +65,45 @@ struct Parameters {
   int patch_rows, patch_cols;  // input positions of a block
 };
 
-template <bool maximum>
-__device__ __forceinline__ float start() {
-  return maximum ? -__int_as_float(0x7f800000) : 0.0F;
-}
-template <bool maximum>
-__device__ __forceinline__ float fold(float value, float x) {
-  if constexpr (maximum) return (x > value) | (x != x) ? x : value;
-  return __fadd_rn(value, x);
-}
-template <bool maximum>
-__device__ __forceinline__ float4 fold(const float4& v, const float4& x) {
-  return {fold<maximum>(v.x, x.x), fold<maximum>(v.y, x.y), fold<maximum>(v.z, x.z), fold<maximum>(v.w, x.w)};
-}
-__device__ __forceinline__ float divide(float sum, float count) { return __fdiv_rn(sum, count); }
-__device__ __forceinline__ float4 divide(const float4& sum, float count) {
-  return {divide(sum.x, count), divide(sum.y, count), divide(sum.z, count), divide(sum.w, count)};
-}
-template <typename T>
-__device__ __forceinline__ T splat(float value) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    return value;
-  } else {
-    return {value, value, value, value};
+// The fold over a window of n channels.
+template <bool maximum, typename T, int n>
+struct Fold;
+
+template <typename T, int n>
+struct Fold<true, T, n> {
+  Pack<T, n> value = lowest<T, n>();
+
+  __device__ __forceinline__ void add(const Pack<T, n>& x) { fold_maximum(value, x); }
+  __device__ __forceinline__ Pack<T, n> finish(int /*count*/) const { return value; }
+};
+
+template <typename T, int n>
+struct Fold<false, T, n> {
+  float sum[n] = {};
+
+  __device__ __forceinline__ void add(const Pack<T, n>& pack) {
+    float x[n];
+    widen(pack, x);
+#pragma unroll
+    for (int e = 0; e < n; ++e) sum[e] = __fadd_rn(sum[e], x[e]);
   }
-}
+  // Nothing to average: 0 / 1.
+  __device__ __forceinline__ Pack<T, n> finish(int count) const {
+    const auto divisor = static_cast<float>(count == 0 ? 1 : count);
+    float mean[n];
+#pragma unroll
+    for (int e = 0; e < n; ++e) mean[e] = __fdiv_rn(sum[e], divisor);
+    return narrow<T, n>(mean);
+  }
+};
 
 // One output's window; `read(row, col)` gives the values at a position inside the image.
-template <bool maximum, typename T, typename Read>
-__device__ __forceinline__ T pool_window(const Parameters& p, int row, int col, const Read& read) {
+template <bool maximum, int n, typename T, typename Read>
+__device__ __forceinline__ Pack<T, n> pool_window(const Parameters<T>& p, int row, int col,
+                                                  const Read& read) {
   const int2 rows = p.rows.taps(row);
   const int2 cols = p.cols.taps(col);
-  T value = splat<T>(start<maximum>());
+  Fold<maximum, T, n> fold;
   int row_count = 0;
   int col_count = 0;
   for (int y = rows.x; y < rows.y; y += p.rows.step()) {
@@ -98,45 +111,97 @@ __device__ __forceinline__ T pool_window(const Parameters& p, int row, int col, 
     row_count += p.count_include_pad ? y < p.rows.padded_end() : row_inside;
     if (!row_inside) continue;
     for (int x = cols.x; x < cols.y; x += p.cols.step()) {
-      if (p.in.readable_col(x)) value = fold<maximum>(value, read(y, x));
+      if (p.in.readable_col(x)) fold.add(read(y, x));
     }
   }
   if constexpr (!maximum) {
     for (int x = cols.x; x < cols.y; x += p.cols.step()) {
       col_count += p.count_include_pad ? x < p.cols.padded_end() : p.in.readable_col(x);
     }
-    const int count = row_count * col_count;
-    value = divide(value, static_cast<float>(count == 0 ? 1 : count));
   }
-  return value;
+  return fold.finish(row_count * col_count);
 }
 
 // Grid: x along a row of outputs, y (in steps of the grid) over the rows of all images.
-template <bool maximum, typename T>
-__global__ void __launch_bounds__(threads) pool_cached(const Parameters p) {
-  constexpr int width = sizeof(T) / sizeof(float);
+template <bool maximum, typename T, int n>
+__global__ void __launch_bounds__(threads) pool_cached(const Parameters<T> p) {
   const int e = static_cast<int>(blockIdx.x * threads + threadIdx.x);
   if (e >= p.out.cols * p.vectors) return;
   const int col = p.out.col0 + e / p.vectors;
-  const int c = e % p.vectors * width;
+  const int c = e % p.vectors * n;
   for (int line = static_cast<int>(blockIdx.y); line < p.out.images * p.out.rows;
        line += static_cast<int>(gridDim.y)) {
     const int image = line / p.out.rows;
     const int row = p.out.row0 + line % p.out.rows;
-    const float* from = p.in.data + image * p.in.image_stride + c;
-    const T value = pool_window<maximum, T>(p, row, col, [&](int y, int x) {
+    const T* from = p.in.data + image * p.in.image_stride + c;
+    const auto value = pool_window<maximum, n>(p, row, col, [&](int y, int x) {
       const std::int64_t offset = (y - p.in.row0) * p.in.row_stride + (x - p.in.col0) * p.in.col_stride;
-      return __ldg(reinterpret_cast<const T*>(from + offset));
+      return load_constant<T, n>(from + offset);
     });
-    *reinterpret_cast<T*>(p.out.data + p.out.offset(image, row, col) + c) = value;
+    store(p.out.data + p.out.offset(image, row, col) + c, value);
   }
 }
 
-// Grid: x tiles of all images, y blocks of 32 channels. Eight threads take a position's 32 channels.
-template <bool maximum>
-__global__ void __launch_bounds__(threads) pool_shared(const Parameters p) {
-  __shared__ float4 patch[shared_positions * shared_channels / 4];
-  constexpr int vectors = shared_channels / 4;
+// Grid: x along a row of outputs, y (in steps of the grid) over the strips of all images.
+template <typename T, int n>
+__global__ void __launch_bounds__(threads) pool_strip(const Parameters<T> p) {
+  using Values = Pack<T, n>;
+  const int e = static_cast<int>(blockIdx.x * threads + threadIdx.x);
+  if (e >= p.out.cols * p.vectors) return;
+  const int col = p.out.col0 + e / p.vectors;
+  const int c = e % p.vectors * n;
+  const int in_col = 2 * col - p.cols.padding;
+  const bool inside[3] = {p.in.readable_col(in_col), p.in.readable_col(in_col + 1),
+                          p.in.readable_col(in_col + 2)};
+  const int strips = divide_up(p.out.rows, strip_rows);
+  for (int line = static_cast<int>(blockIdx.y); line < p.out.images * strips;
+       line += static_cast<int>(gridDim.y)) {
+    const int image = line / strips;
+    const int first = line % strips * strip_rows;
+    const int rows = min(strip_rows, p.out.rows - first);
+    const int row = p.out.row0 + first;
+    const int in_row = 2 * row - p.rows.padding;
+    const T* from = p.in.data + p.in.offset(image, in_row, in_col) + c;
+    T* to = p.out.data + p.out.offset(image, row, col) + c;
+    // The three values of an input row; -infinity outside the image takes no part.
+    const auto read = [&](int k, Values(&x)[3]) {
+      const bool row_inside = p.in.readable_row(in_row + k);
+#pragma unroll
+      for (int i = 0; i < 3; ++i) {
+        x[i] = lowest<T, n>();
+        if (row_inside && inside[i]) {
+          x[i] = load_constant<T, n>(from + k * p.in.row_stride + i * p.in.col_stride);
+        }
+      }
+    };
+    const auto fold_row = [](Values(&x)[3]) {
+      fold_maximum(x[0], x[1]);
+      fold_maximum(x[0], x[2]);
+    };
+    Values shared[3];  // the row that two windows share
+    read(0, shared);
+    fold_row(shared);
+    Values value = shared[0];
+    for (int r = 0; r < rows; ++r) {
+      Values middle[3];
+      read(2 * r + 1, middle);
+      read(2 * r + 2, shared);
+      fold_row(middle);
+      fold_row(shared);
+      fold_maximum(value, middle[0]);
+      fold_maximum(value, shared[0]);
+      store(to + r * p.out.row_stride, value);
+      value = shared[0];
+    }
+  }
+}
+
+// Grid: x tiles of all images, y blocks of channels. Eight threads take a position's channels.
+template <bool maximum, typename T>
+__global__ void __launch_bounds__(threads) pool_shared(const Parameters<T> p) {
+  constexpr int n = vector_width<T>;
+  constexpr int vectors = shared_vectors;
+  __shared__ Pack<T, n> patch[shared_positions * vectors];
   const int across = static_cast<int>(blockIdx.x) % p.tiles_across;
   const int down = static_cast<int>(blockIdx.x) / p.tiles_across % p.tiles_down;
   const int image = static_cast<int>(blockIdx.x) / p.tiles_across / p.tiles_down;
@@ -145,28 +210,27 @@ __global__ void __launch_bounds__(threads) pool_shared(const Parameters p) {
   const int in_row0 = p.rows.taps(row0).x;
   const int in_col0 = p.cols.taps(col0).x;
   const int lane = static_cast<int>(threadIdx.x) % vectors;
-  const int c = static_cast<int>(blockIdx.y) * shared_channels + lane * 4;
+  const int c = (static_cast<int>(blockIdx.y) * vectors + lane) * n;
   const bool has_channels = c < p.in.channels;
-  for (int n = static_cast<int>(threadIdx.x) / vectors; n < p.patch_rows * p.patch_cols;
-       n += threads / vectors) {
-    const int row = in_row0 + n / p.patch_cols;
-    const int col = in_col0 + n % p.patch_cols;
+  for (int i = static_cast<int>(threadIdx.x) / vectors; i < p.patch_rows * p.patch_cols;
+       i += threads / vectors) {
+    const int row = in_row0 + i / p.patch_cols;
+    const int col = in_col0 + i % p.patch_cols;
     if (has_channels && p.in.readable_row(row) && p.in.readable_col(col)) {
-      patch[n * vectors + lane] =
-          __ldg(reinterpret_cast<const float4*>(p.in.data + p.in.offset(image, row, col) + c));
+      patch[i * vectors + lane] = load_constant<T, n>(p.in.data + p.in.offset(image, row, col) + c);
     }
   }
   __syncthreads();
   if (!has_channels) return;
-  for (int n = static_cast<int>(threadIdx.x) / vectors; n < p.tile_rows * p.tile_cols;
-       n += threads / vectors) {
-    const int row = row0 + n / p.tile_cols;
-    const int col = col0 + n % p.tile_cols;
+  for (int i = static_cast<int>(threadIdx.x) / vectors; i < p.tile_rows * p.tile_cols;
+       i += threads / vectors) {
+    const int row = row0 + i / p.tile_cols;
+    const int col = col0 + i % p.tile_cols;
     if (row >= p.out.row0 + p.out.rows || col >= p.out.col0 + p.out.cols) continue;
-    const float4 value = pool_window<maximum, float4>(p, row, col, [&](int y, int x) {
+    const auto value = pool_window<maximum, n>(p, row, col, [&](int y, int x) {
       return patch[((y - in_row0) * p.patch_cols + x - in_col0) * vectors + lane];
     });
-    *reinterpret_cast<float4*>(p.out.data + p.out.offset(image, row, col) + c) = value;
+    store(p.out.data + p.out.offset(image, row, col) + c, value);
   }
 }
 
@@ -177,7 +241,8 @@ Axis make_axis(const AxisWindow& window, std::int64_t input) {
 }
 
 // The first rectangle of outputs whose input fits in shared memory; false when there is none.
-bool fit_tile(Parameters& p) {
+template <typename T>
+bool fit_tile(Parameters<T>& p) {
   if (p.rows.adaptive > 0) return false;
   const auto reach = [](const Axis& axis, int outputs) {
     return static_cast<std::int64_t>(outputs - 1) * axis.stride +
@@ -202,45 +267,64 @@ bool fit_tile(Parameters& p) {
   return false;
 }
 
-template <bool maximum>
-void launch(Parameters& p, bool vector, PoolKernel kernel, cudaStream_t stream) {
+bool suits_strip(const Axis& axis) {
+  return axis.adaptive == 0 && axis.kernel == 3 && axis.stride == 2 && axis.dilation == 1;
+}
+
+// Small maps have too few strips to keep the device busy.
+template <typename T>
+bool enough_strips(const Parameters<T>& p) {
+  constexpr std::int64_t busy = 1 << 17;  // threads
+  return std::int64_t{p.out.images} * divide_up(p.out.rows, strip_rows) * p.out.cols * p.vectors >= busy;
+}
+
+template <bool maximum, typename T, int n>
+void launch_lines(const Parameters<T>& p, PoolKernel kernel, cudaStream_t stream) {
+  const std::int64_t row = std::int64_t{p.out.cols} * p.vectors;
+  const auto grid = [&](int rows) {
+    return dim3(
+        static_cast<unsigned>(device_int(divide_up<std::int64_t>(row, threads), "the length of a row")),
+        static_cast<unsigned>(std::min(p.out.images * rows, 65535)));
+  };
+  if constexpr (maximum) {
+    const bool strip = kernel == PoolKernel::strip || (kernel == PoolKernel::automatic && enough_strips(p));
+    if (strip && suits_strip(p.rows) && suits_strip(p.cols)) {
+      pool_strip<T, n><<<grid(divide_up(p.out.rows, strip_rows)), threads, 0, stream>>>(p);
+      return;
+    }
+  }
+  pool_cached<maximum, T, n><<<grid(p.out.rows), threads, 0, stream>>>(p);
+}
+
+template <bool maximum, typename T>
+void launch(Parameters<T>& p, bool vector, PoolKernel kernel, cudaStream_t stream) {
+  p.vectors = vector ? p.out.channels / vector_width<T> : p.out.channels;
+  const int channel_blocks = divide_up(p.vectors, shared_vectors);
   // Measured: the L1 cache holds the overlap of neighbouring windows as well, and needs no barrier.
-  if (kernel == PoolKernel::shared && vector && fit_tile(p) &&
-      divide_up(p.out.channels, shared_channels) <= 65535) {
+  if (kernel == PoolKernel::shared && vector && fit_tile(p) && channel_blocks <= 65535) {
     const std::int64_t tiles = static_cast<std::int64_t>(p.out.images) * p.tiles_down * p.tiles_across;
     const dim3 grid(static_cast<unsigned>(device_int(tiles, "the number of tiles")),
-                    static_cast<unsigned>(divide_up(p.out.channels, shared_channels)));
-    pool_shared<maximum><<<grid, threads, 0, stream>>>(p);
+                    static_cast<unsigned>(channel_blocks));
+    pool_shared<maximum, T><<<grid, threads, 0, stream>>>(p);
+  } else if (vector) {
+    launch_lines<maximum, T, vector_width<T>>(p, kernel, stream);
   } else {
-    p.vectors = vector ? p.out.channels / 4 : p.out.channels;
-    const std::int64_t row = std::int64_t{p.out.cols} * p.vectors;
-    const dim3 blocks(
-        static_cast<unsigned>(device_int(divide_up<std::int64_t>(row, threads), "the length of a row")),
-        static_cast<unsigned>(std::min(p.out.images * p.out.rows, 65535)));
-    if (vector) {
-      pool_cached<maximum, float4><<<blocks, threads, 0, stream>>>(p);
-    } else {
-      pool_cached<maximum, float><<<blocks, threads, 0, stream>>>(p);
-    }
+    launch_lines<maximum, T, 1>(p, kernel, stream);
   }
   check_launch("launching pool2d");
 }
 
-}  // namespace
-
-void pool2d(const Pool2d& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream,
-            PoolKernel kernel) {
-  if (in.images != out.images || in.channels != out.channels) {
-    throw ShapeError("pool2d: in and out must have the same images and channels");
-  }
-  Parameters p{};
-  p.in = device_map(in, in.data);
-  p.out = device_map(out, out.data);
+template <typename T>
+void pool_maps(const Pool2d& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream,
+               PoolKernel kernel) {
+  Parameters<T> p{};
+  p.in = device_map<T>(in, in.data);
+  p.out = device_map<T>(out, out.data);
   if (positions(p.out) == 0 || out.channels == 0) return;
   p.rows = make_axis(layer.window.rows(), in.whole.height);
   p.cols = make_axis(layer.window.cols(), in.whole.width);
   p.count_include_pad = layer.count_include_pad;
-  const bool vector = out.channels % 4 == 0 && vector_aligned(p.in) && vector_aligned(p.out);
+  const bool vector = out.channels % vector_width<T> == 0 && vector_aligned(p.in) && vector_aligned(p.out);
   if (layer.kind == PoolKind::max) {
     launch<true>(p, vector, kernel, stream);
   } else {
@@ -248,13 +332,36 @@ void pool2d(const Pool2d& layer, const ConstMapView& in, const MapView& out, cud
   }
 }
 
+template <typename T>
+void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
+  constexpr int n = vector_width<T>;
+  list.push_back({"pool", "max cached" + type, address_of(pool_cached<true, T, n>), threads, 0});
+  list.push_back({"pool", "max cached, unaligned" + type, address_of(pool_cached<true, T, 1>), threads, 0});
+  list.push_back({"pool", "max strip" + type, address_of(pool_strip<T, n>), threads, 0});
+  list.push_back({"pool", "max shared" + type, address_of(pool_shared<true, T>), threads, 0});
+  list.push_back({"pool", "average cached" + type, address_of(pool_cached<false, T, n>), threads, 0});
+  list.push_back(
+      {"pool", "average cached, unaligned" + type, address_of(pool_cached<false, T, 1>), threads, 0});
+  list.push_back({"pool", "average shared" + type, address_of(pool_shared<false, T>), threads, 0});
+}
+
+}  // namespace
+
+void pool2d(const Pool2d& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream,
+            PoolKernel kernel) {
+  if (in.images != out.images || in.channels != out.channels || in.dtype != out.dtype) {
+    throw ShapeError("pool2d: in and out must have the same images, channels and element type");
+  }
+  with_device_type(in.dtype,
+                   [&]<typename T>(DeviceType<T>) { pool_maps<T>(layer, in, out, stream, kernel); });
+}
+
 std::vector<KernelEntry> pool2d_kernels() {
-  return {{"pool", "max cached", address_of(pool_cached<true, float4>), threads, 0},
-          {"pool", "max cached, unaligned", address_of(pool_cached<true, float>), threads, 0},
-          {"pool", "max shared", address_of(pool_shared<true>), threads, 0},
-          {"pool", "average cached", address_of(pool_cached<false, float4>), threads, 0},
-          {"pool", "average cached, unaligned", address_of(pool_cached<false, float>), threads, 0},
-          {"pool", "average shared", address_of(pool_shared<false>), threads, 0}};
+  std::vector<KernelEntry> list;
+  list_kernels<float>(list, "");
+  list_kernels<__nv_bfloat16>(list, ", bf16");
+  list_kernels<__half>(list, ", f16");
+  return list;
 }
 
 }  // namespace halotile::direct

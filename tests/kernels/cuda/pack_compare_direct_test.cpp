@@ -13,13 +13,16 @@
 namespace halotile::testing {
 namespace {
 
-TEST(SmallPackDirect, TilesGoOutAndComeBack) {
+class PackDirect : public ::testing::TestWithParam<DType> {};
+
+TEST_P(PackDirect, TilesGoOutAndComeBack) {
   HALOTILE_NEEDS_GPU();
+  const DType dtype = GetParam();
   for (const Layout layout : all_layouts) {
     for (const std::int64_t channels : {3, 16}) {
       const Extent2 extent{13, 17};
-      TwinMap map(2, channels, Rect::whole(extent), extent, layout);
-      TwinMap rebuilt(2, channels, Rect::whole(extent), extent, layout);
+      TwinMap map(2, channels, Rect::whole(extent), extent, layout, dtype);
+      TwinMap rebuilt(2, channels, Rect::whole(extent), extent, layout, dtype);
       map.randomize(1);
       // Cores of 5x6 with a halo of 1, one tile per image and core.
       std::vector<TwinMap> tiles;
@@ -30,7 +33,7 @@ TEST(SmallPackDirect, TilesGoOutAndComeBack) {
           for (std::int64_t col = 0; col < extent.width; col += 6) {
             cores.push_back(intersect(Rect{{row, row + 5}, {col, col + 6}}, Rect::whole(extent)));
             const Rect halo = intersect(Rect{{row - 1, row + 6}, {col - 1, col + 7}}, Rect::whole(extent));
-            tiles.emplace_back(1, channels, halo, extent, Layout::dense);
+            tiles.emplace_back(1, channels, halo, extent, Layout::dense, dtype);
             images.push_back(image);
           }
         }
@@ -55,10 +58,13 @@ TEST(SmallPackDirect, TilesGoOutAndComeBack) {
       place.run(stream().handle());  // repeatable
       copy_map(map.host(), rebuilt.host());
       EXPECT_TRUE(rebuilt.same_everywhere()) << to_string(layout);
-      EXPECT_EQ(place.bytes(), 2 * extent.area() * channels * 4);
+      EXPECT_EQ(place.bytes(), 2 * extent.area() * channels * size_of(dtype));
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Small, PackDirect, ::testing::ValuesIn(all_types),
+                         [](const auto& instance) { return std::string(to_string(instance.param)); });
 
 TEST(SmallPackDirect, NothingToCopyAndForeignRectangles) {
   HALOTILE_NEEDS_GPU();
@@ -100,6 +106,44 @@ TEST(SmallCompareDirect, CountsAndFindsDifferences) {
     EXPECT_EQ(with_nan.first, 0);
     EXPECT_EQ(with_nan.max_ulp, 0xffffffffU);
   }
+}
+
+TEST(SmallCompareDirect, CountsUlpInTheMapsType) {
+  HALOTILE_NEEDS_GPU();
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    const float step = dtype == DType::bf16 ? 0x1p-7F : 0x1p-10F;  // behind 1
+    for (const Layout layout : all_layouts) {
+      TwinMap a(2, 5, {{1, 4}, {0, 6}}, {5, 6}, layout, dtype);
+      TwinMap b(2, 5, {{1, 4}, {0, 6}}, {5, 6}, Layout::dense, dtype);
+      a.randomize(1);
+      b.randomize(1);
+      EXPECT_EQ(direct::compare_maps(a.on_device(), b.on_device(), stream().handle()),
+                direct::MapDifference{});
+      a.set(0, 2, 3, 1, 1.0F + 3 * step);  // element 46
+      b.set(0, 2, 3, 1, 1.0F);
+      a.set(1, 3, 5, 4, 0.0F);
+      b.set(1, 3, 5, 4, -0.0F);
+      a.set(1, 3, 5, 3, std::numeric_limits<float>::quiet_NaN());
+      b.set(1, 3, 5, 3, -std::numeric_limits<float>::quiet_NaN());
+      a.upload();
+      b.upload();
+      const auto found = direct::compare_maps(a.on_device(), b.on_device(), stream().handle());
+      EXPECT_EQ(found.differing, 2);
+      EXPECT_EQ(found.first, 46);
+      EXPECT_EQ(found.max_abs, 3 * step);
+      EXPECT_EQ(found.max_ulp, 3U);
+      a.set(1, 1, 0, 0, std::numeric_limits<float>::infinity());
+      b.set(1, 1, 0, 0, -std::numeric_limits<float>::infinity());
+      a.upload();
+      b.upload();
+      const auto infinite = direct::compare_maps(a.on_device(), b.on_device(), stream().handle());
+      EXPECT_EQ(infinite.max_abs, std::numeric_limits<float>::infinity());
+      EXPECT_EQ(infinite.max_ulp, dtype == DType::bf16 ? 2U * 0x7f80U : 2U * 0x7c00U);
+    }
+  }
+  TwinMap a(1, 4, Rect::whole({2, 2}), {2, 2}, Layout::dense, DType::bf16);
+  TwinMap b(1, 4, Rect::whole({2, 2}), {2, 2}, Layout::dense, DType::f16);
+  EXPECT_THROW((void)direct::compare_maps(a.on_device(), b.on_device(), stream().handle()), ShapeError);
 }
 
 }  // namespace

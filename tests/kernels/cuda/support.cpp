@@ -11,9 +11,14 @@
 namespace halotile::testing {
 namespace {
 
-constexpr std::int64_t guard = 64;  // floats in front of and behind a map
+constexpr std::int64_t guard = 64;  // elements in front of and behind a map
 
-std::uint32_t bits(float x) { return std::bit_cast<std::uint32_t>(x); }
+// Position of a number among all of its type in ascending order; both zeros are 0.
+std::int64_t rank_of(std::uint32_t bits, std::int64_t size) {
+  const std::int64_t sign = std::int64_t{1} << (8 * size - 1);
+  const std::int64_t magnitude = std::int64_t{bits} & (sign - 1);
+  return (std::int64_t{bits} & sign) != 0 ? -magnitude : magnitude;
+}
 
 }  // namespace
 
@@ -46,8 +51,9 @@ std::string to_string(Layout layout) {
   return "?";
 }
 
-TwinMap::TwinMap(std::int64_t images, std::int64_t channels, Rect rect, Extent2 whole, Layout layout)
-    : geometry_(dense_geometry(DType::f32, images, channels, rect, whole)), start_(guard) {
+TwinMap::TwinMap(std::int64_t images, std::int64_t channels, Rect rect, Extent2 whole, Layout layout,
+                 DType dtype)
+    : geometry_(dense_geometry(dtype, images, channels, rect, whole)), start_(guard) {
   const Extent2 extent = rect.extent();
   std::int64_t size = images * extent.area() * channels;
   switch (layout) {
@@ -60,9 +66,9 @@ TwinMap::TwinMap(std::int64_t images, std::int64_t channels, Rect rect, Extent2 
       size = images * geometry_.image_stride;
       break;
     case Layout::gaps:
-      geometry_.col_stride = (channels + 3) / 4 * 4 + 4;
-      geometry_.row_stride = extent.width * geometry_.col_stride + 8;
-      geometry_.image_stride = extent.height * geometry_.row_stride + 12;
+      geometry_.col_stride = ((channels * element_bytes() + 15) / 16 * 16 + 16) / element_bytes();
+      geometry_.row_stride = extent.width * geometry_.col_stride + 32 / element_bytes();
+      geometry_.image_stride = extent.height * geometry_.row_stride + 48 / element_bytes();
       size = images * geometry_.image_stride;
       break;
     case Layout::odd:
@@ -73,10 +79,32 @@ TwinMap::TwinMap(std::int64_t images, std::int64_t channels, Rect rect, Extent2 
       size = images * geometry_.image_stride;
       break;
   }
-  values_.resize(static_cast<std::size_t>(start_ + size + guard));
-  std::memset(values_.data(), 0xff, values_.size() * sizeof(float));
-  device_ = device().allocate(values_.size() * sizeof(float));
+  bytes_.resize(static_cast<std::size_t>((start_ + size + guard) * element_bytes()));
+  std::memset(bytes_.data(), 0xff, bytes_.size());
+  device_ = device().allocate(bytes_.size());
   poison_device();
+}
+
+std::uint32_t TwinMap::bits_at(const std::vector<std::byte>& bytes, std::size_t index) const {
+  std::uint32_t bits = 0;
+  const auto width = static_cast<std::size_t>(element_bytes());
+  std::memcpy(&bits, bytes.data() + index * width, width);
+  return bits;
+}
+
+float TwinMap::value_of(std::uint32_t bits) const {
+  if (geometry_.dtype == DType::f32) return std::bit_cast<float>(bits);
+  return with_element_type(geometry_.dtype, [bits](auto element) {
+    if constexpr (sizeof(element) == 2) element.bits = static_cast<std::uint16_t>(bits);
+    return static_cast<float>(element);
+  });
+}
+
+void TwinMap::put(std::size_t index, float value) {
+  with_element_type(geometry_.dtype, [&](auto element) {
+    element = static_cast<decltype(element)>(value);
+    std::memcpy(bytes_.data() + index * sizeof(element), &element, sizeof(element));
+  });
 }
 
 void TwinMap::randomize(std::uint32_t seed) {
@@ -89,17 +117,22 @@ void TwinMap::randomize(std::uint32_t seed) {
   upload();
 }
 
+void TwinMap::set(std::int64_t image, std::int64_t row, std::int64_t col, std::int64_t channel, float value) {
+  put(static_cast<std::size_t>(start_ + geometry_.offset(image, row, col) + channel), value);
+}
+
 void TwinMap::upload() {
-  const std::size_t bytes = values_.size() * sizeof(float);
-  device().upload(stream(), device_.data(), values_.data(), bytes);
+  device().upload(stream(), device_.data(), bytes_.data(), bytes_.size());
   stream().synchronize();
 }
 
+void TwinMap::fetch() { bytes_ = download(); }
+
 void TwinMap::poison_device() { device().poison(device_, 0); }
 
-std::vector<float> TwinMap::download() const {
-  std::vector<float> result(values_.size());
-  device().download(stream(), result.data(), device_.data(), result.size() * sizeof(float));
+std::vector<std::byte> TwinMap::download() const {
+  std::vector<std::byte> result(bytes_.size());
+  device().download(stream(), result.data(), device_.data(), result.size());
   stream().synchronize();
   return result;
 }
@@ -117,32 +150,53 @@ std::string TwinMap::where(std::size_t index) const {
 }
 
 ::testing::AssertionResult TwinMap::same_everywhere() {
-  const std::vector<float> found = download();
+  const std::vector<std::byte> found = download();
+  const bool exact = geometry_.dtype == DType::f32;
   std::size_t differing = 0;
   std::size_t first = 0;
-  for (std::size_t n = 0; n < found.size(); ++n) {
-    if (bits(found[n]) == bits(values_[n])) continue;
+  for (std::size_t n = 0; n < elements(); ++n) {
+    const std::uint32_t want = bits_at(bytes_, n);
+    const std::uint32_t have = bits_at(found, n);
+    if (want == have) continue;
+    const bool poison = want == 0xffffU || have == 0xffffU;
+    if (!exact && !poison && std::isnan(value_of(want)) && std::isnan(value_of(have))) continue;
     if (differing++ == 0) first = n;
   }
   if (differing == 0) return ::testing::AssertionSuccess();
   return ::testing::AssertionFailure()
-         << differing << " of " << found.size() << " values differ, first at " << where(first) << ": host "
-         << values_[first] << ", device " << found[first];
+         << differing << " of " << elements() << " values differ, first at " << where(first) << ": host "
+         << value_of(bits_at(bytes_, first)) << ", device " << value_of(bits_at(found, first));
+}
+
+template <typename Good>
+::testing::AssertionResult TwinMap::all_elements(Good good) {
+  const std::vector<std::byte> found = download();
+  std::vector<bool> element(elements(), false);
+  for_each_index([&](std::size_t index) { element[index] = true; });
+  const std::uint32_t poison = geometry_.dtype == DType::f32 ? 0xffffffffU : 0xffffU;
+  for (std::size_t n = 0; n < elements(); ++n) {
+    const std::uint32_t want = bits_at(bytes_, n);
+    const std::uint32_t have = bits_at(found, n);
+    if (element[n] ? have != poison && good(want, have) : have == poison) continue;
+    return ::testing::AssertionFailure()
+           << "differs at " << where(n) << ": host " << value_of(want) << ", device " << value_of(have);
+  }
+  return ::testing::AssertionSuccess();
 }
 
 ::testing::AssertionResult TwinMap::close(float tolerance) {
-  const std::vector<float> found = download();
-  std::vector<bool> element(values_.size(), false);
-  for_each([&](const float& x) { element[static_cast<std::size_t>(&x - values_.data())] = true; });
-  for (std::size_t n = 0; n < found.size(); ++n) {
-    const bool good =
-        element[n] ? std::abs(found[n] - values_[n]) <= tolerance : bits(found[n]) == 0xffffffffU;
-    if (!good) {
-      return ::testing::AssertionFailure()
-             << "differs at " << where(n) << ": host " << values_[n] << ", device " << found[n];
+  return all_elements([&](std::uint32_t want, std::uint32_t have) {
+    return std::abs(value_of(have) - value_of(want)) <= tolerance;
+  });
+}
+
+::testing::AssertionResult TwinMap::close_steps(std::int64_t steps) {
+  return all_elements([&](std::uint32_t want, std::uint32_t have) {
+    if (std::isnan(value_of(want)) || std::isnan(value_of(have))) {
+      return std::isnan(value_of(want)) && std::isnan(value_of(have));
     }
-  }
-  return ::testing::AssertionSuccess();
+    return std::abs(rank_of(have, element_bytes()) - rank_of(want, element_bytes())) <= steps;
+  });
 }
 
 Rect needed_rect(const Window& window, Extent2 input, const Rect& out) {
