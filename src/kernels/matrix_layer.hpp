@@ -2,9 +2,8 @@
 // layer alone.
 //
 // Rows are output positions (image, row, column), columns output channels; the sum runs over the kernel's
-// taps (ky, kx) and, in each, the channels of the group in ascending order, 32 bytes of them (16 bf16 or
-// fp16, 8 tf32) an instruction. Channels come in chunks of 128 bytes, a tap's rest in one of 64 and one of
-// 32:
+// taps (ky, kx) and, in each, the channels of the group in ascending order, 32 bytes of them (16 bf16 or f16,
+// 8 tf32) an instruction. Channels come in chunks of 128 bytes, a tap's rest in one of 64 and one of 32:
 //
 //   stage   what is multiplied between two waits: a chunk of 128 bytes, or a tap's rest (96, 64 or 32)
 //   segment fully connected layers cut their sum into `segments` runs of stages, each a chain of its own,
@@ -88,8 +87,8 @@ struct MatrixLayer {
 
 /// One product: a layer on maps. Positions of the input that lie outside `rows` x `cols` read as zero.
 struct MatrixCall {
-  const void* input =
-      nullptr;  ///< (image 0, row 0, column 0, channel 0), 16-byte aligned, as are its strides
+  /// (image 0, row 0, column 0, channel 0), 16-byte aligned, as are its strides.
+  const void* input = nullptr;
   std::int64_t images = 0;
   std::int64_t rows = 0;
   std::int64_t cols = 0;

@@ -13,8 +13,8 @@
 // those; grid: x positions' blocks x groups x channels' blocks (channels' first: they read the same input),
 // y segments. Stages pass through a ring in dynamic shared memory, filled by cp.async:
 //   input    rows x 128 bytes; 16-byte unit u of row r lies at u ^ (r % 8). Thread t copies unit t % 8 of
-//   rows
-//            t / 8, t / 8 + threads / 8, ...; what lies outside, or beyond the group's channels, as zeros
+//            rows t / 8, t / 8 + threads / 8, ...; what lies outside, or beyond the group's channels, as
+//            zeros
 //   filters  cols rows as they lie in device memory, whose units are exchanged already
 // so that the 8 rows of each ldmatrix lie in different banks. Results go from the fragments through an
 // exchange within four threads to stores of 16 bytes.
@@ -31,6 +31,7 @@
 #include "kernels/map_element.cuh"
 #include "kernels/matrix_instructions.cuh"
 #include "kernels/matrix_kernels.hpp"
+#include "kernels/matrix_stores.cuh"
 
 namespace halotile::tensor_core {
 namespace {
@@ -82,14 +83,12 @@ struct Product {
   int segments;
 
   void* output;  // strides in elements
-  DType type;
+  OutputRow row;
   std::int64_t output_image_stride, output_row_stride, output_col_stride;
-  int outputs;      // channels of a group
-  int all_outputs;  // of all groups
+  int all_outputs;  // channels of all groups
   const float* bias;
   float* partial;  // null: one segment
   bool relu;
-  bool vector_out;  // 16 bytes of channels may be stored at once
 };
 
 // A position of the block: where its window begins.
@@ -293,76 +292,6 @@ __device__ __forceinline__ void multiply_steps(Sums<Block>& sums, const Corner<B
 
 // ---- results ----
 
-__device__ __forceinline__ unsigned exchange_with(unsigned value, int mask) {
-  return __shfl_xor_sync(0xffffffffU, value, mask);
-}
-__device__ __forceinline__ float exchange_with(float value, int mask) {
-  return __shfl_xor_sync(0xffffffffU, value, mask);
-}
-
-// Threads t, t + 1 (t even) hold words x0 and x1. Afterwards t holds both threads' x0, t + 1 both x1, in
-// order.
-template <typename Word>
-__device__ __forceinline__ void exchange_pair(Word& x0, Word& x1, int mask, bool upper) {
-  const Word other = exchange_with(upper ? x0 : x1, mask);
-  const Word mine = upper ? x1 : x0;
-  x0 = upper ? other : mine;
-  x1 = upper ? mine : other;
-}
-
-__device__ __forceinline__ unsigned pack(DType type, float low, float high) {
-  const float pair[2] = {low, high};
-  return type == DType::bf16 ? direct::narrow<__nv_bfloat16, 2>(pair).word[0]
-                             : direct::narrow<__half, 2>(pair).word[0];
-}
-
-// Four columns of 8 of one row, held by four threads as the instructions leave them: stores them in 16-bit
-// elements. `to` is the row's first output channel of the group, `first` the columns' first channel.
-__device__ __forceinline__ void store_16_bit(const Product& p, const float (&y)[8], std::uint16_t* to,
-                                             bool exists, int first) {
-  const int t = static_cast<int>(threadIdx.x) % 4;
-  unsigned word[4];
-#pragma unroll
-  for (int j = 0; j < 4; ++j) word[j] = pack(p.type, y[2 * j], y[2 * j + 1]);
-  // Turns words x threads over: thread t gets its eight columns' four words.
-  exchange_pair(word[0], word[1], 1, t % 2 != 0);
-  exchange_pair(word[2], word[3], 1, t % 2 != 0);
-  exchange_pair(word[0], word[2], 2, t / 2 != 0);
-  exchange_pair(word[1], word[3], 2, t / 2 != 0);
-  const int channel = first + t * 8;
-  if (!exists || channel >= p.outputs) return;
-  if (p.vector_out && channel + 8 <= p.outputs) {
-    *reinterpret_cast<uint4*>(to + channel) = make_uint4(word[0], word[1], word[2], word[3]);
-    return;
-  }
-#pragma unroll
-  for (int e = 0; e < 8; ++e) {
-    if (channel + e < p.outputs) to[channel + e] = static_cast<std::uint16_t>(word[e / 2] >> e % 2 * 16);
-  }
-}
-
-// As above, in f32.
-__device__ __forceinline__ void store_f32(const Product& p, float (&y)[8], float* to, bool exists,
-                                          int first) {
-  const int t = static_cast<int>(threadIdx.x) % 4;
-#pragma unroll
-  for (int j = 0; j < 8; j += 4) {
-    // Threads 0 and 2 get the first eight columns' halves, 1 and 3 the second's.
-    exchange_pair(y[j], y[j + 2], 1, t % 2 != 0);
-    exchange_pair(y[j + 1], y[j + 3], 1, t % 2 != 0);
-    const int channel = first + (j / 2 + t % 2) * 8 + t / 2 * 4;
-    if (!exists || channel >= p.outputs) continue;
-    if (p.vector_out && channel + 4 <= p.outputs) {
-      *reinterpret_cast<float4*>(to + channel) = make_float4(y[j], y[j + 1], y[j + 2], y[j + 3]);
-      continue;
-    }
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      if (channel + e < p.outputs) to[channel + e] = y[j + e];
-    }
-  }
-}
-
 // Bias, ReLU, conversion, stores. `first_col`: the block's first channel of the group.
 template <typename Block>
 __device__ __forceinline__ void finish(const Product& p, const Sums<Block>& sums, const Corner<Block>& corner,
@@ -376,12 +305,13 @@ __device__ __forceinline__ void finish(const Product& p, const Sums<Block>& sums
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
         const int channel = first_col + corner.col + j * 8 + lane % 4 * 2 + e;
-        if (channel < p.outputs) bias[j][e] = __ldg(p.bias + group * p.outputs + channel);
+        if (channel < p.row.channels) bias[j][e] = __ldg(p.bias + group * p.row.channels + channel);
       }
     }
   }
   const std::int64_t origin =
-      (last ? 0 : static_cast<std::int64_t>(blockIdx.y) * p.positions * p.all_outputs) + group * p.outputs;
+      (last ? 0 : static_cast<std::int64_t>(blockIdx.y) * p.positions * p.all_outputs) +
+      group * p.row.channels;
 #pragma unroll
   for (int i = 0; i < Block::mt; ++i) {
 #pragma unroll
@@ -398,12 +328,12 @@ __device__ __forceinline__ void finish(const Product& p, const Sums<Block>& sums
         }
         const int first = first_col + corner.col + j * 8;
         if (!last) {
-          store_f32(p, y, p.partial + origin + destination, destination >= 0, first);
-        } else if (p.type == DType::f32) {
-          store_f32(p, y, static_cast<float*>(p.output) + origin + destination, destination >= 0, first);
+          store_f32(p.row, y, p.partial + origin + destination, destination >= 0, first);
+        } else if (p.row.type == DType::f32) {
+          store_f32(p.row, y, static_cast<float*>(p.output) + origin + destination, destination >= 0, first);
         } else {
-          store_16_bit(p, y, static_cast<std::uint16_t*>(p.output) + origin + destination, destination >= 0,
-                       first);
+          store_16_bit(p.row, y, static_cast<std::uint16_t*>(p.output) + origin + destination,
+                       destination >= 0, first);
         }
       }
     }
@@ -568,16 +498,16 @@ Product product(const MatrixLayer& layer, const MatrixCall& call, BlockShape sha
   p.stages = device_int(layer.stages(), "the number of channels");
   p.segments = device_int(layer.segments, "the number of segments");
   p.output = call.output;
-  p.type = call.output_type;
+  p.row.type = call.output_type;
   p.output_image_stride = call.output_image_stride;
   p.output_row_stride = call.output_row_stride;
   p.output_col_stride = call.output_col_stride;
-  p.outputs = device_int(layer.out, "the number of channels");
+  p.row.channels = device_int(layer.out, "the number of channels");
   p.all_outputs = device_int(layer.groups * layer.out, "the number of channels");
   p.bias = call.bias;
   p.partial = layer.segments > 1 ? call.partial : nullptr;
   p.relu = layer.relu;
-  p.vector_out = vector_stores(layer, call);
+  p.row.vector = vector_stores(layer, call);
   return p;
 }
 

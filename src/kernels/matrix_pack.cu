@@ -55,9 +55,9 @@ struct Packing {
 
   int rows, cols;  // of the rectangle
   int row_blocks, col_blocks;
-  int lines;         // of input
-  int line_bytes;    //
-  int line_vectors;  // as wide as a line can be with its ends
+  int lines;  // of input
+  int line_bytes;
+  int line_vectors;  // as many as touch a line, wherever it begins
   int pitch;         // bytes
   int table;         // where it begins
   void* packed;
