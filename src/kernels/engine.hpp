@@ -37,6 +37,21 @@ class Operation {
   [[nodiscard]] virtual std::span<const std::byte> weights() const { return {}; }
 };
 
+/// A tile's part of a step that several tiles take together.
+struct TileCall {
+  Operation* operation = nullptr;  ///< prepared for the geometry of `in` and `out`
+  ConstMapView in;
+  MapView out;
+  RunContext context;  ///< scratch is the tile's own
+};
+
+/// A step of several tiles, prepared between fixed addresses.
+class TileStep {
+ public:
+  virtual ~TileStep() = default;
+  virtual void run(Stream& stream) = 0;
+};
+
 /// Makes operations. All arguments that are geometry describe tiles: in.rect holds at least what out.rect
 /// needs, positions outside in.rect read as padding. Layers must outlive the engine: it keeps their weights'
 /// addresses. Methods are called from one thread.
@@ -76,6 +91,8 @@ class Engine {
   [[nodiscard]] virtual std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies);
   /// Null where tile_copies is.
   [[nodiscard]] virtual std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles);
+  /// The same step of several tiles, in as few launches as the engine has: one by one if it has no better.
+  [[nodiscard]] virtual std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls);
   /// Elements of two maps on the device whose bits differ; nothing where the host is to compare. NaN equals
   /// NaN.
   [[nodiscard]] virtual std::optional<std::int64_t> differing(const ConstMapView& a, const ConstMapView& b);

@@ -141,7 +141,7 @@ class ExperimentReader {
     experiment_.streams = static_cast<int>(map.integer("streams", 1, 1, 256));
     experiment_.threads = static_cast<int>(read_or_word(map, "threads", "auto", 1024));
     experiment_.sub_batch = read_or_word(map, "sub_batch", "all", 1 << 20);
-    static const Words dispatches{"streams", "graph"};
+    static const Words dispatches{"streams", "graph", "batched"};
     experiment_.dispatch = map.choice("dispatch", "streams", dispatches);
     const std::string memory = map.choice("memory", "arena", memory_modes);
     experiment_.memory = static_cast<MemoryMode>(std::find(memory_modes.begin(), memory_modes.end(), memory) -
@@ -155,6 +155,7 @@ class ExperimentReader {
       s.max_seconds = m.number("max_seconds", s.max_seconds, 0, 1e6);
       static const Words places{"host", "device"};
       experiment_.resident_input = m.choice("input", "host", places) == "device";
+      experiment_.resident_output = m.choice("output", "host", places) == "device";
       read_trace(m);
       m.finish();
     }
@@ -450,6 +451,7 @@ nlohmann::json to_json(const Experiment& e) {
             {"min_runs", e.measure.min_runs},
             {"max_seconds", e.measure.max_seconds},
             {"input", e.resident_input ? "device" : "host"},
+            {"output", e.resident_output ? "device" : "host"},
             {"trace", e.trace}}}};
 }
 

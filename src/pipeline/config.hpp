@@ -97,7 +97,8 @@ struct Experiment {
   OutputConfig output;
   MeasureSettings measure;
   std::string trace;  ///< measure.trace: file in output.directory for the trace of one more run; empty: none
-  bool resident_input = false;  ///< timed runs start with the input on the device
+  bool resident_input = false;   ///< timed runs start with the input on the device
+  bool resident_output = false;  ///< and leave their outputs there
 };
 
 /// Reads a config and applies `overrides` ("patch.size=32"). Paths of inputs are taken relative to the

@@ -53,6 +53,7 @@ struct ExecutorSettings {
 
   // For devices with memory of their own; elsewhere the first two are errors, the others without effect.
   MemoryMode memory = MemoryMode::arena;
+  bool batched = false;         ///< tiles of a stage go through its steps together; one stream
   bool graph = false;           ///< capture the first run's work in a graph, and replay that from then on
   bool resident_input = false;  ///< runs start from the device's copy of the input, see load_input()
   std::optional<PixelInput> pixels;  ///< the input is u8

@@ -9,12 +9,14 @@ namespace {
 void check_tile_settings(const ExecutorSettings& settings, bool own_memory) {
   if (!own_memory && settings.memory != MemoryMode::arena)
     throw UnsupportedError("memory: pool: is for CUDA devices; on the CPU there is memory: arena only");
-  if (!own_memory && settings.graph) {
-    throw UnsupportedError(
-        "dispatch: graph: is for CUDA devices; on the CPU there is dispatch: streams only");
+  const std::string dispatch = settings.batched ? "dispatch: batched: " : "dispatch: graph: ";
+  if (!own_memory && (settings.graph || settings.batched)) {
+    throw UnsupportedError(dispatch + "is for CUDA devices; on the CPU there is dispatch: streams only");
   }
-  if (settings.graph && settings.memory != MemoryMode::arena)
-    throw UnsupportedError("dispatch: graph: replays fixed addresses; use memory: arena");
+  if ((settings.graph || settings.batched) && settings.memory != MemoryMode::arena)
+    throw UnsupportedError(dispatch + "replays fixed addresses; use memory: arena");
+  if (settings.batched && settings.streams > 1)
+    throw UnsupportedError(dispatch + "one launch holds the tiles of a stage; use streams: 1");
 }
 
 }  // namespace

@@ -105,7 +105,7 @@ class PerLayerProgram final : public Executor::Program {
     refuse(settings_.streams > 1, "streams");
     refuse(settings_.sub_batch < settings_.batch, "sub_batch");
     refuse(settings_.storage == Storage::packed, "patch.storage: packed");
-    refuse(settings_.graph, "dispatch: graph");
+    refuse(settings_.graph, settings_.batched ? "dispatch: batched" : "dispatch: graph");
     refuse(settings_.pixels.has_value(), "input.upload: uint8");
     refuse(settings_.resident_input, "measure.input: device");
   }

@@ -135,9 +135,10 @@ std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<st
   settings.keep = keep;
   settings.dropout_seed = experiment_.dropout.seed;
   settings.poison = verifying;
-  settings.download = !verifying;
+  settings.download = !verifying && !experiment_.resident_output;
   settings.memory = experiment_.memory;
-  settings.graph = experiment_.dispatch == "graph";
+  settings.batched = experiment_.dispatch == "batched";
+  settings.graph = experiment_.dispatch != "streams";
   settings.resident_input = experiment_.resident_input;
   if (input_type() == DType::u8) {
     settings.pixels = PixelInput{experiment_.preprocess.mean, experiment_.preprocess.stddev};

@@ -84,12 +84,13 @@ dispatch: graph
 memory: pool
 direct: {stage: filter}
 output: {directory: out, save: {logits: logits.npy, conv1: c.npy}}
-measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, trace: t.json, input: device}
+measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, trace: t.json, input: device, output: device}
 )");
   EXPECT_EQ(e.dispatch, "graph");
   EXPECT_EQ(e.memory, MemoryMode::pool);
   EXPECT_EQ(e.direct_stage, "filter");
   EXPECT_TRUE(e.resident_input);
+  EXPECT_TRUE(e.resident_output);
   EXPECT_EQ(e.model, "/abs/m.yaml");
   EXPECT_EQ(e.until, "pool5");
   EXPECT_EQ(e.weights.seed, 99U);

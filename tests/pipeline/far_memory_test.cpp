@@ -94,6 +94,25 @@ TEST_F(FarMemory, NothingIsAllocatedInTheSteadyStateOfAnArena) {
   EXPECT_EQ(engine_.device().allocations, before);
 }
 
+TEST_F(FarMemory, TilesThatGoTogetherHaveTheBitsOfTheHost) {
+  for (const bool fused : {false, true}) {
+    for (const Storage storage : {Storage::view, Storage::packed}) {
+      Way together = way(grid, 1, 2);
+      if (fused) together.stages = fused_stages(model_.network());
+      together.settings.keep = {model_.network().index_of("fc2")};
+      together.settings.batched = true;
+      together.settings.storage = storage;
+      const auto far = make_executor(model_, engine_, together);
+      support::fill_input(*far, 3);
+      for (int run = 0; run < 2; ++run) {
+        far->run();
+        const auto compared = compare_kept(model_.network(), *whole_, *far, together.settings.keep);
+        EXPECT_TRUE(support::all_equal(compared)) << to_string(together) << differences(compared);
+      }
+    }
+  }
+}
+
 TEST_F(FarMemory, CopiesOnlyWhatIsNeeded) {
   Way asked = way(grid, 2, 2);
   const auto far = make_executor(model_, engine_, asked);

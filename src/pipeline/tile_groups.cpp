@@ -1,0 +1,79 @@
+#include "pipeline/tile_groups.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <utility>
+
+namespace halotile {
+namespace {
+
+// Of an H200's 50 MiB; what a group reads and writes besides takes the rest.
+constexpr std::size_t ring_bytes = std::size_t{24} << 20;
+
+}  // namespace
+
+std::size_t TileGroups::most(std::size_t stage) const {
+  const std::size_t each = scratch_[stage].bytes();
+  if (each == 0) return std::numeric_limits<std::size_t>::max();
+  return std::max<std::size_t>(ring_bytes / each, 1);
+}
+
+std::size_t TileGroups::end_of_group(const Schedule& schedule, std::size_t task) const {
+  const Task& first = schedule.tasks[task];
+  const std::size_t limit = most(static_cast<std::size_t>(first.stage));
+  std::size_t end = task + 1;
+  while (end < schedule.tasks.size() && end - task < limit) {
+    const Task& next = schedule.tasks[end];
+    if (next.role != TaskRole::tile || next.stage != first.stage || next.chunk != first.chunk) break;
+    ++end;
+  }
+  return end;
+}
+
+std::size_t TileGroups::bytes(const Schedule& schedule) const {
+  std::size_t bytes = 0;
+  for (std::size_t task = 0; task < schedule.tasks.size();) {
+    const auto stage = static_cast<std::size_t>(schedule.tasks[task].stage);
+    if (schedule.tasks[task].role != TaskRole::tile || stage >= scratch_.size()) {
+      ++task;
+      continue;
+    }
+    const std::size_t end = end_of_group(schedule, task);
+    bytes = std::max(bytes, (end - task) * scratch_[stage].bytes());
+    task = end;
+  }
+  return bytes;
+}
+
+void TileGroups::prepare(const Schedule& schedule, Engine& engine, std::byte* ring, const Calls& calls) {
+  steps_.resize(schedule.tasks.size());
+  for (std::size_t task = 0; task < schedule.tasks.size();) {
+    const auto stage = static_cast<std::size_t>(schedule.tasks[task].stage);
+    if (schedule.tasks[task].role != TaskRole::tile || stage >= scratch_.size()) {
+      ++task;
+      continue;
+    }
+    const std::size_t end = end_of_group(schedule, task);
+    std::map<std::size_t, std::pair<std::size_t, std::vector<TileCall>>> tiles;  // by call: line, tiles
+    for (std::size_t t = task; t < end; ++t) {
+      Scratch scratch = scratch_[stage];
+      scratch.base = ring + (t - task) * scratch.bytes();
+      calls(t, scratch, [&](std::size_t call, std::size_t line, const TileCall& tile) {
+        tiles[call].first = line;
+        tiles[call].second.push_back(tile);
+      });
+    }
+    for (const auto& [call, step] : tiles) {
+      steps_[task].push_back({step.first, engine.tile_step(step.second)});
+    }
+    task = end;
+  }
+}
+
+void TileGroups::for_each_step(std::size_t task,
+                               const std::function<void(std::size_t line, TileStep& step)>& run) {
+  for (const Step& step : steps_[task]) run(step.line, *step.step);
+}
+
+}  // namespace halotile

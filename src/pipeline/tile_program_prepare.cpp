@@ -1,0 +1,212 @@
+// Preparing tiles on streams: steps, maps, the schedule, operations, memory.
+#include <algorithm>
+#include <utility>
+
+#include "patching/error.hpp"
+#include "pipeline/tile_program.hpp"
+
+namespace halotile {
+namespace {
+
+// Output features that a fully connected layer computes as one task on the CPU. A constant, so that neither
+// the streams nor the batch decide how a layer is cut. A device with memory of its own takes all at once.
+constexpr std::int64_t feature_block = 512;
+
+}  // namespace
+
+TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, Engine& engine,
+                         const ExecutorSettings& settings)
+    : network_(network),
+      plan_(std::move(plan)),
+      engine_(engine),
+      settings_(settings),
+      dropout_(first_sample(settings.dropout_seed, settings.batch)),
+      operations_(network, engine, dropout_),
+      own_memory_(!engine.device().host_memory()) {
+  lower_stages();
+  if (settings_.batched) groups_ = std::make_unique<TileGroups>(spatial_.size());
+  plan_maps();
+  make_tasks();
+  prepare_operations();
+  allocate();
+  times_.start(engine_.device(), settings_.streams, calls_.size() + 2 * schedule_.tasks.size());
+  for (int s = 0; s < settings_.streams; ++s) streams_.push_back(engine_.device().make_stream());
+  if (groups_ != nullptr) prepare_groups();
+}
+
+void TileProgram::lower_stages() {
+  const auto batch = static_cast<double>(settings_.batch);
+  for (const StagePlan& stage : plan_) {
+    SpatialStage made;
+    made.steps = lower(network_, stage.range().first, stage.range().last, settings_.keep);
+    for (const Step& step : made.steps) {
+      double flops = 0;
+      for (std::size_t l = step.first; l < step.last; ++l) {
+        const std::size_t local = l - stage.range().first;
+        flops += stage.layers()[local].flops_per_position * static_cast<double>(stage.work(local).computed);
+      }
+      const Layer& layer = network_.layers[step.layer];
+      made.times.push_back(times_.add_line(layer.name, to_string(layer.kind), flops * batch));
+    }
+    spatial_.push_back(std::move(made));
+    stage_names_.push_back(network_.layers[stage.range().first].name);
+  }
+  for (const Step& step :
+       lower(network_, network_.spatial_layers(), network_.layers.size(), settings_.keep)) {
+    if (step.copy) continue;  // flatten alone: the output is the map under another name
+    const Layer& layer = network_.layers[step.layer];
+    double flops = 0;
+    for (std::size_t l = step.first; l < step.last; ++l) flops += network_.layers[l].flops;
+    VectorStage made{step, {}, times_.add_line(layer.name, to_string(layer.kind), flops * batch)};
+    const std::int64_t features = layer.out.channels;
+    const bool in_blocks = layer.kind == LayerKind::fully_connected && !own_memory_;
+    const std::int64_t block = in_blocks ? feature_block : features;
+    for (std::int64_t begin = 0; begin < features; begin += block) {
+      made.blocks.push_back({begin, std::min(features, begin + block)});
+    }
+    vector_.push_back(std::move(made));
+    stage_names_.push_back(layer.name);
+  }
+  if (settings_.storage == Storage::packed) {
+    pack_time_ = times_.add_line("pack", "pack", 0);
+    place_time_ = times_.add_line("place", "place", 0);
+  }
+  if (own_memory_) {
+    allocation_time_ = times_.add_line("allocation", "allocation", 0);
+  }
+}
+
+void TileProgram::plan_maps() {
+  const DType type = engine_.map_type();
+  maps_.push_back({network_.input, type, true, 0});
+  for (std::size_t s = 0; s < spatial_.size(); ++s) {
+    const std::size_t last = plan_[s].range().last - 1;
+    const bool whole = s + 1 == spatial_.size() || settings_.keep.contains(last);
+    maps_.push_back({network_.layers[last].memory, type, whole, 0});
+  }
+  for (std::size_t v = 0; v < vector_.size(); ++v) {
+    bool feeds_fully_connected = false;
+    for (std::size_t w = v + 1; w < vector_.size(); ++w) {
+      feeds_fully_connected |= network_.layers[vector_[w].step.layer].kind == LayerKind::fully_connected;
+    }
+    maps_.push_back(
+        {network_.layers[vector_[v].step.layer].memory, feeds_fully_connected ? type : DType::f32, true, 0});
+  }
+  const MapPlan placed = place_maps(maps_, settings_.batch, settings_.sub_batch);
+  pixels_offset_ = slots_offset_ = placed.whole_bytes;
+  slot_bytes_ = settings_.memory == MemoryMode::pool ? 0 : placed.slot_bytes;
+}
+
+void TileProgram::make_tasks() {
+  ScheduleRequest request;
+  request.stages = plan_;
+  for (std::size_t s = 0; s < plan_.size(); ++s)
+    request.whole_batch_output.push_back(maps_[s + 1].whole_batch);
+  for (const VectorStage& v : vector_)
+    request.vector_blocks.push_back(static_cast<std::int64_t>(v.blocks.size()));
+  request.batch = settings_.batch;
+  request.sub_batch = settings_.sub_batch;
+  request.streams = settings_.streams;
+  if (own_memory_) {
+    request.upload = !settings_.resident_input;
+    request.allocate_in_run = settings_.memory == MemoryMode::pool;
+    // Batched copies go between fixed addresses; with a pool each tile is copied on its own.
+    if (settings_.storage == Storage::packed && !request.allocate_in_run) {
+      packed_ = std::make_unique<PackedTiles>(network_, plan_, engine_.map_type(), settings_.sub_batch);
+      request.pack_at_once = true;
+    }
+    std::set<std::size_t> downloads;
+    if (settings_.download) {
+      for (const std::size_t layer : settings_.keep) downloads.insert(map_of_layer(layer));
+    }
+    request.download = !downloads.empty();
+    host_ = std::make_unique<HostCopies>(engine_, settings_.pixels, std::move(downloads), times_);
+    slots_offset_ += aligned(host_->pixel_bytes(map_view(0)));
+  }
+  schedule_ = make_schedule(request);
+  if (request.allocate_in_run) pooled_.resize(maps_.size() * schedule_.chunks.size());
+  map_bytes_ = slots_offset_ + slot_bytes_ * static_cast<std::size_t>(schedule_.slots);
+  events_.resize(schedule_.tasks.size());
+  for (std::size_t s = 0; s < plan_.size(); ++s) {
+    reassemblers_.emplace_back(plan_[s], static_cast<std::int64_t>(s), settings_.batch);
+  }
+}
+
+void TileProgram::prepare_operations() {
+  scratch_.resize(static_cast<std::size_t>(settings_.streams));
+  for (const Task& task : schedule_.tasks) {
+    Scratch& scratch = scratch_[static_cast<std::size_t>(task.stream)];
+    first_call_.push_back(calls_.size());
+    if (task.role != TaskRole::tile) continue;
+    if (static_cast<std::size_t>(task.stage) >= spatial_.size()) {
+      const VectorStage& stage = vector_[static_cast<std::size_t>(task.stage) - spatial_.size()];
+      const Call call = vector_call(task);
+      calls_.push_back(operations_.on_vectors({task.stream, task.stage, task.row}, stage.step,
+                                              stage.blocks[static_cast<std::size_t>(task.row)], call.in,
+                                              call.out));
+      scratch.operation = std::max(scratch.operation, calls_.back()->scratch_bytes());
+      continue;
+    }
+    const auto s = static_cast<std::size_t>(task.stage);
+    const SpatialStage& stage = spatial_[s];
+    const std::size_t steps = stage.steps.size();
+    Scratch& tile = groups_ != nullptr ? groups_->scratch(s) : scratch;
+    for_each_call(task, tile, [&](std::size_t call, const Step* step, const Call& views) {
+      static constexpr Step copy{0, 0, 0, false, true};
+      Operation* operation = nullptr;
+      if (!views.out.rect.empty()) {
+        operation = operations_.on_map({task.stream, task.stage, static_cast<std::int64_t>(call)},
+                                       step != nullptr ? *step : copy, views.in, views.out);
+        tile.operation = std::max(tile.operation, operation->scratch_bytes());
+      }
+      calls_.push_back(operation);
+      if (step == nullptr && call == 0) {
+        tile.packed_in = std::max(tile.packed_in, bytes_of(views.out));
+      } else if (step == nullptr) {
+        tile.packed_out = std::max(tile.packed_out, bytes_of(views.in));
+      } else if (const auto i = static_cast<std::size_t>(step - stage.steps.data()); i + 1 < steps) {
+        tile.between[i % 2] = std::max(tile.between[i % 2], bytes_of(views.out));
+      }
+    });
+  }
+}
+
+void TileProgram::allocate() {
+  std::size_t packed_bytes = 0;
+  std::size_t scratch_bytes = 0;
+  if (packed_ != nullptr) packed_bytes = packed_->slot_bytes() * static_cast<std::size_t>(schedule_.slots);
+  if (settings_.memory == MemoryMode::arena) {
+    for (const Scratch& s : scratch_) scratch_bytes += s.bytes();
+  }
+  const std::size_t ring_bytes = groups_ != nullptr ? groups_->bytes(schedule_) : 0;
+  arena_ = engine_.device().allocate(map_bytes_ + packed_bytes + scratch_bytes + ring_bytes);
+  std::byte* const packed = arena_.data() + map_bytes_;
+  std::byte* scratch = packed + packed_bytes;
+  for (Scratch& s : scratch_) {
+    if (scratch_bytes > 0) s.base = std::exchange(scratch, scratch + s.bytes());
+  }
+  if (packed_ != nullptr) {
+    packed_->prepare(engine_, schedule_, packed,
+                     [this](std::size_t map, std::size_t chunk) { return map_view(map, chunk); });
+  }
+  if (host_ != nullptr) host_->prepare(map_view(0), arena_.data() + pixels_offset_);
+}
+
+void TileProgram::prepare_groups() {
+  std::byte* const ring = arena_.data() + arena_.bytes() - groups_->bytes(schedule_);
+  groups_->prepare(
+      schedule_, engine_, ring,
+      [this](std::size_t index, const Scratch& scratch, const TileGroups::Add& add) {
+        const Task& task = schedule_.tasks[index];
+        const auto stage = static_cast<std::size_t>(task.stage);
+        RunContext context{stream_of(task), {scratch.base + scratch.at_operation(), scratch.operation}};
+        context.first_image = schedule_.chunks[static_cast<std::size_t>(task.chunk)].begin;
+        for_each_call(task, scratch, [&](std::size_t call, const Step* step, const Call& views) {
+          Operation* const operation = calls_[first_call_[index] + call];
+          if (operation == nullptr) return;
+          add(call, time_of(stage, call, step), {operation, views.in, views.out, context});
+        });
+      });
+}
+
+}  // namespace halotile
