@@ -1,6 +1,8 @@
 #include "kernels/cuda_device.hpp"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <utility>
 
 namespace halotile {
@@ -47,6 +49,20 @@ std::string cuda_remedy(cudaError_t status) {
     default:
       return "check the GPU with nvidia-smi, or set device: cpu";
   }
+}
+
+bool can_launch_early() {
+  static std::array<std::atomic<int>, 64> majors{};
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "asking for the current device");
+  std::atomic<int>& major = majors[static_cast<std::size_t>(device) % majors.size()];
+  if (major == 0) {
+    int value = 0;
+    check_cuda(cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMajor, device),
+               "asking for the compute capability");
+    major = value;
+  }
+  return major >= 9;
 }
 
 void throw_cuda_error(cudaError_t status, std::string_view doing, std::source_location where) {

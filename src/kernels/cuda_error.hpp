@@ -30,6 +30,10 @@ inline void check_cuda(cudaError_t status, std::string_view doing,
   if (status != cudaSuccess) throw_cuda_error(status, doing, where);
 }
 
+/// True when kernels can be launched while the one before them ends: the current device is a Hopper GPU or
+/// newer.
+[[nodiscard]] bool can_launch_early();
+
 /// After a launch of `kernel`: throws CudaError when it could not start.
 inline void check_launch(std::string_view kernel,
                          std::source_location where = std::source_location::current()) {

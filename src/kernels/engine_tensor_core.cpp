@@ -1,5 +1,6 @@
 #include "kernels/engine_tensor_core.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -31,24 +32,38 @@ struct ShapeCost {
   double busy;            // for each of them when all are there
   double alone;
 };
-constexpr std::array<ShapeCost, 7> wgmma_costs{{{{64, 32}, 2, 147, 340},
-                                                {{64, 64}, 2, 210, 335},
-                                                {{128, 64}, 2, 308, 400},
-                                                {{128, 96}, 2, 375, 465},
-                                                {{128, 128}, 2, 437, 528},
-                                                {{128, 192}, 1, 601, 622},
-                                                {{128, 256}, 1, 822, 800}}};
+constexpr std::array<ShapeCost, 9> wgmma_costs{{{{64, 32}, 2, 162, 320},
+                                                {{64, 64}, 2, 227, 330},
+                                                {{128, 64}, 2, 334, 390},
+                                                {{128, 96}, 2, 396, 450},
+                                                {{128, 128}, 2, 450, 500},
+                                                {{128, 192}, 1, 570, 590},
+                                                {{128, 256}, 1, 724, 740},
+                                                {{256, 64}, 4, 235, 400},
+                                                {{256, 96}, 4, 190, 400}}};
 
-double estimated_time(const ShapeCost& cost, const MatrixLayer& layer, std::int64_t positions,
-                      std::int64_t multiprocessors) {
-  const auto divide_up = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
-  const std::int64_t items = divide_up(positions, cost.shape.rows) * divide_up(layer.out, cost.shape.cols) *
-                             layer.groups * layer.segments;
-  const std::int64_t each = divide_up(items, multiprocessors);
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// For calls of these numbers of positions in one launch.
+double estimated_time(const ShapeCost& cost, const MatrixLayer& layer,
+                      std::span<const std::int64_t> positions, std::int64_t multiprocessors) {
+  if (!tensor_core::wgmma_fits(layer, cost.shape)) return std::numeric_limits<double>::infinity();
+  std::int64_t blocks = 0;
+  for (const std::int64_t p : positions) blocks += divide_up(p, tensor_core::rows_of_item(cost.shape));
+  blocks *= divide_up(layer.out, cost.shape.cols) * layer.groups * layer.segments;
+  const std::int64_t each = divide_up(blocks, multiprocessors);
   const std::int64_t full = each / cost.resident;
   const double rest = each % cost.resident > 0 ? std::max(cost.alone, cost.busy) : 0;
   return static_cast<double>(layer.stages()) / static_cast<double>(layer.segments) *
          (static_cast<double>(full * cost.resident) * cost.busy + rest);
+}
+
+BlockShape fastest_shape(const MatrixLayer& layer, std::span<const std::int64_t> positions,
+                         std::int64_t multiprocessors) {
+  const auto time = [&](const ShapeCost& cost) {
+    return estimated_time(cost, layer, positions, multiprocessors);
+  };
+  return std::ranges::min_element(wgmma_costs, {}, time)->shape;
 }
 
 // A layer's weight and bias on the device.
@@ -66,22 +81,19 @@ class MatrixOperation : public Operation {
       : layer_(layer), window_(window), weights_(weights), wgmma_(wgmma) {
     const Extent2 outputs = out.rect.extent();
     const std::int64_t positions = out.images * outputs.area();
-    double least = std::numeric_limits<double>::infinity();
-    for (const ShapeCost& cost : wgmma_costs) {
-      const double time = estimated_time(cost, layer, positions, multiprocessors);
-      if (time < least) {
-        least = time;
-        shape_ = cost.shape;
-      }
-    }
+    shape_ = fastest_shape(layer, {&positions, 1}, multiprocessors);
     if (!wgmma) shape_ = tensor_core::mma_shapes().front();
     if (layer.packed) {
       const Extent2 packed = layer.packed_extent(outputs);
       packed_bytes_ = round_up(out.images * packed.area() * layer.groups * layer.position_channels *
                                tensor_core::size_of(layer.element));
     }
-    if (layer.segments > 1)
+    if (wgmma && layer.segments > 1 && positions >= many_positions) {
+      // Each block has enough to do to add the segments itself.
+      shape_ = tensor_core::totals_shape();
+    } else if (layer.segments > 1) {
       partial_bytes_ = round_up(layer.segments * positions * layer.groups * layer.out * 4);
+    }
   }
 
   [[nodiscard]] std::size_t scratch_bytes() const override {
@@ -93,13 +105,8 @@ class MatrixOperation : public Operation {
 
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
     const cudaStream_t stream = cuda_stream(context.stream).handle();
-    if (layer_.packed) {
-      tensor_core::pack_input(layer_, window_, in, out.rect, context.scratch.data(), stream);
-    }
-    MatrixCall call = tensor_core::matrix_call(layer_, window_, in, out, context.scratch.data());
-    call.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
-    call.bias = weights_.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights_.bias.data()) : nullptr;
-    if (partial_bytes_ > 0) call.partial = reinterpret_cast<float*>(context.scratch.data() + packed_bytes_);
+    pack(in, out, context, stream);
+    const MatrixCall call = this->call(in, out, context);
     if (call.rows == 0 || call.cols == 0) {  // nothing but padding: sums of nothing
       MatrixLayer empty = layer_;
       empty.segments = 0;
@@ -114,8 +121,25 @@ class MatrixOperation : public Operation {
     if (partial_bytes_ > 0) tensor_core::add_segments(layer_, call, stream);
   }
 
+  [[nodiscard]] const MatrixLayer& layer() const { return layer_; }
+
+  // Packs the input where the layer wants that.
+  void pack(const ConstMapView& in, const MapView& out, const RunContext& context,
+            cudaStream_t stream) const {
+    if (layer_.packed && !out.rect.empty())
+      tensor_core::pack_input(layer_, window_, in, out.rect, context.scratch.data(), stream);
+  }
+
+  [[nodiscard]] MatrixCall call(const ConstMapView& in, const MapView& out, const RunContext& context) const {
+    MatrixCall call = tensor_core::matrix_call(layer_, window_, in, out, context.scratch.data());
+    call.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
+    call.bias = weights_.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights_.bias.data()) : nullptr;
+    if (partial_bytes_ > 0) call.partial = reinterpret_cast<float*>(context.scratch.data() + packed_bytes_);
+    return call;
+  }
+
  private:
-  static std::int64_t round_up(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
+  static std::int64_t round_up(std::int64_t bytes) { return divide_up(bytes, 256) * 256; }
 
   MatrixLayer layer_;
   Window window_;
@@ -124,6 +148,42 @@ class MatrixOperation : public Operation {
   BlockShape shape_{128, 128};
   std::int64_t packed_bytes_ = 0;
   std::int64_t partial_bytes_ = 0;
+};
+
+// A convolution of several tiles: one launch, besides those that pack.
+class MatrixTileStep final : public TileStep {
+ public:
+  MatrixTileStep(CudaDevice& device, std::span<const TileCall> calls, std::int64_t multiprocessors) {
+    std::vector<MatrixCall> products;
+    std::vector<std::int64_t> positions;
+    for (const TileCall& tile : calls) {
+      const MatrixCall call = operation(tile).call(tile.in, tile.out, tile.context);
+      const bool sees_nothing = call.rows == 0 || call.cols == 0;
+      (sees_nothing ? alone_ : together_).push_back(tile);
+      if (sees_nothing) continue;
+      products.push_back(call);
+      positions.push_back(call.positions());
+    }
+    if (products.empty()) return;
+    const MatrixLayer& layer = operation(calls.front()).layer();
+    batch_.emplace(device, layer, products, fastest_shape(layer, positions, multiprocessors));
+  }
+
+  void run(Stream& stream) override {
+    const cudaStream_t handle = cuda_stream(stream).handle();
+    for (const TileCall& tile : alone_) tile.operation->run(tile.in, tile.out, tile.context);
+    for (const TileCall& tile : together_) operation(tile).pack(tile.in, tile.out, tile.context, handle);
+    if (batch_) batch_->run(handle);
+  }
+
+ private:
+  static const MatrixOperation& operation(const TileCall& tile) {
+    return static_cast<const MatrixOperation&>(*tile.operation);
+  }
+
+  std::vector<TileCall> alone_;  // with nothing but padding in sight
+  std::vector<TileCall> together_;
+  std::optional<tensor_core::WgmmaBatch> batch_;
 };
 
 class TensorCoreEngine final : public CudaEngine {
@@ -185,6 +245,18 @@ class TensorCoreEngine final : public CudaEngine {
     MatrixLayer matrix = *weights.layer;
     matrix.relu = layer.relu;
     return std::make_unique<MatrixOperation>(matrix, Window{}, weights, out, wgmma_, multiprocessors_);
+  }
+
+  [[nodiscard]] std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls) override {
+    const auto is_product = [](const TileCall& call) {
+      const auto* const operation = dynamic_cast<const MatrixOperation*>(call.operation);
+      return operation != nullptr && operation->layer().segments == 1;
+    };
+    if (wgmma_ && std::ranges::all_of(calls, is_product)) {
+      device_.make_current();
+      return std::make_unique<MatrixTileStep>(device_, calls, multiprocessors_);
+    }
+    return CudaEngine::tile_step(calls);
   }
 
  private:

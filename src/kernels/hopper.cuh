@@ -46,6 +46,20 @@ __device__ __forceinline__ void wait(std::uint32_t barrier, std::uint32_t parity
       : "memory");
 }
 
+// True when the phase is through; may wait a moment.
+__device__ __forceinline__ bool is_through(std::uint32_t barrier, std::uint32_t parity) {
+  std::uint32_t through;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, p;\n"
+      "}"
+      : "=r"(through)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return through != 0;
+}
 // ---- kernels one behind the other ----
 
 // The next kernel of the stream may begin with what does not depend on this one.

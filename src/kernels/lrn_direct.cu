@@ -6,6 +6,7 @@
 //   any   a thread computes one channel
 // Preconditions: those of reference.hpp; out.rect in in.rect. Source: Krizhevsky et al. 2012, 3.3; PyTorch's
 // LocalResponseNorm for the division of alpha by size.
+#include "kernels/early_launch.cuh"
 #include "kernels/lrn_direct.cuh"
 
 #include "kernels/kernel_list_direct.hpp"
@@ -39,6 +40,7 @@ __device__ __forceinline__ void for_each_vector(const Parameters<T>& p, const Co
 
 template <Power power, typename T>
 __global__ void __launch_bounds__(threads) lrn_vector(const Parameters<T> p) {
+  follow_previous();
   for_each_vector<vector_width<T>>(p, [&](const T* position, int c, T* to) {
     store(to, lrn_five<power>(read_five(position, c, p.in.channels), p.lrn));
   });
@@ -46,6 +48,7 @@ __global__ void __launch_bounds__(threads) lrn_vector(const Parameters<T> p) {
 
 template <Power power, typename T>
 __global__ void __launch_bounds__(threads) lrn_channel(const Parameters<T> p) {
+  follow_previous();
   for_each_vector<1>(p, [&](const T* position, int c, T* to) {
     store(to, lrn_one<power>(position, c, p.in.channels, p.lrn));
   });
@@ -65,9 +68,9 @@ void lrn_maps(const Lrn& layer, const ConstMapView& in, const MapView& out, cuda
   const dim3 grid = p.grid.grid(p.out.images, threads);
   with_power<T>(layer, [&]<Power power>(PowerOf<power>) {
     if (five) {
-      lrn_vector<power, T><<<grid, threads, 0, stream>>>(p);
+      launch_early(lrn_vector<power, T>, grid, threads, 0, stream, "launching lrn", p);
     } else {
-      lrn_channel<power, T><<<grid, threads, 0, stream>>>(p);
+      launch_early(lrn_channel<power, T>, grid, threads, 0, stream, "launching lrn", p);
     }
   });
   check_launch("launching lrn");

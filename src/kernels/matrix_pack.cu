@@ -21,6 +21,7 @@
 
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
+#include "kernels/early_launch.cuh"
 #include "kernels/map_element.cuh"
 #include "kernels/matrix_instructions.cuh"
 #include "kernels/matrix_kernels.hpp"
@@ -147,6 +148,7 @@ __device__ __forceinline__ void make_table(const Packing& p, int* table) {
 
 template <typename T, typename In>
 __global__ void __launch_bounds__(threads) pack_rectangles(const Packing p) {
+  follow_previous();
   extern __shared__ __align__(16) std::byte dynamic_shared[];
   int* const table = reinterpret_cast<int*>(dynamic_shared + p.table);
   const int blocks_of_image = p.row_blocks * p.col_blocks;
@@ -212,6 +214,7 @@ __global__ void __launch_bounds__(threads) pack_rectangles(const Packing p) {
 
 template <typename T, typename In>
 __global__ void __launch_bounds__(threads) pack_vectors(const Packing p) {
+  follow_previous();
   const unsigned piece = blockIdx.x * threads + threadIdx.x;
   if (piece >= static_cast<unsigned>(p.pieces)) return;
   const unsigned position = piece / p.vectors;
@@ -285,14 +288,14 @@ void launch(Packing& p, std::int64_t images, cudaStream_t stream) {
   if (cut(p, images)) {
     const std::int64_t blocks = images * p.row_blocks * p.col_blocks;
     const int shared = p.table + p.groups * p.group_channels * 4;
-    pack_rectangles<T, In><<<static_cast<unsigned>(device_int(blocks, "the number of blocks")), threads,
-                             static_cast<unsigned>(shared), stream>>>(p);
+    launch_early(pack_rectangles<T, In>, static_cast<unsigned>(device_int(blocks, "the number of blocks")),
+                 threads, static_cast<std::size_t>(shared), stream, "launching the packing of a map", p);
   } else {
     p.pieces = device_int(images * p.packed_rows * p.packed_cols * p.vectors, "the size of the packed map");
-    pack_vectors<T, In><<<static_cast<unsigned>(divide_up(std::int64_t{p.pieces}, std::int64_t{threads})),
-                          threads, 0, stream>>>(p);
+    launch_early(pack_vectors<T, In>,
+                 static_cast<unsigned>(divide_up(std::int64_t{p.pieces}, std::int64_t{threads})), threads, 0,
+                 stream, "launching the packing of a map", p);
   }
-  check_launch("launching the packing of a map");
 }
 
 }  // namespace

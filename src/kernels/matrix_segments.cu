@@ -7,6 +7,7 @@
 // segments before it adds them: there are often fewer threads than would hide the latency. Grid: x threads.
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
+#include "kernels/early_launch.cuh"
 #include "kernels/map_element.cuh"
 #include "kernels/matrix_kernels.hpp"
 
@@ -40,6 +41,7 @@ struct alignas(4 * n) Floats {
 
 template <typename T, int n>
 __global__ void __launch_bounds__(threads) add(const Sums p) {
+  follow_previous();
   const std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (item >= p.count) return;
   const int items = p.channels / n;  // of a position
@@ -111,12 +113,11 @@ void add_segments(const MatrixLayer& layer, const MatrixCall& call, cudaStream_t
       static_cast<unsigned>(device_int(divide_up<std::int64_t>(p.count, threads), "the number of positions"));
   direct::with_device_type(call.output_type, [&]<typename T>(direct::DeviceType<T>) {
     if (vector) {
-      add<T, 4><<<blocks, threads, 0, stream>>>(p);
+      launch_early(add<T, 4>, blocks, threads, 0, stream, "launching the sum of the segments", p);
     } else {
-      add<T, 1><<<blocks, threads, 0, stream>>>(p);
+      launch_early(add<T, 1>, blocks, threads, 0, stream, "launching the sum of the segments", p);
     }
   });
-  check_launch("launching the sum of the segments");
 }
 
 }  // namespace halotile::tensor_core

@@ -6,8 +6,10 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "kernels/cuda_error.hpp"
+#include "kernels/early_launch.cuh"
 #include "kernels/matrix_wgmma.cuh"
 #include "kernels/matrix_wgmma.hpp"
 #include "patching/error.hpp"
@@ -121,8 +123,8 @@ DeviceCall device_call(const MatrixLayer& layer, const MatrixCall& call, int row
                      call.output_row_stride % per_vector == 0 && call.output_col_stride % per_vector == 0;
   d.vectors = whole && reinterpret_cast<std::uintptr_t>(call.output) % 16 == 0;
   d.positions = launch_int(call.positions());
-  d.out_rows = launch_int(call.outputs.height);
-  d.out_cols = launch_int(call.outputs.width);
+  d.image_positions = direct::Divider(launch_int(call.outputs.area()));
+  d.out_cols = direct::Divider(launch_int(call.outputs.width));
   d.first_row = launch_int(call.first_row);
   d.first_col = launch_int(call.first_col);
   return d;
@@ -142,36 +144,63 @@ int multiprocessors() {
   return count;
 }
 
+// As launch_early, for kernels that take a Launch.
+void launch_grid(void (*kernel)(Launch), const Launch& launch, dim3 grid, int threads,
+                 std::int64_t shared_bytes, cudaStream_t stream) {
+  launch_early(kernel, grid, static_cast<unsigned>(threads), static_cast<std::size_t>(shared_bytes), stream,
+               "tensor-core product of matrices (wgmma)", launch);
+}
+
+// Lets a kernel have all of the shared memory.
+template <typename Kernel>
+void allow_shared_memory(Kernel* kernel) {
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_limit),
+             "preparing a tensor-core kernel");
+}
+
+template <typename S>
+void launch_keeping(Launch& launch, cudaStream_t stream) {
+  static std::once_flag prepared;
+  std::call_once(prepared, [] { allow_shared_memory(matrix_wgmma_keeping<S>); });
+  const int columns = launch.blocks_of_cols * launch.layer.groups;
+  const int most = std::max(multiprocessors() / columns, 1);
+  const int wanted = (launch.items + S::warpgroups - 1) / S::warpgroups;
+  const dim3 grid(static_cast<unsigned>(std::min(most, wanted)), static_cast<unsigned>(columns));
+  launch.ring = S::ring_beside(launch.filter_bytes);
+  launch_grid(matrix_wgmma_keeping<S>, launch, grid, S::threads,
+              S::shared_bytes(launch.filter_bytes, launch.ring), stream);
+}
+
 template <typename S>
 void launch_shape(Launch& launch, cudaStream_t stream) {
   // Where every block has a multiprocessor of its own, it may take all of the shared memory.
   const int side_by_side = launch.items <= multiprocessors() ? 1 : S::resident;
+  const int most = multiprocessors() * side_by_side;
   launch.ring = S::ring_beside(side_by_side);
   static std::once_flag prepared;
-  std::call_once(prepared, [] {
-    check_cuda(cudaFuncSetAttribute(matrix_wgmma<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    S::shared_bytes(S::ring_beside(1))),
-               "preparing a tensor-core kernel");
-  });
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(std::min(multiprocessors() * side_by_side, launch.items)));
-  config.blockDim = dim3(S::threads);
-  config.dynamicSmemBytes = static_cast<std::size_t>(S::shared_bytes(launch.ring));
-  config.stream = stream;
-  config.attrs = &early;
-  config.numAttrs = 1;
-  check_cuda(cudaLaunchKernelEx(&config, matrix_wgmma<S>, launch), "tensor-core product of matrices (wgmma)");
+  std::call_once(prepared, [] { allow_shared_memory(matrix_wgmma<S>); });
+  launch_grid(matrix_wgmma<S>, launch, dim3(static_cast<unsigned>(std::min(most, launch.items))), S::threads,
+              S::shared_bytes(launch.ring), stream);
 }
 
-constexpr std::array<BlockShape, 7> shapes{
-    {{64, 32}, {64, 64}, {128, 64}, {128, 96}, {128, 128}, {128, 192}, {128, 256}}};
+constexpr std::array<BlockShape, 9> shapes{
+    {{64, 32}, {64, 64}, {128, 64}, {128, 96}, {128, 128}, {128, 192}, {128, 256}, {256, 64}, {256, 96}}};
+// Those that keep the filters: four warpgroups of 64 rows.
+constexpr std::array<BlockShape, 2> keeping_shapes{shapes[7], shapes[8]};
+
+bool keeps_filters(BlockShape shape) {
+  return std::ranges::find(keeping_shapes, shape) != keeping_shapes.end();
+}
+
+std::int64_t kept_bytes(const MatrixLayer& layer, BlockShape shape) {
+  return layer.kernel.area() * layer.in_bytes() * shape.cols;
+}
 
 template <Element element>
 void launch_element(Launch& launch, BlockShape shape, cudaStream_t stream) {
   if (launch.parts < launch.layer.segments) return launch_shape<Shape<element, 2, 128, true>>(launch, stream);
+  if (shape == keeping_shapes[0]) return launch_keeping<KeepingShape<element, 64>>(launch, stream);
+  if (shape == keeping_shapes[1]) return launch_keeping<KeepingShape<element, 96>>(launch, stream);
   if (shape.rows == 64) {
     if (shape.cols == 32) return launch_shape<Shape<element, 1, 32>>(launch, stream);
     return launch_shape<Shape<element, 1, 64>>(launch, stream);
@@ -196,6 +225,15 @@ std::span<const BlockShape> wgmma_shapes() { return shapes; }
 
 BlockShape totals_shape() { return {128, 128}; }
 
+int rows_of_item(BlockShape shape) { return keeps_filters(shape) ? 64 : shape.rows; }
+
+bool wgmma_fits(const MatrixLayer& layer, BlockShape shape) {
+  if (!keeps_filters(shape)) return true;
+  constexpr int least_ring = 2;
+  return layer.segments == 1 &&
+         KeepingShape<Element::bf16, 96>::ring_beside(kept_bytes(layer, shape)) >= least_ring;
+}
+
 bool has_wgmma(int device) {
   int major = 0;
   int minor = 0;
@@ -206,18 +244,9 @@ bool has_wgmma(int device) {
   return major == 9 && minor == 0;
 }
 
-void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape shape, cudaStream_t stream) {
-  if (call.positions() == 0) return;
-  Launch launch{};
-  launch.layer = device_layer(layer);
-  launch.call = device_call(layer, call, shape.rows);
-  launch.calls = 1;
-  launch.blocks_of_cols = launch_int((layer.out + shape.cols - 1) / shape.cols);
-  if (layer.segments > 1 && call.partial == nullptr && shape != totals_shape())
-    throw std::logic_error("multiply_wgmma: segments without room for their sums");
-  launch.parts = call.partial == nullptr ? 1 : launch.layer.segments;
-  launch.items = launch_int((call.positions() + shape.rows - 1) / shape.rows * launch.blocks_of_cols *
-                            layer.groups * launch.parts);
+namespace {
+
+void launch_any(const MatrixLayer& layer, Launch& launch, BlockShape shape, cudaStream_t stream) {
   switch (layer.element) {
     case Element::bf16:
       return launch_element<Element::bf16>(launch, shape, stream);
@@ -226,6 +255,71 @@ void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape
     case Element::tf32:
       return launch_element<Element::tf32>(launch, shape, stream);
   }
+}
+
+// All but the calls and the number of items.
+Launch make_launch(const MatrixLayer& layer, bool totals, BlockShape shape) {
+  Launch launch{};
+  launch.layer = device_layer(layer);
+  launch.calls = 1;
+  launch.blocks_of_cols = launch_int((layer.out + shape.cols - 1) / shape.cols);
+  launch.parts = totals ? 1 : launch.layer.segments;
+  if (keeps_filters(shape)) {
+    if (!wgmma_fits(layer, shape)) throw std::logic_error("multiply_wgmma: the filters do not fit");
+    launch.filter_bytes = launch_int(kept_bytes(layer, shape));
+  }
+  return launch;
+}
+
+// Items of a call.
+std::int64_t items_of(const MatrixCall& call, const Launch& launch, BlockShape shape) {
+  const std::int64_t rows = (call.positions() + rows_of_item(shape) - 1) / rows_of_item(shape);
+  if (keeps_filters(shape)) return rows;  // columns' blocks are the grid's
+  return rows * launch.blocks_of_cols * launch.layer.groups * launch.parts;
+}
+
+}  // namespace
+
+void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape shape, cudaStream_t stream) {
+  if (call.positions() == 0) return;
+  if (layer.segments > 1 && call.partial == nullptr && shape != totals_shape())
+    throw std::logic_error("multiply_wgmma: segments without room for their sums");
+  Launch launch = make_launch(layer, call.partial == nullptr, shape);
+  launch.call = device_call(layer, call, rows_of_item(shape));
+  launch.items = launch_int(items_of(call, launch, shape));
+  launch_any(layer, launch, shape, stream);
+}
+
+struct WgmmaBatch::State {
+  MatrixLayer layer;
+  BlockShape shape;
+  Launch launch;
+  Buffer table;
+};
+
+WgmmaBatch::WgmmaBatch(CudaDevice& device, const MatrixLayer& layer, std::span<const MatrixCall> calls,
+                       BlockShape shape)
+    : state_(std::make_unique<State>()) {
+  state_->layer = layer;
+  state_->shape = shape;
+  Launch& launch = state_->launch = make_launch(layer, true, shape);
+  std::vector<DeviceCall> table;
+  std::int64_t items = 0;
+  for (const MatrixCall& call : calls) {
+    table.push_back(device_call(layer, call, rows_of_item(shape)));
+    table.back().first_item = launch_int(items);
+    items += items_of(call, launch, shape);
+  }
+  state_->table = device.copy_of(table.data(), table.size() * sizeof(DeviceCall));
+  launch.table = reinterpret_cast<const DeviceCall*>(state_->table.data());
+  launch.calls = launch_int(static_cast<std::int64_t>(table.size()));
+  launch.items = launch_int(items);
+}
+
+WgmmaBatch::~WgmmaBatch() = default;
+
+void WgmmaBatch::run(cudaStream_t stream) const {
+  if (state_->launch.items > 0) launch_any(state_->layer, state_->launch, state_->shape, stream);
 }
 
 }  // namespace halotile::tensor_core

@@ -22,65 +22,13 @@
 // im2col mode); CUDA driver API (cuTensorMapEncodeIm2col).
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <algorithm>
 
 #include "kernels/hopper.cuh"
+#include "kernels/matrix_wgmma_store.cuh"
 
 namespace halotile::tensor_core {
 namespace {
-
-// A call as the kernel sees it.
-struct DeviceCall {
-  CUtensorMap input[3];  // for chunks of 128 bytes, and rests of 64 and 32; those that the layer has
-  const std::byte* filters;
-  const float* bias;
-  void* output;
-  float* partial;
-  std::int64_t image_stride;  // of the output, in elements
-  std::int64_t row_stride;
-  std::int64_t col_stride;
-  DType output_type;
-  bool vectors;  // the output can be stored by 16 bytes
-  int positions;
-  int out_rows;
-  int out_cols;
-  int first_row;
-  int first_col;
-  int first_item;  // of the launch
-};
-
-struct DeviceLayer {
-  int groups;
-  int in;   // channels of a group
-  int out;  // channels of a group
-  int kernel_rows;
-  int kernel_cols;
-  int stride_row;
-  int stride_col;
-  int dilation_row;
-  int dilation_col;
-  int chunks;  // whole ones of a tap
-  int rest;    // bytes
-  int filter_rows;
-  int segments;
-  int stages;
-  int unit;  // channels of 128 bytes
-  bool relu;
-};
-
-struct Launch {
-  DeviceCall call;          // where there is no table
-  const DeviceCall* table;  // calls, in order of first_item
-  int calls;
-  int items;
-  int blocks_of_cols;
-  int parts;  // items along a sum: the segments, or 1 where a block adds them itself
-  int ring;   // stages in shared memory
-  DeviceLayer layer;
-};
 
 constexpr int row_bytes = 128;
 constexpr int shared_limit = 227 * 1024;
@@ -94,6 +42,7 @@ struct Shape {
   static constexpr int rows = 64 * warpgroups;
   static constexpr int cols = cols_;
   static constexpr bool totals = totals_;
+  static constexpr bool keeps_filters = false;
   static constexpr int threads = 128 * warpgroups + 64;
   static constexpr int sums = cols / 2;  // of a thread
   // Narrow blocks leave room for a second one on the multiprocessor, which multiplies while this one stores.
@@ -105,17 +54,40 @@ struct Shape {
   static constexpr int shared_bytes(int ring) { return ring * stage_bytes + 1024 + 2 * ring * 8; }
 };
 
-// What an item of work covers.
-struct Item {
-  int row;  // first output position
-  int col;  // first output channel of the group
-  int group;
-  int segment;
+// Blocks that keep the filters of their columns in shared memory; every warpgroup has items and a ring of
+// input of its own, so that one stores while others multiply.
+template <Element element_, int cols_>
+struct KeepingShape {
+  static constexpr Element element = element_;
+  static constexpr int warpgroups = 4;
+  static constexpr int rows = 64;  // of an item
+  static constexpr int cols = cols_;
+  static constexpr bool totals = false;
+  static constexpr bool keeps_filters = true;
+  static constexpr int threads = 160 * warpgroups;
+  static constexpr int sums = cols / 2;
+  static constexpr int stage_bytes = rows * row_bytes;
+  // Stages that fit beside the filters.
+  static constexpr int ring_beside(std::int64_t filter_bytes) {
+    const std::int64_t left = (shared_limit - 3072 - filter_bytes) / (warpgroups * stage_bytes);
+    return static_cast<int>(std::clamp<std::int64_t>(left, 0, most_stages));
+  }
+  static constexpr std::int64_t shared_bytes(std::int64_t filter_bytes, int ring) {
+    return (filter_bytes + 1023) / 1024 * 1024 + 1024 + warpgroups * ring * (stage_bytes + 16) + 8;
+  }
 };
 
 template <typename S>
 __device__ __forceinline__ Item item_of(const Launch& launch, int local) {
   Item item;
+  if constexpr (S::keeps_filters) {
+    const int block = static_cast<int>(blockIdx.y);
+    item.group = block / launch.blocks_of_cols;
+    item.col = (block - item.group * launch.blocks_of_cols) * S::cols;
+    item.segment = 0;
+    item.row = local * S::rows;
+    return item;
+  }
   const int after_cols = local / launch.blocks_of_cols;
   item.col = (local - after_cols * launch.blocks_of_cols) * S::cols;
   const int after_segments = after_cols / launch.parts;
@@ -167,13 +139,26 @@ struct Ring {
   [[nodiscard]] __device__ __forceinline__ std::uint32_t free_at(int s) const { return free + 8U * s; }
 };
 
-// Calls visit(call, item, tap row, tap column, chunk) for the stages of the block's items.
+// The items of a block, or of one of its warpgroups.
+struct Items {
+  int first;
+  int step;
+};
+template <typename S>
+__device__ __forceinline__ Items items_of(int warpgroup) {
+  if constexpr (S::keeps_filters)
+    return {static_cast<int>(blockIdx.x) * S::warpgroups + warpgroup,
+            static_cast<int>(gridDim.x) * S::warpgroups};
+  return {static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)};
+}
+
+// Visits the stages of items.
 template <typename S, typename Visit>
-__device__ __forceinline__ void for_each_stage(const Launch& launch, const Visit& visit) {
+__device__ __forceinline__ void for_each_stage(const Launch& launch, Items items, const Visit& visit) {
   const DeviceLayer& layer = launch.layer;
   Calls calls(launch);
   const int stages_of_tap = layer.chunks + (layer.rest > 0 ? 1 : 0);
-  for (int index = blockIdx.x; index < launch.items; index += gridDim.x) {
+  for (int index = items.first; index < launch.items; index += items.step) {
     const bool moved = calls.advance(index);
     const DeviceCall& call = *calls.call;
     const Item item = item_of<S>(launch, index - call.first_item);
@@ -211,12 +196,11 @@ struct InputCopier {
       for (const CUtensorMap& map : call.input) hopper::refresh_map(&map);
     }
     refresh = false;
-    const int image_positions = call.out_rows * call.out_cols;
-    pixel.image = item.row / image_positions;
-    const int inside = item.row - pixel.image * image_positions;
-    const int out_row = inside / call.out_cols;
-    pixel.row = out_row * layer.stride_row + call.first_row;
-    pixel.col = (inside - out_row * call.out_cols) * layer.stride_col + call.first_col;
+    const int2 image = call.image_positions.divide(item.row);
+    const int2 out = call.out_cols.divide(image.y);
+    pixel.image = image.x;
+    pixel.row = out.x * layer.stride_row + call.first_row;
+    pixel.col = out.y * layer.stride_col + call.first_col;
     channel = item.group * layer.in;
   }
 
@@ -266,147 +250,30 @@ struct FilterCopier {
     hopper::wait(ring.free_at(ring.slot), ring.parity ^ 1U);
     if (chunk < layer.chunks) {
       hopper::arrive_expecting(full, S::cols * row_bytes);
-      hopper::copy_bytes(to, from + col * row_bytes, S::cols * row_bytes, full);
+      rows<row_bytes>(to, from, full);
     } else {
       hopper::arrive_expecting(full, S::cols * layer.rest);
       int done = 0;
       if (layer.rest >= 64) {
-        hopper::copy_bytes(to, from + col * 64, S::cols * 64, full);
+        rows<64>(to, from, full);
         done = 64;
       }
-      if (layer.rest % 64 != 0) {
-        hopper::copy_bytes(to + S::cols * done, from + layer.filter_rows * done + col * 32, S::cols * 32,
-                           full);
-      }
+      if (layer.rest % 64 != 0) rows<32>(to + S::cols * done, from + layer.filter_rows * done, full);
     }
     ring.next();
   }
 
  private:
+  // The block's columns of a stage, `bytes` each.
+  template <int bytes>
+  __device__ __forceinline__ void rows(std::uint32_t to, const std::byte* from, std::uint32_t full) const {
+    hopper::copy_bytes(to, from + col * bytes, S::cols * bytes, full);
+  }
+
   [[nodiscard]] __device__ __forceinline__ std::int64_t tap_bytes() const {
     return static_cast<std::int64_t>(layer.filter_rows) * (layer.chunks * row_bytes + layer.rest);
   }
 };
-
-// Transposes 4x4 words over four neighbouring lanes: lane i's word j becomes lane j's word i.
-__device__ __forceinline__ void transpose(std::uint32_t (&w)[4], int lane) {
-  const auto exchange = [&](std::uint32_t& low, std::uint32_t& high, int distance) {
-    const bool upper = (lane & distance) != 0;
-    const std::uint32_t got = __shfl_xor_sync(0xffffffffU, upper ? low : high, distance);
-    (upper ? low : high) = got;
-  };
-  exchange(w[0], w[1], 1);
-  exchange(w[2], w[3], 1);
-  exchange(w[0], w[2], 2);
-  exchange(w[1], w[3], 2);
-}
-
-template <Element element>
-__device__ __forceinline__ std::uint32_t pack_pair(float low, float high) {
-  if constexpr (element == Element::f16) {
-    const __half2 pair = __floats2half2_rn(low, high);
-    return reinterpret_cast<const std::uint32_t&>(pair);
-  } else {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return reinterpret_cast<const std::uint32_t&>(pair);
-  }
-}
-
-// Stores a thread's sums: two rows, every fourth pair of columns.
-template <typename S>
-__device__ __forceinline__ void store(const Launch& launch, const DeviceCall& call, const Item& item,
-                                      float (&sum)[S::sums]) {
-  const DeviceLayer& layer = launch.layer;
-  const int lane = threadIdx.x % 32;
-  const int pair = 2 * (lane % 4);
-  const int channels = layer.groups * layer.out;
-  const int first_channel = item.group * layer.out + item.col;
-  const int left = layer.out - item.col;  // channels from the block's first on
-  const int row0 = item.row + static_cast<int>(threadIdx.x / 32) * 16 + lane / 4;
-  if (launch.parts > 1) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int row = row0 + 8 * h;
-      if (row >= call.positions) continue;
-      float* const to = call.partial +
-                        (static_cast<std::int64_t>(item.segment) * call.positions + row) * channels +
-                        first_channel;
-#pragma unroll
-      for (int j = 0; j < S::cols / 8; ++j) {
-        const int col = 8 * j + pair;
-        if (col + 1 < left && channels % 2 == 0) {
-          *reinterpret_cast<float2*>(to + col) = make_float2(sum[4 * j + 2 * h], sum[4 * j + 2 * h + 1]);
-        } else {
-          if (col < left) to[col] = sum[4 * j + 2 * h];
-          if (col + 1 < left) to[col + 1] = sum[4 * j + 2 * h + 1];
-        }
-      }
-    }
-    return;
-  }
-#pragma unroll
-  for (int j = 0; j < S::cols / 8; ++j) {
-    const int col = 8 * j + pair;
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const float bias =
-          call.bias != nullptr && col + e < left ? __ldg(call.bias + first_channel + col + e) : 0.0F;
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        float& y = sum[4 * j + 2 * h + e];
-        y = __fadd_rn(y, bias);
-        if (layer.relu && y < 0.0F) y = 0.0F;
-      }
-    }
-  }
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int row = row0 + 8 * h;
-    const bool there = row < call.positions;
-    const int image_positions = call.out_rows * call.out_cols;
-    const int image = row / image_positions;
-    const int inside = row - image * image_positions;
-    const int out_row = inside / call.out_cols;
-    const std::int64_t offset = image * call.image_stride + out_row * call.row_stride +
-                                (inside - out_row * call.out_cols) * call.col_stride + first_channel;
-    if (call.output_type == DType::f32) {
-      float* const to = static_cast<float*>(call.output) + offset;
-#pragma unroll
-      for (int j = 0; j < S::cols / 8; ++j) {
-        const int col = 8 * j + pair;
-        if (there && call.vectors && col < left) {
-          *reinterpret_cast<float2*>(to + col) = make_float2(sum[4 * j + 2 * h], sum[4 * j + 2 * h + 1]);
-        } else if (there) {
-          if (col < left) to[col] = sum[4 * j + 2 * h];
-          if (col + 1 < left) to[col + 1] = sum[4 * j + 2 * h + 1];
-        }
-      }
-    } else if constexpr (S::element != Element::tf32) {
-      auto* const to = static_cast<std::uint16_t*>(call.output) + offset;
-#pragma unroll
-      for (int j = 0; j < S::cols / 8; j += 4) {
-        std::uint32_t words[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          words[i] = pack_pair<S::element>(sum[4 * (j + i) + 2 * h], sum[4 * (j + i) + 2 * h + 1]);
-        }
-        if (call.vectors) {
-          transpose(words, lane);
-          const int col = 8 * (j + lane % 4);
-          if (there && col < left)
-            *reinterpret_cast<uint4*>(to + col) = make_uint4(words[0], words[1], words[2], words[3]);
-        } else if (there) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            const int col = 8 * (j + i) + pair;
-            if (col < left) to[col] = static_cast<std::uint16_t>(words[i]);
-            if (col + 1 < left) to[col + 1] = static_cast<std::uint16_t>(words[i] >> 16);
-          }
-        }
-      }
-    }
-  }
-}
 
 // Queues products of 32 bytes along rows that begin at descriptors a and b.
 template <typename S, int count>
@@ -423,20 +290,24 @@ __device__ __forceinline__ void add_products(float (&sum)[S::sums], std::uint64_
   hopper::hold(sum);
 }
 
-// The products of stages [stage, end): sum = (add ? sum : 0) + ...
+// `kept`: where a block's filters lie that keeps them.
+// The products of stages [stage, end): sum = sum of them.
 template <typename S>
-__device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& ring, int stage, int end,
-                                                float (&sum)[S::sums]) {
-  const int warpgroup = threadIdx.x / 128;
+__device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& ring, std::uint32_t kept,
+                                                int stage, int end, float (&sum)[S::sums]) {
+  const int warpgroup =
+      S::keeps_filters ? 0 : __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x / 128), 0);
   const bool speaker = threadIdx.x % 128 == 0;
   const int stages_of_tap = layer.chunks + (layer.rest > 0 ? 1 : 0);
   int chunk = stage % stages_of_tap;
   int before = -1;  // slot whose products may still run
   int add = 0;
+  bool ready = false;
   for (; stage < end; ++stage) {
     const std::uint32_t base = ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes;
-    const std::uint32_t weight = base + S::rows * row_bytes;
-    hopper::wait(ring.full_at(ring.slot), ring.parity);
+    const std::uint32_t weight = S::keeps_filters ? kept : base + S::rows * row_bytes;
+    if constexpr (S::keeps_filters) kept += S::cols * (chunk < layer.chunks ? row_bytes : layer.rest);
+    if (!ready) hopper::wait(ring.full_at(ring.slot), ring.parity);
     if (chunk < layer.chunks) {
       add_products<S, 4>(sum, hopper::descriptor<128>(base + warpgroup * 64 * 128),
                          hopper::descriptor<128>(weight), add);
@@ -452,12 +323,15 @@ __device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& 
                            hopper::descriptor<32>(weight + S::cols * done), add);
       }
     }
+    const int slot = ring.slot;
+    ring.next();
+    // While these products run: is the next stage there?
+    ready = stage + 1 < end && hopper::is_through(ring.full_at(ring.slot), ring.parity);
     if (before >= 0) {
       hopper::wait_products<1>();
       if (speaker) hopper::arrive(ring.free_at(before));
     }
-    before = ring.slot;
-    ring.next();
+    before = slot;
     if (++chunk == stages_of_tap) chunk = 0;
   }
   hopper::wait_products<0>();
@@ -467,25 +341,25 @@ __device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& 
 
 // A warpgroup: 64 rows of every item.
 template <typename S>
-__device__ __forceinline__ void multiply(const Launch& launch, Ring ring) {
+__device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring ring, std::uint32_t kept) {
   const DeviceLayer& layer = launch.layer;
   Calls calls(launch);
   float sum[S::sums];
-  for (int index = blockIdx.x; index < launch.items; index += gridDim.x) {
+  for (int index = items.first; index < launch.items; index += items.step) {
     calls.advance(index);
     const DeviceCall& call = *calls.call;
     const Item item = item_of<S>(launch, index - call.first_item);
     if constexpr (S::totals) {
       float total[S::sums];
       for (int segment = 0; segment < layer.segments; ++segment) {
-        multiply_stages<S>(layer, ring, segment_begin(layer, segment), segment_begin(layer, segment + 1),
-                           sum);
+        multiply_stages<S>(layer, ring, kept, segment_begin(layer, segment),
+                           segment_begin(layer, segment + 1), sum);
 #pragma unroll
         for (int i = 0; i < S::sums; ++i) total[i] = segment == 0 ? sum[i] : __fadd_rn(total[i], sum[i]);
       }
       store<S>(launch, call, item, total);
     } else {
-      multiply_stages<S>(layer, ring, segment_begin(layer, item.segment),
+      multiply_stages<S>(layer, ring, kept, segment_begin(layer, item.segment),
                          segment_begin(layer, item.segment + 1), sum);
       store<S>(launch, call, item, sum);
     }
@@ -512,13 +386,78 @@ __global__ void __launch_bounds__(S::threads, S::resident)
   hopper::let_next_start();
   constexpr int copiers = 128 * S::warpgroups;
   if (threadIdx.x < copiers) {
-    multiply<S>(launch, ring);
+    multiply<S>(launch, items_of<S>(0), ring, 0);
   } else if (threadIdx.x == copiers) {
     // Filters do not depend on the kernel before: they are on their way while it ends.
-    for_each_stage<S>(launch, FilterCopier<S>{launch.layer, ring});
+    for_each_stage<S>(launch, items_of<S>(0), FilterCopier<S>{launch.layer, ring});
   } else if (threadIdx.x == copiers + 32) {
     hopper::wait_for_previous();
-    for_each_stage<S>(launch, InputCopier<S>{launch.layer, ring, launch.table != nullptr, {}});
+    for_each_stage<S>(launch, items_of<S>(0),
+                      InputCopier<S>{launch.layer, ring, launch.table != nullptr, {}});
+  }
+}
+
+// One thread: the filters of the block's columns, stage by stage.
+template <typename S>
+__device__ __forceinline__ void copy_kept_filters(const Launch& launch, std::uint32_t to,
+                                                  std::uint32_t full) {
+  const DeviceLayer& layer = launch.layer;
+  const DeviceCall& call = launch.table != nullptr ? launch.table[0] : launch.call;
+  const Item item = item_of<S>(launch, 0);
+  const std::int64_t tap_bytes =
+      static_cast<std::int64_t>(layer.filter_rows) * (layer.chunks * row_bytes + layer.rest);
+  hopper::arrive_expecting(full, static_cast<std::uint32_t>(launch.filter_bytes));
+  const auto copy = [&](const std::byte* from, int bytes) {
+    hopper::copy_bytes(to, from + item.col * bytes, S::cols * bytes, full);
+    to += S::cols * bytes;
+  };
+  const int taps = layer.kernel_rows * layer.kernel_cols;
+  const std::byte* from = call.filters + item.group * taps * tap_bytes;
+  for (int tap = 0; tap < taps; ++tap, from += tap_bytes) {
+    for (int chunk = 0; chunk < layer.chunks; ++chunk)
+      copy(from + static_cast<std::int64_t>(chunk) * layer.filter_rows * row_bytes, row_bytes);
+    const std::byte* const rest =
+        from + static_cast<std::int64_t>(layer.chunks) * layer.filter_rows * row_bytes;
+    if (layer.rest >= 64) copy(rest, 64);
+    if (layer.rest % 64 != 0) copy(rest + (layer.rest >= 64 ? layer.filter_rows * 64 : 0), 32);
+  }
+}
+
+// Grid: x any number of blocks, y columns' blocks of all groups. Items are 64 rows.
+template <typename S>
+__global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __grid_constant__ Launch launch) {
+  extern __shared__ char shared[];
+  const std::uint32_t kept = (hopper::shared_address(shared) + 1023U) & ~1023U;
+  const std::uint32_t rings = kept + ((static_cast<std::uint32_t>(launch.filter_bytes) + 1023U) & ~1023U);
+  const std::uint32_t barriers = rings + S::warpgroups * launch.ring * S::stage_bytes;
+  const std::uint32_t kept_full = barriers + S::warpgroups * launch.ring * 16;
+  constexpr int consumers = 128 * S::warpgroups;
+  const int warpgroup =
+      static_cast<int>(threadIdx.x < consumers ? threadIdx.x / 128 : (threadIdx.x - consumers) / 32);
+  Ring ring;
+  ring.size = launch.ring;
+  ring.stages = rings + warpgroup * launch.ring * S::stage_bytes;
+  ring.full = barriers + warpgroup * launch.ring * 16;
+  ring.free = ring.full + 8 * launch.ring;
+  if (threadIdx.x >= consumers && threadIdx.x % 32 == 0) {
+    for (int s = 0; s < launch.ring; ++s) {
+      hopper::init_barrier(ring.full_at(s), 1);
+      hopper::init_barrier(ring.free_at(s), 1);
+    }
+    if (warpgroup == 0) hopper::init_barrier(kept_full, 1);
+    hopper::publish_barriers();
+  }
+  __syncthreads();
+  hopper::let_next_start();
+  if (threadIdx.x < consumers) {
+    hopper::wait(kept_full, 0);
+    multiply<S>(launch, items_of<S>(warpgroup), ring, kept);
+  } else if (threadIdx.x % 32 == 0) {
+    // Filters do not depend on the kernel before.
+    if (warpgroup == 0) copy_kept_filters<S>(launch, kept, kept_full);
+    hopper::wait_for_previous();
+    for_each_stage<S>(launch, items_of<S>(warpgroup),
+                      InputCopier<S>{launch.layer, ring, launch.table != nullptr, {}});
   }
 }
 

@@ -15,6 +15,7 @@
 
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
+#include "kernels/early_launch.cuh"
 #include "kernels/kernel_list_direct.hpp"
 #include "kernels/map_operations_direct.hpp"
 
@@ -33,6 +34,7 @@ struct Parameters {
 
 template <bool relu, typename From, typename To, int n>
 __global__ void __launch_bounds__(threads) pointwise(const Parameters<From, To> p) {
+  follow_previous();
   p.grid.for_each(p.out.images, [&](int image, int stretch, int unit) {
     const int2 place = p.cols.divide(stretch);
     const int row = p.out.row0 + place.x;
@@ -72,6 +74,7 @@ __device__ float fold_block(float value, float* shared, Fold fold) {
 
 template <typename From, typename To>
 __global__ void __launch_bounds__(threads) softmax_position(const Parameters<From, To> p) {
+  follow_previous();
   __shared__ float shared[threads];
   const auto position = static_cast<int>(blockIdx.x);
   const int col = p.out.col0 + position % p.out.cols;
@@ -134,11 +137,10 @@ void launch(const char* what, const ConstMapView& in, const MapView& out, cudaSt
   p.grid = LineGrid(p.out.rows * p.cols.divisor(), vector ? stretch / n : stretch, threads);
   const dim3 grid = p.grid.grid(p.out.images, threads);
   if (vector) {
-    pointwise<relu, From, To, n><<<grid, threads, 0, stream>>>(p);
+    launch_early(pointwise<relu, From, To, n>, grid, threads, 0, stream, what, p);
   } else {
-    pointwise<relu, From, To, 1><<<grid, threads, 0, stream>>>(p);
+    launch_early(pointwise<relu, From, To, 1>, grid, threads, 0, stream, what, p);
   }
-  check_launch(what);
 }
 
 template <typename T>
@@ -169,8 +171,8 @@ void softmax(const ConstMapView& in, const MapView& out, cudaStream_t stream) {
   with_types(in, out, [&]<typename From, typename To>(DeviceType<From>, DeviceType<To>) {
     const auto p = parameters<From, To>("softmax", in, out);
     if (positions(p.out) == 0 || out.channels == 0) return;
-    softmax_position<<<static_cast<unsigned>(positions(p.out)), threads, 0, stream>>>(p);
-    check_launch("launching softmax");
+    launch_early(softmax_position<From, To>, static_cast<unsigned>(positions(p.out)), threads, 0, stream,
+                 "launching softmax", p);
   });
 }
 

@@ -21,6 +21,7 @@
 
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
+#include "kernels/early_launch.cuh"
 #include "kernels/kernel_list_direct.hpp"
 #include "kernels/map_operations_direct.hpp"
 
@@ -126,6 +127,7 @@ __device__ __forceinline__ Pack<T, n> pool_window(const Parameters<T>& p, int ro
 // Grid: LineGrid, rows of outputs, units of channels.
 template <bool maximum, typename T, int n>
 __global__ void __launch_bounds__(threads) pool_cached(const Parameters<T> p) {
+  follow_previous();
   p.grid.for_each(p.out.images, [&](int image, int r, int unit) {
     const int2 place = p.vectors.divide(unit);
     const int row = p.out.row0 + r;
@@ -143,6 +145,7 @@ __global__ void __launch_bounds__(threads) pool_cached(const Parameters<T> p) {
 // Grid: LineGrid, strips of rows of outputs, units of channels.
 template <typename T, int n>
 __global__ void __launch_bounds__(threads) pool_strip(const Parameters<T> p) {
+  follow_previous();
   using Values = Pack<T, n>;
   p.grid.for_each(p.out.images, [&](int image, int strip, int unit) {
     const int2 place = p.vectors.divide(unit);
@@ -193,6 +196,7 @@ __global__ void __launch_bounds__(threads) pool_strip(const Parameters<T> p) {
 // Grid: x tiles of all images, y blocks of channels. Eight threads take a position's channels.
 template <bool maximum, typename T>
 __global__ void __launch_bounds__(threads) pool_shared(const Parameters<T> p) {
+  follow_previous();
   constexpr int n = vector_width<T>;
   constexpr int vectors = shared_vectors;
   __shared__ Pack<T, n> patch[shared_positions * vectors];
@@ -280,12 +284,14 @@ void launch_lines(Parameters<T>& p, PoolKernel kernel, cudaStream_t stream) {
     const bool strip = kernel == PoolKernel::strip || (kernel == PoolKernel::automatic && enough_strips(p));
     if (strip && suits_strip(p.rows) && suits_strip(p.cols)) {
       p.grid = LineGrid(divide_up(p.out.rows, strip_rows), row, threads);
-      pool_strip<T, n><<<p.grid.grid(p.out.images, threads), threads, 0, stream>>>(p);
+      launch_early(pool_strip<T, n>, p.grid.grid(p.out.images, threads), threads, 0, stream,
+                   "launching a pooling", p);
       return;
     }
   }
   p.grid = LineGrid(p.out.rows, row, threads);
-  pool_cached<maximum, T, n><<<p.grid.grid(p.out.images, threads), threads, 0, stream>>>(p);
+  launch_early(pool_cached<maximum, T, n>, p.grid.grid(p.out.images, threads), threads, 0, stream,
+               "launching a pooling", p);
 }
 
 template <bool maximum, typename T>
@@ -297,13 +303,12 @@ void launch(Parameters<T>& p, bool vector, PoolKernel kernel, cudaStream_t strea
     const std::int64_t tiles = static_cast<std::int64_t>(p.out.images) * p.tiles_down * p.tiles_across;
     const dim3 grid(static_cast<unsigned>(device_int(tiles, "the number of tiles")),
                     static_cast<unsigned>(channel_blocks));
-    pool_shared<maximum, T><<<grid, threads, 0, stream>>>(p);
+    launch_early(pool_shared<maximum, T>, grid, threads, 0, stream, "launching a pooling", p);
   } else if (vector) {
     launch_lines<maximum, T, vector_width<T>>(p, kernel, stream);
   } else {
     launch_lines<maximum, T, 1>(p, kernel, stream);
   }
-  check_launch("launching pool2d");
 }
 
 template <typename T>

@@ -1,0 +1,235 @@
+// What the kernels of matrix_wgmma.cuh are given, and how they store what they have summed.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "kernels/device_map.cuh"
+#include "kernels/hopper.cuh"
+
+namespace halotile::tensor_core {
+namespace {
+
+// A call as the kernel sees it.
+struct DeviceCall {
+  CUtensorMap input[3];  // for chunks of 128 bytes, and rests of 64 and 32; those that the layer has
+  const std::byte* filters;
+  const float* bias;
+  void* output;
+  float* partial;
+  std::int64_t image_stride;  // of the output, in elements
+  std::int64_t row_stride;
+  std::int64_t col_stride;
+  DType output_type;
+  bool vectors;  // the output can be stored by 16 bytes
+  int positions;
+  direct::Divider image_positions;  // of the output
+  direct::Divider out_cols;
+  int first_row;
+  int first_col;
+  int first_item;  // of the launch
+};
+
+struct DeviceLayer {
+  int groups;
+  int in;   // channels of a group
+  int out;  // channels of a group
+  int kernel_rows;
+  int kernel_cols;
+  int stride_row;
+  int stride_col;
+  int dilation_row;
+  int dilation_col;
+  int chunks;  // whole ones of a tap
+  int rest;    // bytes
+  int filter_rows;
+  int segments;
+  int stages;
+  int unit;  // channels of 128 bytes
+  bool relu;
+};
+
+struct Launch {
+  DeviceCall call;          // where there is no table
+  const DeviceCall* table;  // calls, in order of first_item
+  int calls;
+  int items;
+  int blocks_of_cols;
+  int parts;         // items along a sum: the segments, or 1 where a block adds them itself
+  int ring;          // stages in shared memory
+  int filter_bytes;  // of a block that keeps them
+  DeviceLayer layer;
+};
+
+// What an item of work covers.
+struct Item {
+  int row;  // first output position
+  int col;  // first output channel of the group
+  int group;
+  int segment;
+};
+
+// ---- results ----
+
+// Transposes 4x4 words over four neighbouring lanes: lane i's word j becomes lane j's word i.
+__device__ __forceinline__ void transpose(std::uint32_t (&w)[4], int lane) {
+  const auto exchange = [&](std::uint32_t& low, std::uint32_t& high, int distance) {
+    const bool upper = (lane & distance) != 0;
+    const std::uint32_t got = __shfl_xor_sync(0xffffffffU, upper ? low : high, distance);
+    (upper ? low : high) = got;
+  };
+  exchange(w[0], w[1], 1);
+  exchange(w[2], w[3], 1);
+  exchange(w[0], w[2], 2);
+  exchange(w[1], w[3], 2);
+}
+
+template <Element element>
+__device__ __forceinline__ std::uint32_t pack_pair(float low, float high) {
+  if constexpr (element == Element::f16) {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return reinterpret_cast<const std::uint32_t&>(pair);
+  } else {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return reinterpret_cast<const std::uint32_t&>(pair);
+  }
+}
+
+__device__ __forceinline__ void store_global(void* to, const std::uint32_t (&w)[4]) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(w[0]), "r"(w[1]), "r"(w[2]),
+               "r"(w[3])
+               : "memory");
+}
+__device__ __forceinline__ void store_global(void* to, float x, float y) {
+  asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(x), "f"(y) : "memory");
+}
+
+// Offset of an output position's first channel of the group's block.
+__device__ __forceinline__ std::int64_t offset_of(const DeviceCall& call, int position, int first_channel) {
+  const int2 image = call.image_positions.divide(position);
+  const int2 row = call.out_cols.divide(image.y);
+  return image.x * call.image_stride + row.x * call.row_stride + row.y * call.col_stride + first_channel;
+}
+
+// A thread's sums of an item: rows row0 and row0 + 8, columns 8 j + pair and the next.
+struct Place {
+  int row0;
+  int pair;
+  int first_channel;
+  int left;  // channels of the group from the block's first on
+};
+
+// All of the block's columns exist, and channels can be stored by 16 bytes.
+template <typename S>
+__device__ __forceinline__ void store_vectors(const DeviceCall& call, bool relu, const Place& place,
+                                              float (&sum)[S::sums]) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  if (call.bias != nullptr) {
+    const auto* const bias = reinterpret_cast<const float2*>(call.bias + place.first_channel + place.pair);
+#pragma unroll
+    for (int j = 0; j < S::cols / 8; ++j) {
+      const float2 b = __ldg(bias + 4 * j);
+      sum[4 * j] = __fadd_rn(sum[4 * j], b.x);
+      sum[4 * j + 1] = __fadd_rn(sum[4 * j + 1], b.y);
+      sum[4 * j + 2] = __fadd_rn(sum[4 * j + 2], b.x);
+      sum[4 * j + 3] = __fadd_rn(sum[4 * j + 3], b.y);
+    }
+  }
+  if (relu) {
+#pragma unroll
+    for (float& y : sum) y = y < 0.0F ? 0.0F : y;
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = place.row0 + 8 * h;
+    const bool there = row < call.positions;
+    const std::int64_t offset = offset_of(call, there ? row : 0, place.first_channel);
+    if (S::element == Element::tf32 || call.output_type == DType::f32) {
+      float* const to = static_cast<float*>(call.output) + offset + place.pair;
+#pragma unroll
+      for (int j = 0; j < S::cols / 8; ++j) {
+        if (there) store_global(to + 8 * j, sum[4 * j + 2 * h], sum[4 * j + 2 * h + 1]);
+      }
+    } else if constexpr (S::element != Element::tf32) {
+      std::uint16_t* const to = static_cast<std::uint16_t*>(call.output) + offset + 8 * (lane % 4);
+#pragma unroll
+      for (int j = 0; j < S::cols / 8; j += 4) {
+        std::uint32_t words[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          words[i] = pack_pair<S::element>(sum[4 * (j + i) + 2 * h], sum[4 * (j + i) + 2 * h + 1]);
+        transpose(words, lane);
+        if (there) store_global(to + 8 * j, words);
+      }
+    }
+  }
+}
+
+// Any columns, any alignment.
+template <typename S>
+__device__ __forceinline__ void store_elements(const DeviceCall& call, bool relu, const Place& place,
+                                               const float (&sum)[S::sums]) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = place.row0 + 8 * h;
+    if (row >= call.positions) continue;
+    const std::int64_t offset = offset_of(call, row, place.first_channel);
+#pragma unroll
+    for (int n = 0; n < S::cols / 4; ++n) {
+      const int col = n / 2 * 8 + place.pair + n % 2;
+      if (col >= place.left) continue;
+      float y = sum[n / 2 * 4 + 2 * h + n % 2];
+      if (call.bias != nullptr) y = __fadd_rn(y, __ldg(call.bias + place.first_channel + col));
+      if (relu && y < 0.0F) y = 0.0F;
+      if (S::element == Element::tf32 || call.output_type == DType::f32) {
+        static_cast<float*>(call.output)[offset + col] = y;
+      } else if constexpr (S::element != Element::tf32) {
+        static_cast<std::uint16_t*>(call.output)[offset + col] =
+            static_cast<std::uint16_t>(pack_pair<S::element>(y, 0.0F));
+      }
+    }
+  }
+}
+
+// Sums of a segment.
+template <typename S>
+__device__ __forceinline__ void store_partial(const DeviceCall& call, int channels, int segment,
+                                              const Place& place, const float (&sum)[S::sums]) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = place.row0 + 8 * h;
+    if (row >= call.positions) continue;
+    float* const to = call.partial + (static_cast<std::int64_t>(segment) * call.positions + row) * channels +
+                      place.first_channel;
+#pragma unroll
+    for (int j = 0; j < S::cols / 8; ++j) {
+      const int col = 8 * j + place.pair;
+      if (col + 1 < place.left && channels % 2 == 0) {
+        store_global(to + col, sum[4 * j + 2 * h], sum[4 * j + 2 * h + 1]);
+      } else {
+        if (col < place.left) to[col] = sum[4 * j + 2 * h];
+        if (col + 1 < place.left) to[col + 1] = sum[4 * j + 2 * h + 1];
+      }
+    }
+  }
+}
+
+template <typename S>
+__device__ __forceinline__ void store(const Launch& launch, const DeviceCall& call, const Item& item,
+                                      float (&sum)[S::sums]) {
+  const DeviceLayer& layer = launch.layer;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int warp = static_cast<int>(threadIdx.x / 32) % (S::rows / 16);
+  const Place place{item.row + warp * 16 + lane / 4, 2 * (lane % 4), item.group * layer.out + item.col,
+                    layer.out - item.col};
+  if (launch.parts > 1) {
+    store_partial<S>(call, layer.groups * layer.out, item.segment, place, sum);
+  } else if (call.vectors && place.left >= S::cols) {
+    store_vectors<S>(call, layer.relu, place, sum);
+  } else {
+    store_elements<S>(call, layer.relu, place, sum);
+  }
+}
+
+}  // namespace
+}  // namespace halotile::tensor_core
