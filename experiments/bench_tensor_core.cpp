@@ -47,7 +47,9 @@ Conv2d conv(std::int64_t in, std::int64_t out, std::int64_t groups, std::int64_t
 }
 
 std::vector<Case> cases() {
-  return {{"conv1", conv(48, 96, 1, 3, 0), {57, 57}, {2049, 2049}},
+  Conv2d first = conv(3, 96, 1, 11, 0);
+  first.window.stride = {4, 4};
+  return {{"conv1", first, {227, 227}, {8192, 8192}},
           {"conv2", conv(96, 256, 1, 5, 2), {27, 27}, {1023, 1023}},
           {"conv2g", conv(96, 256, 2, 5, 2), {27, 27}, {1023, 1023}},
           {"conv3", conv(256, 384, 1, 3, 1), {13, 13}, {511, 511}},
@@ -165,23 +167,26 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
                    static_cast<std::size_t>(std::min(pattern, elements - at) * size), cudaMemcpyDefault),
         "copying");
   }
-  MatrixCall call;
-  call.input = input.data();
-  call.images = images;
-  call.rows = extent.height;
-  call.cols = extent.width;
-  call.col_stride = layer.in_channels;
-  call.row_stride = extent.width * call.col_stride;
-  call.image_stride = extent.height * call.row_stride;
-  call.first_row = call.first_col = -layer.window.padding.height;
-  call.outputs = output_extent(layer.window, extent);
-  call.output_type = map_type(element);
-  call.output_col_stride = layer.out_channels;
-  call.output_row_stride = call.outputs.width * call.output_col_stride;
-  call.output_image_stride = call.outputs.height * call.output_row_stride;
+  const DType type = map_type(element);
+  const Extent2 outputs = output_extent(layer.window, extent);
+  const ConstMapView in{dense_geometry(type, images, layer.in_channels, Rect::whole(extent), extent),
+                        input.data()};
+  MapView out{dense_geometry(type, images, layer.out_channels, Rect::whole(outputs), outputs), nullptr};
+  const Buffer packed = device_.allocate(
+      matrix.packed ? static_cast<std::size_t>(images * matrix.packed_extent(outputs).area() *
+                                               matrix.position_channels * size)
+                    : 0);
+  MatrixCall call = matrix_call(matrix, layer.window, in, out, packed.data());
   const auto bytes = static_cast<std::size_t>(call.positions() * layer.out_channels * size);
   const Buffer output = device_.allocate(bytes);
   call.output = output.data();
+  const auto pack = [&] { pack_input(matrix, layer.window, in, out.rect, packed.data(), stream_.handle()); };
+  if (matrix.packed) {
+    pack();
+    const double ms = time(pack);
+    const double moved = static_cast<double>(in.elements() * size) + static_cast<double>(packed.bytes());
+    fmt::print("{:<7} {:>5} packing       {:>9.4f} ms {:>7.0f} GB/s\n", c.name, batch, ms, moved / ms * 1e-6);
+  }
   call.filters = device_filters.data();
   call.bias = reinterpret_cast<const float*>(device_bias.data());
   const Buffer partial = device_.allocate(
@@ -196,6 +201,7 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
   std::vector<std::byte> now(bytes);
   for (const BlockShape shape : kernel == "mma" ? mma_shapes() : wgmma_shapes()) {
     if (shape.cols / 2 >= layer.out_channels / layer.groups && shape.cols > 32) continue;
+    if (kernel != "mma" && !wgmma_fits(matrix, shape)) continue;
     const auto work = [&] {
       if (kernel == "mma") {
         multiply_mma(matrix, call, shape, stream_.handle());
@@ -215,23 +221,24 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
       const std::int64_t image = p / call.outputs.area();
       const std::int64_t row = p % call.outputs.area() / call.outputs.width;
       const std::int64_t col = p % call.outputs.width;
-      const std::int64_t in = layer.in_channels / layer.groups;
+      const std::int64_t in_group = layer.in_channels / layer.groups;
       const std::int64_t group = o / (layer.out_channels / layer.groups);
       double y = bias[static_cast<std::size_t>(o)];
       double scale = 1;
-      for (std::int64_t ch = 0; ch < in; ++ch) {
+      for (std::int64_t ch = 0; ch < in_group; ++ch) {
         for (std::int64_t ky = 0; ky < layer.window.kernel.height; ++ky) {
           for (std::int64_t kx = 0; kx < layer.window.kernel.width; ++kx) {
-            const std::int64_t r = row - layer.window.padding.height + ky;
-            const std::int64_t q = col - layer.window.padding.width + kx;
+            const std::int64_t r = row * layer.window.stride.height - layer.window.padding.height + ky;
+            const std::int64_t q = col * layer.window.stride.width - layer.window.padding.width + kx;
             if (r < 0 || q < 0 || r >= extent.height || q >= extent.width) continue;
-            const std::int64_t at =
-                (image * call.image_stride + r * call.row_stride + q * call.col_stride + group * in + ch) %
-                pattern;
+            const std::int64_t at = (((image * extent.height + r) * extent.width + q) * layer.in_channels +
+                                     group * in_group + ch) %
+                                    pattern;
             const double product =
                 double{from_bits(block.data() + at * size, element)} *
-                weight[static_cast<std::size_t>(
-                    ((o * in + ch) * layer.window.kernel.height + ky) * layer.window.kernel.width + kx)];
+                weight[static_cast<std::size_t>(((o * in_group + ch) * layer.window.kernel.height + ky) *
+                                                    layer.window.kernel.width +
+                                                kx)];
             y += product;
             scale += std::abs(product);
           }

@@ -1,8 +1,9 @@
 """Verifies every shipped network in many patchings: does the patched pipeline have the unpatched one's bits?
 
 Calls `halotile verify` on each config's network with one synthetic image, for grids from 1x1 to 8x8 and uneven patch
-sizes, stages `per_conv` and `fused`, 1 to 8 streams, both storages. Prints what differs, writes verify_<engine>.json
-among this machine's results, and exits with 1 if anything differed: the measured part of docs/engines.md.
+sizes, stages `per_conv` and `fused`, 1 to 8 streams, both storages; on a GPU also every dispatch, and sub-batches.
+Prints what differs, writes verify_<engine>.json (verify_<engine>_<precision>.json but for fp32) among this machine's
+results, and exits with 1 if anything differed: the measured part of docs/engines.md.
 """
 
 from __future__ import annotations
@@ -33,22 +34,27 @@ PATCHES: tuple[dict[str, Any], ...] = (
 )
 
 
-def cases() -> list[dict[str, Any]]:
-    """The overrides of every case; streams and storages go round so that each patching meets several."""
+def cases(gpu: bool) -> list[dict[str, Any]]:
+    """The overrides of every case; what else varies goes round so that each patching meets several."""
     made = []
     for stages in ("per_conv", "fused"):
         for number, patch in enumerate(PATCHES):
             for storage in ("view", "packed"):
                 streams = (1, 2, 4, 8)[(number + (storage == "packed")) % 4]
-                made.append(
-                    {**patch, "patch.stages": stages, "patch.storage": storage, "streams": streams}
-                )
+                case = {**patch, "patch.stages": stages, "patch.storage": storage, "streams": streams}
+                if gpu:
+                    case["dispatch"] = ("streams", "graph", "batched")[len(made) % 3]
+                    case["input.batch"], case["sub_batch"] = ((1, "all"), (5, 2), (3, 1), (4, "all"))[len(made) % 4]
+                    if case["dispatch"] == "batched":
+                        case["streams"] = 1
+                made.append(case)
     return made
 
 
 def verify(options: argparse.Namespace, network: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """One `halotile verify --json`; exit status 1 is an answer too."""
     fixed = {"input.random": 1, "input.batch": 1, "engine": options.engine, "device": options.device}
+    fixed["precision"] = options.precision
     words = [f"{key}={override_text(value)}" for key, value in {**fixed, **overrides}.items()]
     command = [str(options.halotile), "verify", str(CONFIGS / f"{network}.yaml"), "--json", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -69,7 +75,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engine", default="onednn", help="onednn (default), reference, direct")
+    parser.add_argument("--engine", default="onednn", help="onednn (default), reference, direct, tensor_core")
+    parser.add_argument("--precision", default="fp32", help="as in configs (default: fp32)")
     parser.add_argument("--device", default="auto", help="as in configs (default: auto)")
     parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one; may be repeated")
     parser.add_argument("--output", type=Path, help="folder for the result (default: this machine's kept results)")
@@ -80,10 +87,11 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     options = parse()
     networks = options.network or NETWORKS
+    gpu = options.engine in ("direct", "tensor_core")
     result: dict[str, Any] = {"provenance": provenance((), options.halotile), "networks": {}}
     different = 0
     for network in networks:
-        answers = [verify(options, network, overrides) for overrides in cases()]
+        answers = [verify(options, network, overrides) for overrides in cases(gpu)]
         unequal = [answer for answer in answers if not answer["equal_bits"]]
         different += len(unequal)
         print(f"{network}: {len(answers) - len(unequal)} of {len(answers)} patchings have equal bits", flush=True)
@@ -91,7 +99,7 @@ def main() -> int:
             words = " ".join(f"{key}={override_text(value)}" for key, value in answer["overrides"].items())
             print(f"    {words}: up to {answer['max_abs']:.3g}, {answer['max_ulp']} ulp, from {answer['differing_stages'][0]}")
         result["networks"][network] = {"equal": len(answers) - len(unequal), "cases": answers}
-    path = (options.output or results_folder()) / f"verify_{options.engine}.json"
+    path = (options.output or results_folder()) / f"verify_{options.engine}{'' if options.precision == 'fp32' else '_' + options.precision}.json"
     write_json(path, result)
     print(f"written: {path}")
     return 1 if different else 0

@@ -28,7 +28,7 @@ def arithmetic(precision: str, engine: str = "tensor_core") -> dict[str, Any]:
 def network(model: Path, until: str, batch: int, extent: tuple[int, int]) -> dict[str, Any]:
     """The network on seeded weights and a seeded batch that lies on the device."""
     keys: dict[str, Any] = {"model": model, "weights.random": 7, "input.random": 1, "input.batch": batch}
-    keys |= {"input.height": extent[0], "input.width": extent[1], "measure.input": "device"}
+    keys |= {"input.height": extent[0], "input.width": extent[1], "measure.input": "device", "measure.output": "device"}
     return {**keys, "until": until} if until else keys
 
 

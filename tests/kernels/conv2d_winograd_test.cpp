@@ -183,7 +183,7 @@ oracle::Expected expected_output(const Conv2d& layer, const Map& in, DType type)
       }
     }
   }
-  if (type == DType::bf16) oracle::stored_as_bf16(y);
+  oracle::stored_as(type, y);
   return y;
 }
 

@@ -30,13 +30,15 @@ struct ProductKernel {
   void (*multiply)(const MatrixLayer&, const MatrixCall&, BlockShape, cudaStream_t);
   bool (*usable)(int device);
   bool adds_segments = false;
+  bool (*fits)(const MatrixLayer&, BlockShape) = [](const MatrixLayer&, BlockShape) { return true; };
 };
 
 constexpr BlockShape only_totals[] = {{128, 128}};
 
 constexpr ProductKernel product_kernels[] = {
     {"mma", tensor_core::mma_shapes, tensor_core::multiply_mma, [](int) { return true; }},
-    {"wgmma", tensor_core::wgmma_shapes, tensor_core::multiply_wgmma, tensor_core::has_wgmma},
+    {"wgmma", tensor_core::wgmma_shapes, tensor_core::multiply_wgmma, tensor_core::has_wgmma, false,
+     tensor_core::wgmma_fits},
     {"wgmma with totals", [] { return std::span<const BlockShape>(only_totals); },
      tensor_core::multiply_wgmma, tensor_core::has_wgmma, true},
 };
@@ -154,6 +156,7 @@ TEST_P(TensorCoreConv, IntegersAreExactInEveryShapeAndLayout) {
   const DType type = map_type(element);
   int n = 0;
   for_each_shape([&](const ProductKernel& kernel, BlockShape shape, const std::string& text) {
+    if (!kernel.fits(on_device.matrix, shape)) return;
     const Room in_room = n % 2 == 0 ? Room::dense : Room::wide;
     const Room out_room = n % 3 == 0 ? Room::odd : n % 3 == 1 ? Room::dense : Room::wide;
     const DType out_type = n++ % 2 == 0 ? DType::f32 : type;
@@ -184,6 +187,7 @@ TEST_P(TensorCoreConv, RealsAreWithinTheBoundAndTheirBitsDependOnNothingElse) {
     compute(on_device, kernel, kernel.shapes().front(), in.on_device(), whole.on_device());
     ASSERT_TRUE(within(whole, expected, length)) << kernel.name;
     for (const BlockShape shape : kernel.shapes()) {
+      if (!kernel.fits(on_device.matrix, shape)) continue;
       const std::string text =
           std::string(kernel.name) + " " + std::to_string(shape.rows) + "x" + std::to_string(shape.cols);
       TypedMap out(type, c.images, c.out, Rect::whole(extent), extent, Room::wide);
@@ -300,6 +304,7 @@ TEST_P(TensorCoreFullyConnected, RowsAreRightAndIndependent) {
         EXPECT_TRUE(within(all, expected, c.in, some)) << kernel.name;
       }
       for (const BlockShape shape : kernel.shapes()) {
+        if (!kernel.fits(on_device.matrix, shape)) continue;
         for (const Interval images : {Interval{69, 70}, Interval{11, 14}, Interval{0, 70}}) {
           const std::string text = std::string(kernel.name) + " " + std::to_string(shape.rows) + "x" +
                                    std::to_string(shape.cols) + ", " + std::to_string(images.size()) +

@@ -35,13 +35,30 @@ std::set<std::size_t> stage_ends(const Network& network) {
   return ends;
 }
 
-class DirectModel : public ::testing::TestWithParam<std::string> {};
+// The engines there are, tensor_core once for each element type.
+enum class Kind : std::uint8_t { direct, bf16, f16, tf32 };
 
-TEST_P(DirectModel, EveryWayHasTheBitsOfTheWhole) {
+std::string to_string(Kind kind) {
+  return kind == Kind::direct ? "Direct" : kind == Kind::bf16 ? "Bf16" : kind == Kind::f16 ? "F16" : "Tf32";
+}
+
+std::unique_ptr<Engine> make_engine(Kind kind) {
+  using tensor_core::Element;
+  if (kind == Kind::direct) return make_direct_engine(0, DirectStage::automatic);
+  return make_tensor_core_engine(0, kind == Kind::bf16  ? Element::bf16
+                                    : kind == Kind::f16 ? Element::f16
+                                                        : Element::tf32);
+}
+
+using ModelCase = std::pair<std::string, Kind>;
+
+class CudaModel : public ::testing::TestWithParam<ModelCase> {};
+
+TEST_P(CudaModel, EveryWayHasTheBitsOfTheWhole) {
   HALOTILE_NEEDS_GPU();
-  const Model model(shipped(GetParam()));
+  const Model model(shipped(GetParam().first));
   const Network& network = model.network();
-  const auto engine = make_direct_engine(0, DirectStage::automatic);
+  const auto engine = make_engine(GetParam().second);
   constexpr std::int64_t batch = 3;
   const std::set<std::size_t> keep{network.spatial_layers() - 1, network.logits_layer()};
   const auto whole = make_executor(model, *engine, support::whole_way(network, batch, keep));
@@ -80,6 +97,11 @@ TEST_P(DirectModel, EveryWayHasTheBitsOfTheWhole) {
         way.settings.memory = memory;
         way.settings.graph = memory == MemoryMode::arena && n % 2 == 0;
         expect_equal(way, memory == MemoryMode::pool ? ", pool" : way.settings.graph ? ", graph" : ", arena");
+        if (memory == MemoryMode::arena) {
+          way.settings.batched = way.settings.graph = true;
+          way.settings.streams = 1;
+          expect_equal(way, ", batched");
+        }
       }
     }
   }
@@ -90,10 +112,17 @@ TEST_P(DirectModel, EveryWayHasTheBitsOfTheWhole) {
   RecordProperty("ways", ways);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, DirectModel,
-                         ::testing::Values("alexnet", "alexnet_single_tower", "alexnet_torchvision", "vgg16",
-                                           "vit_patch_embed", "digits"),
-                         [](const auto& c) { return c.param; });
+std::vector<ModelCase> model_cases() {
+  std::vector<ModelCase> cases;
+  for (const char* const name :
+       {"alexnet", "alexnet_single_tower", "alexnet_torchvision", "vgg16", "vit_patch_embed", "digits"}) {
+    for (const Kind kind : {Kind::direct, Kind::bf16, Kind::f16, Kind::tf32}) cases.emplace_back(name, kind);
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, CudaModel, ::testing::ValuesIn(model_cases()),
+                         [](const auto& c) { return c.param.first + to_string(c.param.second); });
 
 class DirectAgainstReference : public ::testing::TestWithParam<std::string> {};
 
