@@ -125,9 +125,11 @@ class PerLayerProgram final : public Executor::Program {
       const std::size_t before = layers_.empty() ? 0 : layers_.back().step.last;
       LayerRun made;
       made.step = step;
-      made.in =
-          geometry(before == 0 ? network_.input : network_.layers[before - 1].memory, engine_.map_type());
-      made.out = geometry(layer.memory, engine_.map_type());
+      const DType type = engine_.map_type();
+      made.in = before == 0
+                    ? geometry(network_.input, type)
+                    : geometry(network_.layers[before - 1].memory, output_type(network_, before - 1, type));
+      made.out = geometry(layer.memory, output_type(network_, step.layer, type));
       if (on_vectors) {
         made.in = as_vectors({made.in, nullptr});
         made.out = as_vectors({made.out, nullptr});
@@ -182,8 +184,9 @@ class PerLayerProgram final : public Executor::Program {
   }
 
   [[nodiscard]] ConstMapView output_of(const LayerRun& run) const {
-    const Layer& layer = network_.layers[run.step.layer];
-    return {geometry(layer.memory, engine_.map_type()), run.output.data()};
+    const std::size_t layer = run.step.layer;
+    return {geometry(network_.layers[layer].memory, output_type(network_, layer, engine_.map_type())),
+            run.output.data()};
   }
 
   const Network& network_;

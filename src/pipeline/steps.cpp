@@ -37,6 +37,14 @@ std::size_t value_end(const Network& network, const Step& step) {
   return end;
 }
 
+DType output_type(const Network& network, std::size_t layer, DType map_type) {
+  if (layer < network.spatial_layers()) return map_type;
+  const auto behind = network.layers.begin() + static_cast<std::ptrdiff_t>(layer) + 1;
+  const bool feeds = std::any_of(behind, network.layers.end(),
+                                 [](const Layer& next) { return next.kind == LayerKind::fully_connected; });
+  return feeds ? map_type : DType::f32;
+}
+
 std::vector<StageRange> per_conv_stages(const Network& network) {
   std::vector<StageRange> stages;
   const std::size_t end = network.spatial_layers();

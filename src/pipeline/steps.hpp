@@ -28,6 +28,10 @@ struct Step {
 /// One behind the last layer of the step that changes values.
 [[nodiscard]] std::size_t value_end(const Network& network, const Step& step);
 
+/// Element type of a layer's output in memory: `map_type` before the last fully connected layer, f32 from
+/// there on (and for feature maps always `map_type`).
+[[nodiscard]] DType output_type(const Network& network, std::size_t layer, DType map_type);
+
 /// Ends of stages for `stages: per_conv`: every convolution and every pooling starts a stage, pointwise
 /// layers stay with what is before them.
 [[nodiscard]] std::vector<StageRange> per_conv_stages(const Network& network);

@@ -85,12 +85,8 @@ void TileProgram::plan_maps() {
     maps_.push_back({network_.layers[last].memory, type, whole, 0});
   }
   for (std::size_t v = 0; v < vector_.size(); ++v) {
-    bool feeds_fully_connected = false;
-    for (std::size_t w = v + 1; w < vector_.size(); ++w) {
-      feeds_fully_connected |= network_.layers[vector_[w].step.layer].kind == LayerKind::fully_connected;
-    }
-    maps_.push_back(
-        {network_.layers[vector_[v].step.layer].memory, feeds_fully_connected ? type : DType::f32, true, 0});
+    const std::size_t layer = vector_[v].step.layer;
+    maps_.push_back({network_.layers[layer].memory, output_type(network_, layer, type), true, 0});
   }
   const MapPlan placed = place_maps(maps_, settings_.batch, settings_.sub_batch);
   pixels_offset_ = slots_offset_ = placed.whole_bytes;

@@ -215,11 +215,12 @@ TEST(DirectPipeline, DeviceAutoTakesTheGpu) {
   const EngineChoice gpu = choose_engine(experiment, 1);
   EXPECT_EQ(gpu.engine->name(), "direct");
   EXPECT_EQ(gpu.note, "");
-  experiment.precision = "bf16";
-  if (!cpu_has_bf16()) return;
-  const EngineChoice cpu = choose_engine(experiment, 1);
-  EXPECT_EQ(cpu.engine->name(), "onednn");
-  EXPECT_NE(cpu.note.find("fp32 only"), std::string::npos) << cpu.note;
+  for (const char* const precision : {"bf16", "fp16", "tf32"}) {
+    experiment.precision = precision;
+    const EngineChoice shorter = choose_engine(experiment, 1);
+    EXPECT_EQ(shorter.engine->name(), "tensor_core");
+    EXPECT_EQ(shorter.note, "");
+  }
 }
 
 }  // namespace
