@@ -31,7 +31,7 @@ inline void check_cuda(cudaError_t status, std::string_view doing,
 }
 
 /// True when kernels can be launched while the one before them ends: the current device is a Hopper GPU or
-/// newer, and the environment does not ask for HALOTILE_ORDINARY_LAUNCHES.
+/// newer.
 [[nodiscard]] bool can_launch_early();
 
 /// After a launch of `kernel`: throws CudaError when it could not start.
