@@ -1,8 +1,6 @@
 #include "kernels/cuda_device.hpp"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <utility>
 
 namespace halotile {
@@ -51,18 +49,12 @@ std::string cuda_remedy(cudaError_t status) {
   }
 }
 
-bool can_launch_early() {
-  static std::array<std::atomic<int>, 64> majors{};
+bool can_launch_early() { return current_device_attribute<cudaDevAttrComputeCapabilityMajor>() >= 9; }
+
+int current_device() {
   int device = 0;
   check_cuda(cudaGetDevice(&device), "asking for the current device");
-  std::atomic<int>& major = majors[static_cast<std::size_t>(device) % majors.size()];
-  if (major == 0) {
-    int value = 0;
-    check_cuda(cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMajor, device),
-               "asking for the compute capability");
-    major = value;
-  }
-  return major >= 9;
+  return device;
 }
 
 void throw_cuda_error(cudaError_t status, std::string_view doing, std::source_location where) {

@@ -4,6 +4,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
+#include <atomic>
 #include <mutex>
 
 #include "kernels/cuda_error.hpp"
@@ -33,6 +35,36 @@ struct CudaDeviceInfo {
 [[nodiscard]] std::string cuda_version(int version);
 /// Number of usable CUDA devices: 0 where there is no GPU or no driver. Never throws.
 [[nodiscard]] int cuda_device_count() noexcept;
+
+/// Index of the calling thread's current device.
+[[nodiscard]] int current_device();
+
+/// A value for every device, at first T().
+template <typename T>
+class PerDevice {
+ public:
+  /// The current device's.
+  [[nodiscard]] std::atomic<T>& here() {
+    return values_[static_cast<std::size_t>(current_device()) % values_.size()];
+  }
+
+ private:
+  std::array<std::atomic<T>, 64> values_{};
+};
+
+/// An attribute of the current device, never 0; asked for once.
+template <cudaDeviceAttr attribute>
+[[nodiscard]] int current_device_attribute() {
+  static PerDevice<int> known;
+  std::atomic<int>& value = known.here();
+  if (value == 0) {
+    int asked = 0;
+    check_cuda(cudaDeviceGetAttribute(&asked, attribute, current_device()),
+               "asking for a device's attribute");
+    value = asked;
+  }
+  return value;
+}
 
 /// An in-order CUDA stream. `submit` runs the work at once on the calling thread, which launches kernels and
 /// copies on handle(); they run later, in order. Events come from a pool that synchronize() makes free again.

@@ -203,18 +203,7 @@ class TensorCoreEngine final : public CudaEngine {
 
   [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry&,
                                                   const MapGeometry& out) override {
-    device_.make_current();
-    Weights& weights = weights_[layer.weight.data()];
-    if (weights.filters.bytes() == 0) {
-      weights.layer = matrix_layer(layer, element_);
-      if (weights.layer) {
-        const std::vector<std::byte> host = matrix_filters(layer, *weights.layer);
-        weights.filters = device_.copy_of(host.data(), host.size());
-      } else {
-        weights.filters = device_.copy_of(layer.weight.data(), layer.weight.size_bytes());
-      }
-      if (!layer.bias.empty()) weights.bias = device_.copy_of(layer.bias.data(), layer.bias.size_bytes());
-    }
+    const Weights& weights = weights_of(layer);
     if (!weights.layer) {
       return launch_operation(
           [layer, &weights](const ConstMapView& in, const MapView& to, cudaStream_t stream) {
@@ -234,14 +223,7 @@ class TensorCoreEngine final : public CudaEngine {
                                                            const MapGeometry& out) override {
     if (features != Interval{0, layer.out_features})
       throw UnsupportedError("tensor_core: fully connected layers are computed as a whole");
-    device_.make_current();
-    Weights& weights = weights_[layer.weight.data()];
-    if (weights.filters.bytes() == 0) {
-      weights.layer = matrix_layer(layer, element_);
-      const std::vector<std::byte> host = matrix_filters(layer, *weights.layer);
-      weights.filters = device_.copy_of(host.data(), host.size());
-      if (!layer.bias.empty()) weights.bias = device_.copy_of(layer.bias.data(), layer.bias.size_bytes());
-    }
+    const Weights& weights = weights_of(layer);
     MatrixLayer matrix = *weights.layer;
     matrix.relu = layer.relu;
     return std::make_unique<MatrixOperation>(matrix, Window{}, weights, out, wgmma_, multiprocessors_);
@@ -260,6 +242,23 @@ class TensorCoreEngine final : public CudaEngine {
   }
 
  private:
+  // A layer's, brought to the device when first asked for.
+  template <typename Layer>
+  const Weights& weights_of(const Layer& layer) {
+    device_.make_current();
+    Weights& weights = weights_[layer.weight.data()];
+    if (weights.filters.bytes() > 0) return weights;
+    weights.layer = matrix_layer(layer, element_);
+    if (weights.layer) {
+      const std::vector<std::byte> host = matrix_filters(layer, *weights.layer);
+      weights.filters = device_.copy_of(host.data(), host.size());
+    } else {
+      weights.filters = device_.copy_of(layer.weight.data(), layer.weight.size_bytes());
+    }
+    if (!layer.bias.empty()) weights.bias = device_.copy_of(layer.bias.data(), layer.bias.size_bytes());
+    return weights;
+  }
+
   Element element_;
   bool wgmma_;
   std::int64_t multiprocessors_;

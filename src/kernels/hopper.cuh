@@ -7,13 +7,12 @@
 
 #include <cstdint>
 
+#include "kernels/matrix_instructions.cuh"
 #include "kernels/matrix_layer.hpp"
 
 namespace halotile::hopper {
 
-__device__ __forceinline__ std::uint32_t shared_address(const void* p) {
-  return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
-}
+using tensor_core::shared_address;
 
 // ---- barriers ----
 

@@ -1,8 +1,6 @@
 // Launches the products of matrices on Hopper (matrix_wgmma.cuh): tensor maps of the input, shapes of blocks.
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -130,19 +128,7 @@ DeviceCall device_call(const MatrixLayer& layer, const MatrixCall& call, int row
   return d;
 }
 
-int multiprocessors() {
-  static std::array<std::atomic<int>, 64> known{};
-  int device = 0;
-  check_cuda(cudaGetDevice(&device), "asking for the current device");
-  std::atomic<int>& count = known[static_cast<std::size_t>(device) % known.size()];
-  if (count == 0) {
-    int value = 0;
-    check_cuda(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, device),
-               "asking for the number of multiprocessors");
-    count = value;
-  }
-  return count;
-}
+int multiprocessors() { return current_device_attribute<cudaDevAttrMultiProcessorCount>(); }
 
 // As launch_early, for kernels that take a Launch.
 void launch_grid(void (*kernel)(Launch), const Launch& launch, dim3 grid, int threads,
@@ -151,17 +137,19 @@ void launch_grid(void (*kernel)(Launch), const Launch& launch, dim3 grid, int th
                "tensor-core product of matrices (wgmma)", launch);
 }
 
-// Lets a kernel have all of the shared memory.
-template <typename Kernel>
-void allow_shared_memory(Kernel* kernel) {
+// Lets a kernel have all of the shared memory: once for every device.
+template <auto kernel>
+void allow_shared_memory() {
+  static PerDevice<bool> allowed;
+  if (allowed.here()) return;
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_limit),
              "preparing a tensor-core kernel");
+  allowed.here() = true;
 }
 
 template <typename S>
 void launch_keeping(Launch& launch, cudaStream_t stream) {
-  static std::once_flag prepared;
-  std::call_once(prepared, [] { allow_shared_memory(matrix_wgmma_keeping<S>); });
+  allow_shared_memory<matrix_wgmma_keeping<S>>();
   const int columns = launch.blocks_of_cols * launch.layer.groups;
   const int most = std::max(multiprocessors() / columns, 1);
   const int wanted = (launch.items + S::warpgroups - 1) / S::warpgroups;
@@ -177,8 +165,7 @@ void launch_shape(Launch& launch, cudaStream_t stream) {
   const int side_by_side = launch.items <= multiprocessors() ? 1 : S::resident;
   const int most = multiprocessors() * side_by_side;
   launch.ring = S::ring_beside(side_by_side);
-  static std::once_flag prepared;
-  std::call_once(prepared, [] { allow_shared_memory(matrix_wgmma<S>); });
+  allow_shared_memory<matrix_wgmma<S>>();
   launch_grid(matrix_wgmma<S>, launch, dim3(static_cast<unsigned>(std::min(most, launch.items))), S::threads,
               S::shared_bytes(launch.ring), stream);
 }

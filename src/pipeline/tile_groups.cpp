@@ -31,8 +31,8 @@ std::size_t TileGroups::end_of_group(const Schedule& schedule, std::size_t task)
   return end;
 }
 
-std::size_t TileGroups::bytes(const Schedule& schedule) const {
-  std::size_t bytes = 0;
+template <typename Visit>
+void TileGroups::for_each_group(const Schedule& schedule, const Visit& visit) const {
   for (std::size_t task = 0; task < schedule.tasks.size();) {
     const auto stage = static_cast<std::size_t>(schedule.tasks[task].stage);
     if (schedule.tasks[task].role != TaskRole::tile || stage >= scratch_.size()) {
@@ -40,35 +40,35 @@ std::size_t TileGroups::bytes(const Schedule& schedule) const {
       continue;
     }
     const std::size_t end = end_of_group(schedule, task);
-    bytes = std::max(bytes, (end - task) * scratch_[stage].bytes());
+    visit(stage, task, end);
     task = end;
   }
+}
+
+std::size_t TileGroups::bytes(const Schedule& schedule) const {
+  std::size_t bytes = 0;
+  for_each_group(schedule, [&](std::size_t stage, std::size_t first, std::size_t end) {
+    bytes = std::max(bytes, (end - first) * scratch_[stage].bytes());
+  });
   return bytes;
 }
 
 void TileGroups::prepare(const Schedule& schedule, Engine& engine, std::byte* ring, const Calls& calls) {
   steps_.resize(schedule.tasks.size());
-  for (std::size_t task = 0; task < schedule.tasks.size();) {
-    const auto stage = static_cast<std::size_t>(schedule.tasks[task].stage);
-    if (schedule.tasks[task].role != TaskRole::tile || stage >= scratch_.size()) {
-      ++task;
-      continue;
-    }
-    const std::size_t end = end_of_group(schedule, task);
+  for_each_group(schedule, [&](std::size_t stage, std::size_t first, std::size_t end) {
     std::map<std::size_t, std::pair<std::size_t, std::vector<TileCall>>> tiles;  // by call: line, tiles
-    for (std::size_t t = task; t < end; ++t) {
+    for (std::size_t task = first; task < end; ++task) {
       Scratch scratch = scratch_[stage];
-      scratch.base = ring + (t - task) * scratch.bytes();
-      calls(t, scratch, [&](std::size_t call, std::size_t line, const TileCall& tile) {
+      scratch.base = ring + (task - first) * scratch.bytes();
+      calls(task, scratch, [&](std::size_t call, std::size_t line, const TileCall& tile) {
         tiles[call].first = line;
         tiles[call].second.push_back(tile);
       });
     }
     for (const auto& [call, step] : tiles) {
-      steps_[task].push_back({step.first, engine.tile_step(step.second)});
+      steps_[first].push_back({step.first, engine.tile_step(step.second)});
     }
-    task = end;
-  }
+  });
 }
 
 void TileGroups::for_each_step(std::size_t task,

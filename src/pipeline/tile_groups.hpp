@@ -41,6 +41,10 @@ class TileGroups {
   // One behind the last task of the group that begins with `task`.
   [[nodiscard]] std::size_t end_of_group(const Schedule& schedule, std::size_t task) const;
 
+  // Calls visit(stage, first task, one behind the last) for every group.
+  template <typename Visit>
+  void for_each_group(const Schedule& schedule, const Visit& visit) const;
+
   std::vector<Scratch> scratch_;
   std::vector<std::vector<Step>> steps_;  // per task: of the group that it begins
 };
