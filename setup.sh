@@ -3,7 +3,7 @@
 # prints the exact command and stops. nvcc is optional and never installed. Usage: ./setup.sh [--tests]
 set -euo pipefail
 
-packages=(g++ cmake ninja-build git pkg-config libyaml-cpp-dev libfmt-dev libcli11-dev nlohmann-json3-dev libdnnl-dev
+packages=(g++ cmake ninja-build git pkg-config libyaml-cpp-dev libfmt-dev libcli11-dev nlohmann-json3-dev libdnnl-dev libsqlite3-dev
   libjpeg-dev libpng-dev libexif-dev libzip-dev libcairo2-dev fonts-dejavu-core)
 if [[ "${1:-}" == "--tests" ]]; then
   packages+=(libgtest-dev clang clang-format libclang-rt-14-dev python3)

@@ -30,6 +30,7 @@ halotile_library(halotile_png png.h png z)
 halotile_library(halotile_exif libexif/exif-data.h exif)
 halotile_library(halotile_zip zip.h zip)
 halotile_library(halotile_onednn dnnl.hpp dnnl)
+halotile_library(halotile_sqlite sqlite3.h sqlite3)
 
 # Drawing is optional: without Cairo `halotile plan --image` says so.
 find_path(HALOTILE_CAIRO_INCLUDE cairo.h PATH_SUFFIXES cairo)

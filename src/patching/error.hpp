@@ -42,6 +42,12 @@ class UnsupportedError : public Error {
   using Error::Error;
 };
 
+/// A store of results that cannot be opened, read or written.
+class StoreError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// The user asked to stop (Ctrl-C); finished results are kept.
 class Interrupted : public Error {
  public:

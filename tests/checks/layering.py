@@ -1,4 +1,4 @@
-"""Checks who includes whom: patching <- kernels <- formats <- pipeline <- experiments, each also all to its left; and
+"""Checks who includes whom: patching <- kernels <- formats <- pipeline <- sweeping <- experiments, each also all to its left; and
 that kernels are launched in .cu files alone."""
 
 import re
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYERS = ["patching", "kernels", "formats", "pipeline"]
+LAYERS = ["patching", "kernels", "formats", "pipeline", "sweeping"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([a-z_]+)/')
 
 
