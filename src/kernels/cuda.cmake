@@ -9,6 +9,7 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
 endif()
 
 target_sources(halotile_kernels PRIVATE
+  ceilings_cuda.cu
   compare_direct.cu
   constant_space.cpp
   conv2d_direct.cu
@@ -51,7 +52,7 @@ else()
   set_property(TARGET halotile_kernels PROPERTY CUDA_ARCHITECTURES 90a-real 80-virtual)
 endif()
 # Hopper's own instructions have no other card's PTX to fall back on: a library of its own, for sm_90a alone.
-add_library(halotile_hopper OBJECT matrix_wgmma.cu)
+add_library(halotile_hopper OBJECT ceilings_wgmma.cu matrix_wgmma.cu)
 target_link_libraries(halotile_hopper PRIVATE halotile_patching CUDA::cudart_static)
 set_target_properties(halotile_hopper PROPERTIES
   CUDA_STANDARD 20

@@ -1,4 +1,5 @@
 // Builds without CUDA.
+#include "kernels/ceilings.hpp"
 #include "kernels/engine_cuda.hpp"
 #include "patching/error.hpp"
 
@@ -17,6 +18,10 @@ std::unique_ptr<Engine> make_direct_engine(int index, DirectStage) {
 }
 
 std::unique_ptr<Engine> make_tensor_core_engine(int index, tensor_core::Element) {
+  throw UnsupportedError(gpu_obstacle(index));
+}
+
+DeviceLimits measure_gpu_limits(int index, const std::string&) {
   throw UnsupportedError(gpu_obstacle(index));
 }
 
