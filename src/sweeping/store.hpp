@@ -30,12 +30,13 @@ class Store {
 
   // Writing. Each call is one transaction, durable when it returns.
 
-  /// The machine's id; the same for equal provenance.
+  /// The machine's id; the same for equal provenance, so leave out what changes from start to start.
   std::int64_t add_machine(const nlohmann::json& provenance);
   /// The sweep's id; that of the unfinished sweep with equal axes, config and machine when there is one.
   std::int64_t add_sweep(const SweepRecord& sweep, std::int64_t machine);
   void finish_sweep(std::int64_t sweep, const std::string& time);
-  /// Keeps the point unless (config_hash, machine) is there already; tells whether it did.
+  /// Keeps the point unless (config_hash, machine) is there already; tells whether it did. Its machine and
+  /// sweep must have been added. Ends the claim on it.
   bool add_point(const PointRecord& point);
   void add_drift(const DriftSample& sample);
   void set_ceiling(const Ceiling& ceiling);

@@ -1,0 +1,29 @@
+// The columns of the store's table of points: what one asks for is a column, what comes in lists is JSON.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "sweeping/record.hpp"
+#include "sweeping/sqlite_database.hpp"
+
+namespace halotile {
+
+/// Statements on the table; insertion takes point_values() and leaves a point that is there already.
+[[nodiscard]] std::string point_table();
+[[nodiscard]] std::string point_insertion();
+[[nodiscard]] std::string point_selection();
+
+[[nodiscard]] std::vector<SqliteDatabase::Value> point_values(const PointRecord& point);
+/// Of a row of point_selection().
+[[nodiscard]] PointRecord point_of(const SqliteRow& row);
+
+[[nodiscard]] const char* to_string(PointStatus status);
+[[nodiscard]] const char* to_string(StopReason reason);
+
+/// The names of the columns, in their order, and a point's values as JSON.
+[[nodiscard]] std::vector<std::string> point_columns();
+[[nodiscard]] nlohmann::json point_json(const PointRecord& point);
+
+}  // namespace halotile
