@@ -1,0 +1,175 @@
+#include "sweeping/compare.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+namespace halotile {
+namespace {
+
+constexpr double family_level = 0.95;
+constexpr std::size_t rounds_for_spread = 3;
+constexpr std::size_t medians_for_drift = 3;
+// Standard deviations between runs, of the logarithm of a median. Where drift was measured it counts, but not
+// below what differs between two processes alone; where not, it is what was seen on a shared machine.
+constexpr double smallest_drift = 0.01;
+constexpr double assumed_drift = 0.02;
+
+using Pair = std::pair<const MeasuredPoint*, const MeasuredPoint*>;
+
+double median(const MeasuredRound& round) { return quantile(round.samples, 0.5); }
+
+double median_of_rounds(const MeasuredPoint& point, std::size_t rounds) {
+  std::vector<double> medians;
+  for (std::size_t r = 0; r < rounds; ++r) medians.push_back(median(point.rounds[r]));
+  return quantile(medians, 0.5);
+}
+
+// What drift may have done to a median at `level`, on the logarithmic scale.
+double drift_reach(const MeasuredRound& round, double level) {
+  if (round.drift_medians < medians_for_drift) return assumed_drift * normal_factor(level);
+  // The floor is assumed, not estimated: no degrees of freedom to pay for.
+  return std::max(smallest_drift * normal_factor(level),
+                  round.drift * student_factor(level, round.drift_medians - 1));
+}
+
+// Of one round. The medians' interval is taken at 95% and scaled to `level`, as a median's distribution is
+// close to normal: at a higher level its ends would be the extreme samples, which tell of outliers alone.
+Estimate ratio_within(const MeasuredRound& a, const MeasuredRound& b, double level) {
+  const Estimate r = ratio_of_medians(a.samples, b.samples, family_level);
+  const double scale = normal_factor(level) / normal_factor(family_level);
+  const double drift = std::hypot(drift_reach(a, level), drift_reach(b, level));
+  return {r.value * std::exp(-std::hypot(scale * std::log(r.value / r.low), drift)), r.value,
+          r.value * std::exp(std::hypot(scale * std::log(r.high / r.value), drift))};
+}
+
+Estimate ratio_over_rounds(const MeasuredPoint& a, const MeasuredPoint& b, std::size_t rounds, double level) {
+  std::vector<double> logarithms;
+  for (std::size_t r = 0; r < rounds; ++r)
+    logarithms.push_back(std::log(median(b.rounds[r]) / median(a.rounds[r])));
+  const Estimate mean = mean_interval(logarithms, level);
+  return {std::exp(mean.low), std::exp(mean.value), std::exp(mean.high)};
+}
+
+Verdict verdict_of(const Estimate& ratio, double threshold) {
+  if (ratio.low > 1 + threshold) return Verdict::slower;
+  if (ratio.high < 1 - threshold) return Verdict::faster;
+  if (ratio.low >= 1 - threshold && ratio.high <= 1 + threshold) return Verdict::same;
+  return Verdict::undecided;
+}
+
+std::string disturbance(const MeasuredPoint& a, const MeasuredPoint& b) {
+  for (const auto& [name, point] : {std::pair{"A", &a}, std::pair{"B", &b}}) {
+    const std::vector<std::string>& seen = point->rounds.front().disturbances;
+    if (!seen.empty()) return fmt::format("{} was disturbed: {}", name, seen.front());
+  }
+  return {};
+}
+
+std::optional<bool> same_bits(const MeasuredPoint& a, const MeasuredPoint& b) {
+  std::optional<bool> same;
+  for (const MeasuredRound& ra : a.rounds) {
+    for (const MeasuredRound& rb : b.rounds) {
+      if (ra.logits_hash.empty() || rb.logits_hash.empty()) continue;
+      same = same.value_or(true) && ra.logits_hash == rb.logits_hash;
+    }
+  }
+  return same;
+}
+
+ComparedPoint compare_points(const MeasuredPoint& a, const MeasuredPoint& b, double threshold, double level) {
+  ComparedPoint point;
+  point.name = a.name;
+  point.rounds = std::min(a.rounds.size(), b.rounds.size());
+  point.same_bits = same_bits(a, b);
+  const bool spread_seen = point.rounds >= rounds_for_spread;
+  if (!spread_seen) point.rounds = 1;  // two show too little: the first alone
+  point.a_ms = median_of_rounds(a, point.rounds);
+  point.b_ms = median_of_rounds(b, point.rounds);
+  point.ratio = spread_seen ? ratio_over_rounds(a, b, point.rounds, level)
+                            : ratio_within(a.rounds.front(), b.rounds.front(), level);
+  // What disturbed a single round may have lasted from its first sample to its last: no interval shows it.
+  point.reason = spread_seen ? std::string() : disturbance(a, b);
+  if (!point.reason.empty()) return point;
+  point.verdict = verdict_of(point.ratio, threshold);
+  if (point.verdict == Verdict::undecided) {
+    point.reason = "the interval reaches over the threshold; measure longer, or in more rounds";
+  }
+  return point;
+}
+
+// Points with equal keys; then, of the others, those whose settings are equal and occur once on either side.
+std::vector<Pair> match(const std::vector<MeasuredPoint>& a, const std::vector<MeasuredPoint>& b) {
+  std::map<std::string, std::vector<const MeasuredPoint*>> by_key;
+  std::map<std::string, std::vector<const MeasuredPoint*>> by_settings;
+  for (const MeasuredPoint& p : b) {
+    by_key[p.key].push_back(&p);
+    by_settings[p.settings].push_back(&p);
+  }
+  const auto occurs_once = [&a](const std::string& settings) {
+    return std::count_if(a.begin(), a.end(), [&](const auto& p) { return p.settings == settings; }) == 1;
+  };
+  std::vector<Pair> pairs;
+  for (const MeasuredPoint& p : a) {
+    const auto key = by_key.find(p.key);
+    const auto settings = by_settings.find(p.settings);
+    if (key != by_key.end()) {
+      pairs.emplace_back(&p, key->second.front());
+    } else if (!p.settings.empty() && settings != by_settings.end() && settings->second.size() == 1 &&
+               occurs_once(p.settings)) {
+      pairs.emplace_back(&p, settings->second.front());
+    }
+  }
+  return pairs;
+}
+
+}  // namespace
+
+const char* to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::faster:
+      return "FASTER";
+    case Verdict::slower:
+      return "SLOWER";
+    case Verdict::same:
+      return "SAME";
+    case Verdict::undecided:
+      break;
+  }
+  return "UNDECIDED";
+}
+
+std::size_t ComparedSides::count(Verdict verdict) const {
+  return static_cast<std::size_t>(
+      std::count_if(points.begin(), points.end(), [&](const auto& p) { return p.verdict == verdict; }));
+}
+
+bool ComparedSides::worse() const {
+  return std::any_of(points.begin(), points.end(), [](const ComparedPoint& p) {
+    return p.verdict == Verdict::slower || !p.same_bits.value_or(true);
+  });
+}
+
+ComparedSides compare_sides(const std::vector<MeasuredPoint>& a, const std::vector<MeasuredPoint>& b,
+                            double threshold) {
+  const std::vector<Pair> pairs = match(a, b);
+  ComparedSides result;
+  result.level = 1 - (1 - family_level) / static_cast<double>(std::max<std::size_t>(1, pairs.size()));
+  for (const auto& [pa, pb] : pairs) {
+    result.points.push_back(compare_points(*pa, *pb, threshold, result.level));
+  }
+  for (const MeasuredPoint& p : a) {
+    if (std::none_of(pairs.begin(), pairs.end(), [&](const Pair& pair) { return pair.first == &p; }))
+      result.only_a.push_back(p.name);
+  }
+  for (const MeasuredPoint& p : b) {
+    if (std::none_of(pairs.begin(), pairs.end(), [&](const Pair& pair) { return pair.second == &p; }))
+      result.only_b.push_back(p.name);
+  }
+  return result;
+}
+
+}  // namespace halotile
