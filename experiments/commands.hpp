@@ -14,11 +14,17 @@ struct CommandLine {
   std::filesystem::path image;         ///< plan: picture to write
   std::int64_t stage = 0;              ///< plan: stage to draw
   bool kernels = false;                ///< info: what the CUDA kernels take of the GPU
+  std::string a;                       ///< compare: a result, a store, a folder of them, or a commit
+  std::string b;
+  std::filesystem::path store;  ///< compare: where the commits' points are
+  double threshold = 0.02;      ///< compare: a share of the time
+  bool quiet = false;           ///< compare: print nothing
 };
 
 int command_run(const CommandLine& line);
 int command_verify(const CommandLine& line);
 int command_plan(const CommandLine& line);
+int command_compare(const CommandLine& line);
 int command_info(const CommandLine& line);
 
 }  // namespace halotile

@@ -37,6 +37,21 @@ void add_config(CLI::App* command, halotile::CommandLine& line) {
                       "key=value words that replace keys of the config: patch.size=32 streams=8");
 }
 
+void add_compare(CLI::App* command, halotile::CommandLine& line) {
+  command
+      ->add_option("A", line.a,
+                   "A result of run (NAME.run.json), a store, a folder of them (rounds), or a commit")
+      ->required();
+  command->add_option("B", line.b, "What is compared with it")->required();
+  command->add_option("--store", line.store,
+                      "A and B are commits (NAME or NAME-dirty): where their points are");
+  command->add_option("--threshold", line.threshold, "Ratios within 1 +- this are the same")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_flag("-q,--quiet", line.quiet, "Print nothing; the exit status tells");
+  command->footer("Exit status: 0 nothing slower, 1 something slower, broken or with other bits, 2 trouble.");
+}
+
 void print_output_lost(const char* why) {
   fmt::print(stderr, "halotile: standard output takes no more ({}); what was printed is incomplete\n", why);
 }
@@ -68,6 +83,9 @@ int main(int argc, char** argv) {
   add_config(plan, line);
   plan->add_option("--image", line.image, "Draw cores, halos and keys of one stage on the first image (PNG)");
   plan->add_option("--stage", line.stage, "The stage to draw")->capture_default_str();
+  add_compare(add_command(app, "compare", "Tell whether B is faster or slower than A, point by point", line,
+                          halotile::command_compare, command),
+              line);
   add_command(app, "info", "Tell the build, the devices and the engines", line, halotile::command_info,
               command)
       ->add_flag("--kernels", line.kernels,

@@ -85,6 +85,12 @@ ComparedPoint compare_points(const MeasuredPoint& a, const MeasuredPoint& b, dou
   point.name = a.name;
   point.rounds = std::min(a.rounds.size(), b.rounds.size());
   point.same_bits = same_bits(a, b);
+  if (!a.failure.empty() || !b.failure.empty() || point.rounds == 0) {
+    point.broken = a.failure.empty() && !b.failure.empty();
+    point.reason =
+        b.failure.empty() ? "A could not be measured: " + a.failure : "B could not be measured: " + b.failure;
+    return point;
+  }
   const bool spread_seen = point.rounds >= rounds_for_spread;
   if (!spread_seen) point.rounds = 1;  // two show too little: the first alone
   point.a_ms = median_of_rounds(a, point.rounds);
@@ -149,7 +155,7 @@ std::size_t ComparedSides::count(Verdict verdict) const {
 
 bool ComparedSides::worse() const {
   return std::any_of(points.begin(), points.end(), [](const ComparedPoint& p) {
-    return p.verdict == Verdict::slower || !p.same_bits.value_or(true);
+    return p.verdict == Verdict::slower || p.broken || !p.same_bits.value_or(true);
   });
 }
 

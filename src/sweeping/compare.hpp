@@ -31,6 +31,7 @@ struct MeasuredPoint {
   std::string key;       ///< equal for points that are to be compared
   std::string settings;  ///< equal where builds write their configs differently; empty: none
   std::vector<MeasuredRound> rounds;
+  std::string failure;  ///< why there is a round without times; empty: there is none
 };
 
 enum class Verdict : std::uint8_t { faster, slower, same, undecided };
@@ -45,6 +46,7 @@ struct ComparedPoint {
   Verdict verdict = Verdict::undecided;
   std::string reason;             ///< of UNDECIDED; else empty
   std::optional<bool> same_bits;  ///< of the logits, where both sides know them
+  bool broken = false;            ///< B could not be measured, A could
   std::size_t rounds = 0;
 };
 
@@ -55,7 +57,7 @@ struct ComparedSides {
   double level = 0.95;  ///< of each interval, so that all hold together with 95%
 
   [[nodiscard]] std::size_t count(Verdict verdict) const;
-  /// Something is slower, or has other bits.
+  /// Something is slower, broken, or has other bits.
   [[nodiscard]] bool worse() const;
 };
 
