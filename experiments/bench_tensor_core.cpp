@@ -63,7 +63,7 @@ std::vector<Case> cases() {
 }
 
 float from_bits(const std::byte* at, Element element) {
-  if (element == Element::tf32) {
+  if (size_of(element) == 4) {
     float value = 0;
     std::memcpy(&value, at, 4);
     return value;
@@ -81,7 +81,7 @@ float from_bits(const std::byte* at, Element element) {
 }
 
 void to_bits(std::byte* at, Element element, float value) {
-  if (element == Element::tf32) {
+  if (size_of(element) == 4) {
     auto bits = std::bit_cast<std::uint32_t>(value) & ~0x1fffU;
     std::memcpy(at, &bits, 4);
   } else {
@@ -174,7 +174,7 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
   MapView out{dense_geometry(type, images, layer.out_channels, Rect::whole(outputs), outputs), nullptr};
   const Buffer packed = device_.allocate(
       matrix.packed ? static_cast<std::size_t>(images * matrix.packed_extent(outputs).area() *
-                                               matrix.position_channels * size)
+                                               matrix.position_channels * size * (matrix.split() ? 2 : 1))
                     : 0);
   MatrixCall call = matrix_call(matrix, layer.window, in, out, packed.data());
   const auto bytes = static_cast<std::size_t>(call.positions() * layer.out_channels * size);
@@ -196,7 +196,7 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
   call.partial = reinterpret_cast<float*>(partial.data());
 
   const double flops = 2.0 * static_cast<double>(call.positions() * layer.out_channels * sum);
-  const double peak = element == Element::tf32 ? 414 : 795;
+  const double peak = element == Element::f32 ? 414.0 / 3 : element == Element::tf32 ? 414 : 795;
   std::vector<std::byte> first;
   std::vector<std::byte> now(bytes);
   for (const BlockShape shape : kernel == "mma" ? mma_shapes() : wgmma_shapes()) {
@@ -271,7 +271,10 @@ int main(int argc, char** argv) {
       const std::string_view word = argv[n];
       if (word == "--element" && n + 1 < argc) {
         const std::string_view name = argv[++n];
-        element = name == "f16" ? Element::f16 : name == "tf32" ? Element::tf32 : Element::bf16;
+        element = name == "f16"    ? Element::f16
+                  : name == "tf32" ? Element::tf32
+                  : name == "f32"  ? Element::f32
+                                   : Element::bf16;
       } else if (word == "--layer" && n + 1 < argc) {
         only = argv[++n];
       } else if (word == "--kernel" && n + 1 < argc) {

@@ -154,9 +154,10 @@ Image first_image(const Experiment& experiment, const Network& network) {
 int command_plan(const CommandLine& line) {
   const Experiment experiment = read_experiment(line.config, line.overrides);
   const Network network = load_network(experiment);
-  const std::vector<StagePlan> plan =
-      make_plan(network.geometry(), make_stages(experiment, network, saved_layers(experiment, network)),
-                experiment.patch);
+  const std::vector<StagePlan> plan = make_plan(
+      network.geometry(),
+      make_stages(experiment, network, saved_layers(experiment, network), experiment.engine == "tensor_core"),
+      experiment.patch);
   if (!line.image.empty()) {
     if (line.stage < 0 || line.stage >= static_cast<std::int64_t>(plan.size())) {
       throw ConfigError(fmt::format("--stage {}: the plan has stages 0 to {}", line.stage,

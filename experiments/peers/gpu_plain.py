@@ -7,7 +7,7 @@ The 2012 AlexNet with the same weights and input everywhere, outputs compared wi
   patches     the same with every convolution in a 2x2 grid of tiles with halos on 4 streams, in PyTorch and in halotile
   naive       the single-thread CPU pipeline (engine reference, one stream), once, bits compared with the GPU's
   sub_batches batch 256 of float images from host memory, in sub-batches on 1 and more streams, against copying alone
-              and computing alone
+              and computing alone; in plain fp32, and on tensor cores in fp32 (three tf32 products) and tf32
 
 Contestants alternate in rounds; a ratio is the median of the rounds' ratios. About three minutes.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ FROM_HOST: dict[str, dict[str, Any]] = {
     for streams, size in ((1, 256), (4, 64), (4, 32), (8, 32), (8, 16))
 }
 COMPUTE_ALONE = "computing alone"
+TENSOR_CORE = {"engine": "tensor_core", "precision": "fp32"}
 
 Timing = dict[str, Any]  # samples_ms and what else is kept of one turn
 Turn = Callable[[], Timing]
@@ -214,11 +216,13 @@ def naive(bench: Bench) -> dict[str, Any]:
     }
 
 
-def sub_batches(bench: Bench) -> dict[str, Any]:
-    """Batch 256 from host memory."""
+def sub_batches(bench: Bench, arithmetic: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Batch 256 from host memory, computed by `arithmetic` (engine and precision; without, plain fp32)."""
     ways = {**FROM_HOST, COMPUTE_ALONE: WHOLE}
     turns: dict[str, Turn] = {
-        name: lambda overrides=overrides: bench.turn({**overrides, "input.batch": LARGE_BATCH})
+        name: lambda overrides=overrides: bench.turn(
+            {**overrides, **(arithmetic or {}), "input.batch": LARGE_BATCH}
+        )
         for name, overrides in ways.items()
     }
     timings = race(turns, bench.options.rounds)
@@ -247,6 +251,8 @@ WORKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "resident": resident,
     "naive": naive,
     "sub_batches": sub_batches,
+    "sub_batches_tensor_core_fp32": partial(sub_batches, arithmetic=TENSOR_CORE),
+    "sub_batches_tensor_core_tf32": partial(sub_batches, arithmetic={**TENSOR_CORE, "precision": "tf32"}),
 }
 
 

@@ -130,6 +130,7 @@ double tensor_rate(Element element, const CudaDeviceInfo& info, float* out, cuda
     case Element::f16:
       return warp_rate<Element::f16>(blocks, out, stream);
     case Element::tf32:
+    case Element::f32:
       break;
   }
   return warp_rate<Element::tf32>(blocks, out, stream);

@@ -74,6 +74,7 @@ double launch_warpgroup_products(Element element, int blocks, int rounds, float*
       launch<Element::f16>(blocks, rounds, out, stream);
       break;
     case Element::tf32:
+    case Element::f32:
       launch<Element::tf32>(blocks, rounds, out, stream);
       break;
   }

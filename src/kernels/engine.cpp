@@ -28,6 +28,11 @@ std::unique_ptr<Operation> Engine::normalize(const std::array<float, 3>&, const 
   throw UnsupportedError("engine " + std::string(name()) + " takes no 8-bit pixels");
 }
 
+std::unique_ptr<Operation> Engine::lrn_max_pool(const Lrn&, const Pool2d&, const MapGeometry&,
+                                                const MapGeometry&) {
+  throw UnsupportedError("engine " + std::string(name()) + " does not fuse LRN and pools");
+}
+
 std::unique_ptr<TileCopies> Engine::tile_copies(std::span<const TileCopy>) { return nullptr; }
 
 std::unique_ptr<TileLedger> Engine::tile_ledger(const TileSet&) { return nullptr; }

@@ -77,6 +77,12 @@ class Engine {
                                                           const MapGeometry& out) = 0;
   [[nodiscard]] virtual std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry& in,
                                                        const MapGeometry& out) = 0;
+  /// True where lrn_max_pool() is there and faster than its two layers.
+  [[nodiscard]] virtual bool fuses_lrn_and_pool() const { return false; }
+  /// Both layers in one pass, with the bits of one after the other. Throws UnsupportedError where not fused.
+  [[nodiscard]] virtual std::unique_ptr<Operation> lrn_max_pool(const Lrn& lrn, const Pool2d& pool,
+                                                                const MapGeometry& in,
+                                                                const MapGeometry& out);
   [[nodiscard]] virtual std::unique_ptr<Operation> relu(const MapGeometry& in, const MapGeometry& out) = 0;
   [[nodiscard]] virtual std::unique_ptr<Operation> softmax(const MapGeometry& in, const MapGeometry& out) = 0;
   /// Copies out.rect, converting between element types: cutting and placing packed tiles, and the input.

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/map_operations_direct.hpp"
 #include "kernels/matrix_kernels.hpp"
 #include "kernels/matrix_wgmma.hpp"
 #include "patching/error.hpp"
@@ -41,6 +42,9 @@ constexpr std::array<ShapeCost, 9> wgmma_costs{{{{64, 32}, 2, 162, 320},
                                                 {{128, 256}, 1, 724, 740},
                                                 {{256, 64}, 4, 235, 400},
                                                 {{256, 96}, 4, 190, 400}}};
+// Of split layers.
+constexpr std::array<ShapeCost, 3> split_costs{
+    {{{64, 64}, 2, 640, 700}, {{128, 64}, 1, 700, 700}, {{128, 128}, 1, 1000, 1000}}};
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -63,6 +67,7 @@ BlockShape fastest_shape(const MatrixLayer& layer, std::span<const std::int64_t>
   const auto time = [&](const ShapeCost& cost) {
     return estimated_time(cost, layer, positions, multiprocessors);
   };
+  if (layer.split()) return std::ranges::min_element(split_costs, {}, time)->shape;
   return std::ranges::min_element(wgmma_costs, {}, time)->shape;
 }
 
@@ -86,9 +91,9 @@ class MatrixOperation : public Operation {
     if (layer.packed) {
       const Extent2 packed = layer.packed_extent(outputs);
       packed_bytes_ = round_up(out.images * packed.area() * layer.groups * layer.position_channels *
-                               tensor_core::size_of(layer.element));
+                               tensor_core::size_of(layer.element) * (layer.split() ? 2 : 1));
     }
-    if (wgmma && layer.segments > 1 && positions >= many_positions) {
+    if (wgmma && layer.segments > 1 && positions >= many_positions && !layer.split()) {
       // Each block has enough to do to add the segments itself.
       shape_ = tensor_core::totals_shape();
     } else if (layer.segments > 1) {
@@ -192,7 +197,14 @@ class TensorCoreEngine final : public CudaEngine {
       : CudaEngine(options.device),
         element_(options.element),
         wgmma_(tensor_core::has_wgmma(options.device)),
-        multiprocessors_(device_.info().multiprocessors) {}
+        multiprocessors_(device_.info().multiprocessors) {
+    if (element_ == Element::f32 && !wgmma_) {
+      throw UnsupportedError(
+          "precision: fp32: engine tensor_core splits fp32 on Hopper GPUs (compute capability 9.0) alone, "
+          "and this "
+          "one is none; use engine: direct, or precision: tf32");
+    }
+  }
 
   [[nodiscard]] std::string_view name() const override { return "tensor_core"; }
   [[nodiscard]] DType map_type() const override { return tensor_core::map_type(element_); }
@@ -227,6 +239,14 @@ class TensorCoreEngine final : public CudaEngine {
     MatrixLayer matrix = *weights.layer;
     matrix.relu = layer.relu;
     return std::make_unique<MatrixOperation>(matrix, Window{}, weights, out, wgmma_, multiprocessors_);
+  }
+
+  [[nodiscard]] bool fuses_lrn_and_pool() const override { return true; }
+  [[nodiscard]] std::unique_ptr<Operation> lrn_max_pool(const Lrn& lrn, const Pool2d& pool,
+                                                        const MapGeometry&, const MapGeometry&) override {
+    return launch_operation([lrn, pool](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+      direct::lrn_max_pool(lrn, pool, in, out, stream);
+    });
   }
 
   [[nodiscard]] std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls) override {

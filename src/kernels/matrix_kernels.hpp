@@ -29,7 +29,8 @@ struct BlockShape {
 [[nodiscard]] bool has_wgmma(int device);
 
 /// Multiplies. One segment: with bias and ReLU into `output`; several: sums of segments into `partial`, for
-/// add_segments. Throws ShapeError for what does not fit one launch. Does nothing for no positions.
+/// add_segments. Throws ShapeError for what does not fit one launch, UnsupportedError for f32 (wgmma has it).
+/// Does nothing for no positions.
 void multiply_mma(const MatrixLayer& layer, const MatrixCall& call, BlockShape shape, cudaStream_t stream);
 
 /// relu?(bias + the segments' sums, added in ascending order) into `output`.
@@ -37,7 +38,8 @@ void add_segments(const MatrixLayer& layer, const MatrixCall& call, cudaStream_t
 
 /// Packs what the outputs `out` (a rectangle of the layer's whole output map) read of `in`: (images,
 /// packed_extent rows, columns, groups * layer.position_channels), dense, the map type of layer.element, tf32
-/// rounded to nearest even. `window` is the unpacked layer's.
+/// rounded to nearest even. Split layers' low values follow as `in.images` further images. `window` is the
+/// unpacked layer's.
 void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapView& in, Rect out,
                 void* packed, cudaStream_t stream);
 

@@ -23,7 +23,7 @@ std::uint32_t to_tf32(float value) {
 }
 
 void store(std::byte* to, Element element, float value) {
-  if (element == Element::tf32) {
+  if (size_of(element) == 4) {
     const std::uint32_t bits = to_tf32(value);
     std::memcpy(to, &bits, sizeof(bits));
   } else {
@@ -35,12 +35,23 @@ void store(std::byte* to, Element element, float value) {
 // Where the filters' elements lie.
 class FilterPlaces {
  public:
-  explicit FilterPlaces(const MatrixLayer& m) : m_(m), tap_bytes_(m.filter_rows() * m.in_bytes()) {}
-
-  [[nodiscard]] std::int64_t bytes() const {
-    return m_.groups * m_.kernel.area() * tap_bytes_ + std::int64_t{256} * 128;
+  FilterPlaces(const MatrixLayer& m, std::vector<std::byte>& filters)
+      : m_(m), tap_bytes_(m.filter_rows() * m.in_bytes()), filters_(filters) {
+    filters.resize(
+        static_cast<std::size_t>(m.filter_bytes() * (m.split() ? 2 : 1) + std::int64_t{256} * 128));
   }
-  // Of channel `in` of the group for output channel `out`.
+
+  // The weight of channel `in` of the group for output channel `out`.
+  void store(std::int64_t group, std::int64_t tap, std::int64_t out, std::int64_t in, float weight) {
+    std::byte* const to = filters_.data() + at(group, tap, out, in);
+    tensor_core::store(to, m_.element, weight);
+    if (!m_.split()) return;
+    float high = 0;
+    std::memcpy(&high, to, sizeof(high));
+    tensor_core::store(to + m_.filter_bytes(), m_.element, weight - high);
+  }
+
+ private:
   [[nodiscard]] std::int64_t at(std::int64_t group, std::int64_t tap, std::int64_t out,
                                 std::int64_t in) const {
     const std::int64_t base = (group * m_.kernel.area() + tap) * tap_bytes_;
@@ -55,7 +66,6 @@ class FilterPlaces {
     return begin + place(out, in_rest - 64, 32);
   }
 
- private:
   static std::int64_t place(std::int64_t row, std::int64_t byte, std::int64_t pitch) {
     const std::int64_t exchange = pitch == 128 ? row % 8 : pitch == 64 ? row / 2 % 4 : row / 4 % 2;
     return row * pitch + ((byte / 16) ^ exchange) * 16 + byte % 16;
@@ -63,6 +73,7 @@ class FilterPlaces {
 
   MatrixLayer m_;
   std::int64_t tap_bytes_;
+  std::vector<std::byte>& filters_;
 };
 
 }  // namespace
@@ -83,7 +94,7 @@ std::optional<MatrixLayer> matrix_layer(const Conv2d& layer, Element element) {
   if (m.groups > 1 && (m.in < unit || m.out < unit)) return std::nullopt;
   const bool few = m.in < few_channels && w.dilation == Extent2{1, 1} && w.kernel.area() > 1;
   // One group's rest reads zeros behind the last channel; several groups' would read the next group's.
-  if (few || m.in % (m.groups > 1 ? 2 * unit : unit) != 0) {
+  if (m.split() || few || m.in % (m.groups > 1 ? 2 * unit : unit) != 0) {
     m.packed = true;
     if (few) {
       m.block = w.stride == Extent2{1, 1} ? w.kernel : w.stride;
@@ -116,7 +127,7 @@ MatrixLayer matrix_layer(const FullyConnected& layer, Element element) {
   m.out = layer.out_features;
   m.relu = layer.relu;
   const std::int64_t unit = 16 / size_of(element);
-  if (m.in % unit != 0) {
+  if (m.split() || m.in % unit != 0) {
     m.packed = true;
     m.position_channels = m.in = divide_up(m.in, 2 * unit) * 2 * unit;
   }
@@ -130,8 +141,8 @@ MatrixLayer matrix_layer(const FullyConnected& layer, Element element) {
 }
 
 std::vector<std::byte> matrix_filters(const Conv2d& layer, const MatrixLayer& m) {
-  const FilterPlaces places(m);
-  std::vector<std::byte> filters(static_cast<std::size_t>(places.bytes()));
+  std::vector<std::byte> filters;
+  FilterPlaces places(m, filters);
   const Extent2 k = layer.window.kernel;
   const std::int64_t channels = layer.in_channels / layer.groups;
   const float* weight = layer.weight.data();
@@ -143,8 +154,7 @@ std::vector<std::byte> matrix_filters(const Conv2d& layer, const MatrixLayer& m)
           const std::int64_t tap = y / m.block.height * m.kernel.width + (m.kernel.width > 1 ? block_col : 0);
           const std::int64_t inside = y % m.block.height * m.block.width + x % m.block.width;
           const std::int64_t beside = m.kernel.width > 1 ? 0 : block_col * m.position_channels;
-          store(filters.data() + places.at(o / m.out, tap, o % m.out, beside + inside * channels + c),
-                m.element, *weight);
+          places.store(o / m.out, tap, o % m.out, beside + inside * channels + c, *weight);
         }
       }
     }
@@ -153,12 +163,12 @@ std::vector<std::byte> matrix_filters(const Conv2d& layer, const MatrixLayer& m)
 }
 
 std::vector<std::byte> matrix_filters(const FullyConnected& layer, const MatrixLayer& m) {
-  const FilterPlaces places(m);
-  std::vector<std::byte> filters(static_cast<std::size_t>(places.bytes()));
+  std::vector<std::byte> filters;
+  FilterPlaces places(m, filters);
   const float* weight = layer.weight.data();
   for (std::int64_t o = 0; o < layer.out_features; ++o) {
     for (std::int64_t c = 0; c < layer.in_features; ++c, ++weight) {
-      store(filters.data() + places.at(0, 0, o, c), m.element, *weight);
+      places.store(0, 0, o, c, *weight);
     }
   }
   return filters;

@@ -15,6 +15,11 @@
 // blocks of that size side by side (fewer taps of more channels); without, one block for each window. The
 // blocks of a window's row lie side by side in memory, so that they count as one tap of all their channels.
 //
+// f32 (split): inputs and filters are the sums of two tf32 values, high and low, and three products
+// make up for one: low x high + high x low + high x high, in this order for each stage. The sum of a stage is
+// added to the total as plain f32, because the instructions truncate what they add. The input is packed
+// always: its low values are further images behind the high ones.
+//
 // Everything here is a function of the layer and the element type: the bits of an output depend on nothing
 // else.
 #pragma once
@@ -29,13 +34,14 @@
 
 namespace halotile::tensor_core {
 
-/// What tensor cores multiply; sums are f32. tf32: f32 in memory, 10 bits of mantissa used.
-enum class Element : std::uint8_t { bf16, f16, tf32 };
+/// What tensor cores multiply; sums are f32. tf32: f32 in memory, 10 bits of mantissa used. f32: split into
+/// two tf32 values.
+enum class Element : std::uint8_t { bf16, f16, tf32, f32 };
 
-[[nodiscard]] constexpr std::int64_t size_of(Element element) { return element == Element::tf32 ? 4 : 2; }
 [[nodiscard]] constexpr DType map_type(Element element) {
-  return element == Element::tf32 ? DType::f32 : element == Element::bf16 ? DType::bf16 : DType::f16;
+  return element == Element::bf16 ? DType::bf16 : element == Element::f16 ? DType::f16 : DType::f32;
 }
+[[nodiscard]] constexpr std::int64_t size_of(Element element) { return halotile::size_of(map_type(element)); }
 
 struct MatrixLayer {
   Element element = Element::bf16;
@@ -52,6 +58,7 @@ struct MatrixLayer {
   std::int64_t position_channels = 0;  ///< packed: channels of a group at one position
   std::int64_t segments = 1;
 
+  [[nodiscard]] bool split() const { return element == Element::f32; }
   /// Bytes of a group's channels at one position, filled up to whole instructions.
   [[nodiscard]] std::int64_t in_bytes() const { return (in * size_of(element) + 31) / 32 * 32; }
   [[nodiscard]] std::int64_t whole_chunks() const { return in_bytes() / 128; }  ///< of a tap
@@ -70,6 +77,10 @@ struct MatrixLayer {
   }
   /// Output channels of a group as the filters hold them.
   [[nodiscard]] std::int64_t filter_rows() const { return (out + 7) / 8 * 8; }
+  /// Bytes of all filters; where they are split, of the high values, which the low ones follow.
+  [[nodiscard]] std::int64_t filter_bytes() const {
+    return groups * kernel.area() * filter_rows() * in_bytes();
+  }
 };
 
 /// Nothing for layers that the matrix kernels do not compute: very wide kernels, paddings or strides, groups

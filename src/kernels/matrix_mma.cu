@@ -520,6 +520,7 @@ std::span<const BlockShape> mma_shapes() {
 
 void multiply_mma(const MatrixLayer& layer, const MatrixCall& call, BlockShape shape, cudaStream_t stream) {
   if (call.positions() == 0 || layer.out == 0) return;
+  if (layer.split()) throw UnsupportedError("multiply_mma: f32 is for multiply_wgmma");
   if (call.output_type == DType::u8) throw UnsupportedError("multiply_mma: pixels are no output");
   const MmaKernel& kernel = kernel_for(layer.element, shape_index(shape));
   const Product p = product(layer, call, shape);

@@ -4,7 +4,8 @@
 //
 // K = layer.position_channels channels of a packed group, C of an unpacked one, blocks of bh x bw positions,
 // (sh, sw) apart, the first at (r0, q0), where the first output's window begins. What lies outside the image
-// or in.rect, and the channels behind the last, are zeros. Conversion rounds to nearest even.
+// or in.rect, and the channels behind the last, are zeros. Conversion rounds to nearest even. Split (tf32):
+// what rounding took away, itself rounded, follows as packed(images + i, ...).
 //
 // Bound by memory. A block of 256 threads makes a rectangle of packed positions of one image:
 //   1. It copies the rows of input that the rectangle reads into dynamic shared memory, gaps between
@@ -62,6 +63,7 @@ struct Packing {
   int pitch;         // bytes
   int table;         // where it begins
   void* packed;
+  std::int64_t low;  // split: vectors from a high value to its low one, else 0
 };
 
 // What an element becomes: T is the packed type, tf32 is float.
@@ -76,6 +78,13 @@ __device__ __forceinline__ T convert(In x) {
   } else {
     return direct::narrow_one<T>(x);
   }
+}
+
+// The element and, of tf32, what it lacks.
+template <typename T, typename In>
+__device__ __forceinline__ void split(In x, T& high, T& low) {
+  high = convert<T>(x);
+  if constexpr (sizeof(T) == 4) low = convert<T>(__fsub_rn(x, high));
 }
 
 template <typename T>
@@ -197,11 +206,15 @@ __global__ void __launch_bounds__(threads) pack_rectangles(const Packing p) {
     while (y < rows) {
       const std::byte* const base = dynamic_shared + start + y * row_bytes + x * col_bytes;
       Vector<T> vector;
+      Vector<T> low;
 #pragma unroll
       for (int e = 0; e < count; ++e) {
-        if (place[e] >= 0) vector.element[e] = convert<T>(*reinterpret_cast<const In*>(base + place[e]));
+        if (place[e] >= 0)
+          split(*reinterpret_cast<const In*>(base + place[e]), vector.element[e], low.element[e]);
       }
-      out[(static_cast<std::int64_t>(y) * p.packed_cols + x) * p.vectors + v] = vector.words;
+      uint4* const to = out + (static_cast<std::int64_t>(y) * p.packed_cols + x) * p.vectors + v;
+      *to = vector.words;
+      if (sizeof(T) == 4 && p.low > 0) to[p.low] = low.words;
       y += row_step;
       x += col_step;
       if (x >= cols) {
@@ -225,6 +238,7 @@ __global__ void __launch_bounds__(threads) pack_vectors(const Packing p) {
   const std::byte* const from = p.input + static_cast<std::int64_t>(line / p.packed_rows) * p.image_stride;
   const int group = first / p.group_channels;
   Vector<T> vector;
+  Vector<T> low;
 #pragma unroll
   for (int e = 0; e < elements<T>; ++e) {
     const int k = first + e - group * p.group_channels;
@@ -237,10 +251,11 @@ __global__ void __launch_bounds__(threads) pack_vectors(const Packing p) {
       const std::byte* const source =
           from + row * p.row_stride + col * p.col_stride +
           (static_cast<std::int64_t>(group) * p.channels + c) * static_cast<std::int64_t>(sizeof(In));
-      vector.element[e] = convert<T>(*reinterpret_cast<const In*>(source));
+      split(*reinterpret_cast<const In*>(source), vector.element[e], low.element[e]);
     }
   }
   static_cast<uint4*>(p.packed)[piece] = vector.words;
+  if (sizeof(T) == 4 && p.low > 0) static_cast<uint4*>(p.packed)[piece + p.low] = low.words;
 }
 
 // Cuts the packed map into rectangles; false when not even one position's input fits in shared memory.
@@ -336,6 +351,7 @@ void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapVi
   p.vectors = device_int(layer.groups * layer.position_channels * size_of(layer.element) / vector_bytes,
                          "the number of channels");
   p.packed = packed;
+  p.low = layer.split() ? in.images * extent.area() * p.vectors : 0;
   const DType to = map_type(layer.element);
   direct::with_device_type(to, [&]<typename T>(direct::DeviceType<T>) {
     if (in.dtype == to) {

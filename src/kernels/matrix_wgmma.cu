@@ -40,7 +40,7 @@ CUtensorMap input_map(const MatrixLayer& layer, const MatrixCall& call, int byte
   const auto size = static_cast<std::uint64_t>(size_of(layer.element));
   const auto u = [](std::int64_t value) { return static_cast<cuuint64_t>(value); };
   const std::array<cuuint64_t, 4> dims{u(layer.groups * layer.in), u(call.cols), u(call.rows),
-                                       u(call.images)};
+                                       u(call.images * (layer.split() ? 2 : 1))};
   const std::array<cuuint64_t, 3> strides{u(call.col_stride) * size, u(call.row_stride) * size,
                                           std::max(u(call.image_stride) * size, cuuint64_t{16})};
   // From the first output's window to the last one's, as distances from the first and last position.
@@ -99,6 +99,7 @@ DeviceLayer device_layer(const MatrixLayer& layer) {
   d.segments = launch_int(layer.segments);
   d.stages = launch_int(layer.stages());
   d.unit = launch_int(row_bytes / size_of(layer.element));
+  d.low_filters = layer.filter_bytes();
   d.relu = layer.relu;
   return d;
 }
@@ -120,6 +121,7 @@ DeviceCall device_call(const MatrixLayer& layer, const MatrixCall& call, int row
   const bool whole = layer.out % 8 == 0 && call.output_image_stride % per_vector == 0 &&
                      call.output_row_stride % per_vector == 0 && call.output_col_stride % per_vector == 0;
   d.vectors = whole && reinterpret_cast<std::uintptr_t>(call.output) % 16 == 0;
+  d.images = launch_int(call.images);
   d.positions = launch_int(call.positions());
   d.image_positions = direct::Divider(launch_int(call.outputs.area()));
   d.out_cols = direct::Divider(launch_int(call.outputs.width));
@@ -170,6 +172,8 @@ void launch_shape(Launch& launch, cudaStream_t stream) {
               S::shared_bytes(launch.ring), stream);
 }
 
+// Those that split layers have too.
+constexpr std::array<BlockShape, 3> split_shapes{{{64, 64}, {128, 64}, {128, 128}}};
 constexpr std::array<BlockShape, 9> shapes{
     {{64, 32}, {64, 64}, {128, 64}, {128, 96}, {128, 128}, {128, 192}, {128, 256}, {256, 64}, {256, 96}}};
 // Those that keep the filters: four warpgroups of 64 rows.
@@ -181,6 +185,12 @@ bool keeps_filters(BlockShape shape) {
 
 std::int64_t kept_bytes(const MatrixLayer& layer, BlockShape shape) {
   return layer.kernel.area() * layer.in_bytes() * shape.cols;
+}
+
+void launch_split(Launch& launch, BlockShape shape, cudaStream_t stream) {
+  if (shape == split_shapes[0]) return launch_shape<SplitShape<1, 64>>(launch, stream);
+  if (shape == split_shapes[1]) return launch_shape<SplitShape<2, 64>>(launch, stream);
+  launch_shape<SplitShape<2, 128>>(launch, stream);
 }
 
 template <Element element>
@@ -215,6 +225,7 @@ BlockShape totals_shape() { return {128, 128}; }
 int rows_of_item(BlockShape shape) { return keeps_filters(shape) ? 64 : shape.rows; }
 
 bool wgmma_fits(const MatrixLayer& layer, BlockShape shape) {
+  if (layer.split()) return std::ranges::find(split_shapes, shape) != split_shapes.end();
   if (!keeps_filters(shape)) return true;
   constexpr int least_ring = 2;
   return layer.segments == 1 &&
@@ -241,6 +252,8 @@ void launch_any(const MatrixLayer& layer, Launch& launch, BlockShape shape, cuda
       return launch_element<Element::f16>(launch, shape, stream);
     case Element::tf32:
       return launch_element<Element::tf32>(launch, shape, stream);
+    case Element::f32:
+      return launch_split(launch, shape, stream);
   }
 }
 
@@ -269,7 +282,7 @@ std::int64_t items_of(const MatrixCall& call, const Launch& launch, BlockShape s
 
 void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape shape, cudaStream_t stream) {
   if (call.positions() == 0) return;
-  if (layer.segments > 1 && call.partial == nullptr && shape != totals_shape())
+  if (layer.segments > 1 && call.partial == nullptr && (shape != totals_shape() || layer.split()))
     throw std::logic_error("multiply_wgmma: segments without room for their sums");
   Launch launch = make_launch(layer, call.partial == nullptr, shape);
   launch.call = device_call(layer, call, rows_of_item(shape));

@@ -43,6 +43,7 @@ struct Shape {
   static constexpr int cols = cols_;
   static constexpr bool totals = totals_;
   static constexpr bool keeps_filters = false;
+  static constexpr bool split = false;
   static constexpr int threads = 128 * warpgroups + 64;
   static constexpr int sums = cols / 2;  // of a thread
   // Narrow blocks leave room for a second one on the multiprocessor, which multiplies while this one stores.
@@ -64,6 +65,7 @@ struct KeepingShape {
   static constexpr int cols = cols_;
   static constexpr bool totals = false;
   static constexpr bool keeps_filters = true;
+  static constexpr bool split = false;
   static constexpr int threads = 160 * warpgroups;
   static constexpr int sums = cols / 2;
   static constexpr int stage_bytes = rows * row_bytes;
@@ -75,6 +77,26 @@ struct KeepingShape {
   static constexpr std::int64_t shared_bytes(std::int64_t filter_bytes, int ring) {
     return (filter_bytes + 1023) / 1024 * 1024 + 1024 + warpgroups * ring * (stage_bytes + 16) + 8;
   }
+};
+
+// A stage has high and low values: (rows, rows, columns, columns) x 128 bytes.
+template <int warpgroups_, int cols_>
+struct SplitShape {
+  static constexpr Element element = Element::tf32;
+  static constexpr int warpgroups = warpgroups_;
+  static constexpr int rows = 64 * warpgroups;
+  static constexpr int cols = cols_;
+  static constexpr bool totals = false;
+  static constexpr bool keeps_filters = false;
+  static constexpr bool split = true;
+  static constexpr int threads = 128 * warpgroups + 64;
+  static constexpr int sums = cols / 2;
+  static constexpr int resident = warpgroups == 1 ? 2 : 1;
+  static constexpr int stage_bytes = 2 * (rows + cols) * row_bytes;
+  static constexpr int ring_beside(int blocks) {
+    return std::min(most_stages, (shared_limit / blocks - 2048) / stage_bytes);
+  }
+  static constexpr int shared_bytes(int ring) { return ring * stage_bytes + 1024 + 2 * ring * 8; }
 };
 
 template <typename S>
@@ -211,20 +233,32 @@ struct InputCopier {
     const std::uint32_t to = ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes;
     const std::uint32_t full = ring.full_at(ring.slot);
     hopper::wait(ring.free_at(ring.slot), ring.parity ^ 1U);
-    if (chunk < layer.chunks) {
-      hopper::arrive_expecting(full, S::rows * row_bytes);
-      hopper::copy_pixels(to, &call.input[0], pixel, full);
-    } else {
-      hopper::arrive_expecting(full, S::rows * layer.rest);
-      if (layer.rest >= 64) {
-        hopper::copy_pixels(to, &call.input[1], pixel, full);
-        pixel.channel += layer.unit / 2;
-      }
-      if (layer.rest % 64 != 0) {
-        hopper::copy_pixels(to + (layer.rest >= 64 ? S::rows * 64 : 0), &call.input[2], pixel, full);
-      }
+    const int bytes = chunk < layer.chunks ? row_bytes : layer.rest;
+    hopper::arrive_expecting(full, (S::split ? 2 : 1) * S::rows * bytes);
+    copy(call, bytes, to, full);
+    if constexpr (S::split) {
+      pixel.channel = channel + chunk * layer.unit;
+      pixel.image += call.images;
+      copy(call, bytes, to + S::rows * row_bytes, full);
+      pixel.image -= call.images;
     }
     ring.next();
+  }
+
+ private:
+  __device__ __forceinline__ void copy(const DeviceCall& call, int bytes, std::uint32_t to,
+                                       std::uint32_t full) const {
+    if (bytes == row_bytes) {
+      hopper::copy_pixels(to, &call.input[0], pixel, full);
+      return;
+    }
+    if (bytes >= 64) {
+      hopper::copy_pixels(to, &call.input[1], pixel, full);
+      pixel.channel += layer.unit / 2;
+    }
+    if (bytes % 64 != 0) {
+      hopper::copy_pixels(to + (bytes >= 64 ? S::rows * 64 : 0), &call.input[2], pixel, full);
+    }
   }
 };
 
@@ -244,26 +278,30 @@ struct FilterCopier {
   __device__ void stage(const DeviceCall&, int tap_row, int tap_col, int chunk) const {
     const std::byte* from = filters + (tap_row * layer.kernel_cols + tap_col) * tap_bytes() +
                             static_cast<std::int64_t>(chunk) * layer.filter_rows * row_bytes;
+    constexpr int planes = S::split ? 2 : 1;
     const std::uint32_t to =
-        ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes + S::rows * row_bytes;
+        ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes + planes * S::rows * row_bytes;
     const std::uint32_t full = ring.full_at(ring.slot);
+    const int bytes = chunk < layer.chunks ? row_bytes : layer.rest;
     hopper::wait(ring.free_at(ring.slot), ring.parity ^ 1U);
-    if (chunk < layer.chunks) {
-      hopper::arrive_expecting(full, S::cols * row_bytes);
-      rows<row_bytes>(to, from, full);
-    } else {
-      hopper::arrive_expecting(full, S::cols * layer.rest);
-      int done = 0;
-      if (layer.rest >= 64) {
-        rows<64>(to, from, full);
-        done = 64;
-      }
-      if (layer.rest % 64 != 0) rows<32>(to + S::cols * done, from + layer.filter_rows * done, full);
-    }
+    hopper::arrive_expecting(full, planes * S::cols * bytes);
+    copy(bytes, to, from, full);
+    if constexpr (S::split) copy(bytes, to + S::cols * row_bytes, from + layer.low_filters, full);
     ring.next();
   }
 
  private:
+  __device__ __forceinline__ void copy(int bytes, std::uint32_t to, const std::byte* from,
+                                       std::uint32_t full) const {
+    if (bytes == row_bytes) return rows<row_bytes>(to, from, full);
+    int done = 0;
+    if (bytes >= 64) {
+      rows<64>(to, from, full);
+      done = 64;
+    }
+    if (bytes % 64 != 0) rows<32>(to + S::cols * done, from + layer.filter_rows * done, full);
+  }
+
   // The block's columns of a stage, `bytes` each.
   template <int bytes>
   __device__ __forceinline__ void rows(std::uint32_t to, const std::byte* from, std::uint32_t full) const {
@@ -339,6 +377,58 @@ __device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& 
   if (speaker) hopper::arrive(ring.free_at(before));
 }
 
+// The three products of `bytes` of a stage, whose high values begin at a and b, low ones behind them.
+template <typename S, int bytes>
+__device__ __forceinline__ void add_split_products(float (&sum)[S::sums], std::uint32_t a, std::uint32_t b,
+                                                   int& add) {
+  const std::uint64_t a_high = hopper::descriptor<bytes>(a);
+  const std::uint64_t a_low = hopper::descriptor<bytes>(a + S::rows * row_bytes);
+  const std::uint64_t b_high = hopper::descriptor<bytes>(b);
+  const std::uint64_t b_low = hopper::descriptor<bytes>(b + S::cols * row_bytes);
+  add_products<S, bytes / 32>(sum, a_low, b_high, add);
+  add_products<S, bytes / 32>(sum, a_high, b_low, add);
+  add_products<S, bytes / 32>(sum, a_high, b_high, add);
+}
+
+// As multiply_stages, of split layers: the sum of a stage's three products is added to the total as plain
+// f32.
+template <typename S>
+__device__ __forceinline__ void multiply_split_stages(const DeviceLayer& layer, Ring& ring, int stage,
+                                                      int end, float (&total)[S::sums]) {
+  const int warpgroup = __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x / 128), 0);
+  const bool speaker = threadIdx.x % 128 == 0;
+  const int stages_of_tap = layer.chunks + (layer.rest > 0 ? 1 : 0);
+  int chunk = stage % stages_of_tap;
+#pragma unroll
+  for (float& t : total) t = 0.0F;
+  for (; stage < end; ++stage) {
+    const std::uint32_t base = ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes;
+    const std::uint32_t weight = base + 2 * S::rows * row_bytes;
+    float sum[S::sums];
+    int add = 0;
+    hopper::wait(ring.full_at(ring.slot), ring.parity);
+    if (chunk < layer.chunks) {
+      add_split_products<S, 128>(sum, base + warpgroup * 64 * 128, weight, add);
+    } else {
+      int done = 0;
+      if (layer.rest >= 64) {
+        add_split_products<S, 64>(sum, base + warpgroup * 64 * 64, weight, add);
+        done = 64;
+      }
+      if (layer.rest % 64 != 0)
+        add_split_products<S, 32>(sum, base + S::rows * done + warpgroup * 64 * 32, weight + S::cols * done,
+                                  add);
+    }
+    hopper::wait_products<0>();
+    hopper::hold(sum);
+    if (speaker) hopper::arrive(ring.free_at(ring.slot));
+    ring.next();
+#pragma unroll
+    for (int i = 0; i < S::sums; ++i) total[i] = __fadd_rn(total[i], sum[i]);
+    if (++chunk == stages_of_tap) chunk = 0;
+  }
+}
+
 // A warpgroup: 64 rows of every item.
 template <typename S>
 __device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring ring, std::uint32_t kept) {
@@ -349,7 +439,11 @@ __device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring
     calls.advance(index);
     const DeviceCall& call = *calls.call;
     const Item item = item_of<S>(launch, index - call.first_item);
-    if constexpr (S::totals) {
+    if constexpr (S::split) {
+      multiply_split_stages<S>(layer, ring, segment_begin(layer, item.segment),
+                               segment_begin(layer, item.segment + 1), sum);
+      store<S>(launch, call, item, sum);
+    } else if constexpr (S::totals) {
       float total[S::sums];
       for (int segment = 0; segment < layer.segments; ++segment) {
         multiply_stages<S>(layer, ring, kept, segment_begin(layer, segment),

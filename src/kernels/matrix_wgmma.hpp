@@ -14,12 +14,14 @@ namespace halotile::tensor_core {
 
 /// Output positions that a shape's items of work cover.
 [[nodiscard]] int rows_of_item(BlockShape shape);
-/// False where `shape` keeps all filters of its columns in shared memory and those of `layer` are too many.
+/// False where `shape` keeps all filters of its columns in shared memory and those of `layer` are too many,
+/// or where split layers do not have it.
 [[nodiscard]] bool wgmma_fits(const MatrixLayer& layer, BlockShape shape);
 
 /// As multiply_mma (matrix_kernels.hpp), on GPUs that have_wgmma. `shape` is one of
 /// wgmma_shapes() that fits. Several
-/// segments without call.partial: added by the blocks, of totals_shape(), with bias and ReLU into `output`.
+/// segments without call.partial: added by the blocks, of totals_shape(), with bias and ReLU into `output`;
+/// not for split layers.
 void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape shape, cudaStream_t stream);
 
 /// Products of one layer in one launch, between fixed addresses: all tiles of a stage. None of the calls may

@@ -22,6 +22,7 @@ struct DeviceCall {
   std::int64_t col_stride;
   DType output_type;
   bool vectors;  // the output can be stored by 16 bytes
+  int images;
   int positions;
   direct::Divider image_positions;  // of the output
   direct::Divider out_cols;
@@ -45,7 +46,8 @@ struct DeviceLayer {
   int filter_rows;
   int segments;
   int stages;
-  int unit;  // channels of 128 bytes
+  int unit;                  // channels of 128 bytes
+  std::int64_t low_filters;  // split: bytes from the high values to the low ones
   bool relu;
 };
 

@@ -35,14 +35,10 @@ std::unique_ptr<Engine> make_gpu_engine(const Experiment& experiment, int index)
       experiment.engine == "direct" || (experiment.engine == "auto" && experiment.precision == "fp32");
   if (!direct) {
     const std::string& precision = experiment.precision;
-    if (precision == "fp32") {
-      throw UnsupportedError(
-          "precision: fp32: engine tensor_core multiplies bf16, fp16 or tf32; set one of these, or engine: "
-          "direct");
-    }
     return make_tensor_core_engine(index, precision == "bf16"   ? tensor_core::Element::bf16
                                           : precision == "fp16" ? tensor_core::Element::f16
-                                                                : tensor_core::Element::tf32);
+                                          : precision == "tf32" ? tensor_core::Element::tf32
+                                                                : tensor_core::Element::f32);
   }
   require_fp32(experiment, "direct");
   const DirectStage stage = experiment.direct_stage == "input"    ? DirectStage::input

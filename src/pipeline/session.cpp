@@ -32,11 +32,12 @@ Network load_network(const Experiment& experiment) {
 }
 
 std::vector<StageRange> make_stages(const Experiment& experiment, const Network& network,
-                                    const std::set<std::size_t>& keep) {
+                                    const std::set<std::size_t>& keep, bool lrn_with_pools) {
   std::vector<StageRange> stages;
   switch (experiment.stages.kind) {
     case StagesConfig::Kind::per_conv:
       stages = per_conv_stages(network);
+      if (lrn_with_pools) stages = halotile::lrn_with_pools(network, std::move(stages));
       break;
     case StagesConfig::Kind::fused:
       stages = fused_stages(network);
@@ -99,7 +100,7 @@ Session::Session(const Experiment& experiment) : experiment_(experiment), networ
   device_note_ = std::move(choice.note);
   if (!engine_->device().host_memory()) threads_ = 1;
   // Fail on a bad plan before the weights are made.
-  (void)make_plan(network_.geometry(), make_stages(experiment_, network_, {}), experiment_.patch);
+  (void)make_plan(network_.geometry(), stages({}), experiment_.patch);
   (void)saved_layers(experiment_, network_);
   const WeightsConfig& weights = experiment_.weights;
   weights_ = weights.file.empty() ? Weights::random(network_, weights.seed)
@@ -118,6 +119,10 @@ std::vector<Interval> Session::batches() const {
     batches.push_back({begin, std::min(input_->count(), begin + batch_)});
   }
   return batches;
+}
+
+std::vector<StageRange> Session::stages(const std::set<std::size_t>& keep) const {
+  return make_stages(experiment_, network_, keep, engine_->fuses_lrn_and_pool());
 }
 
 DType Session::input_type() const {
@@ -143,9 +148,8 @@ std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<st
   if (input_type() == DType::u8) {
     settings.pixels = PixelInput{experiment_.preprocess.mean, experiment_.preprocess.stddev};
   }
-  return std::make_unique<Executor>(
-      network_, make_plan(network_.geometry(), make_stages(experiment_, network_, keep), experiment_.patch),
-      *engine_, settings);
+  return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages(keep), experiment_.patch),
+                                    *engine_, settings);
 }
 
 std::unique_ptr<Executor> Session::make_whole_executor(std::int64_t batch,
@@ -155,7 +159,9 @@ std::unique_ptr<Executor> Session::make_whole_executor(std::int64_t batch,
   settings.keep = keep;
   settings.download = false;
   settings.dropout_seed = experiment_.dropout.seed;
-  const std::vector<StageRange> stages = split_behind(per_conv_stages(network_), {keep.begin(), keep.end()});
+  std::vector<StageRange> stages = per_conv_stages(network_);
+  if (engine_->fuses_lrn_and_pool()) stages = lrn_with_pools(network_, std::move(stages));
+  stages = split_behind(std::move(stages), {keep.begin(), keep.end()});
   return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages, PatchSpec{}), *engine_,
                                     settings);
 }

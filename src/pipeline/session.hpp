@@ -21,8 +21,9 @@ namespace halotile {
 
 /// Stages as the experiment groups them, with one ending behind each kept spatial layer.
 /// Throws ConfigError when hand-made groups do not cover the spatial layers in order.
+/// `lrn_with_pools`: per_conv puts an LRN to the max pool behind it, for engines that fuse the two.
 [[nodiscard]] std::vector<StageRange> make_stages(const Experiment& experiment, const Network& network,
-                                                  const std::set<std::size_t>& keep);
+                                                  const std::set<std::size_t>& keep, bool lrn_with_pools);
 
 /// Layers named in output.save.
 [[nodiscard]] std::set<std::size_t> saved_layers(const Experiment& experiment, const Network& network);
@@ -48,6 +49,8 @@ class Session {
   [[nodiscard]] std::int64_t batch() const { return batch_; }
   [[nodiscard]] std::vector<Interval> batches() const;
 
+  /// The experiment's stages on its engine, with one ending behind each kept spatial layer.
+  [[nodiscard]] std::vector<StageRange> stages(const std::set<std::size_t>& keep) const;
   /// Element type of the maps that Executor::input() takes.
   [[nodiscard]] DType input_type() const;
 

@@ -5,7 +5,7 @@
 namespace halotile {
 
 std::vector<Step> lower(const Network& network, std::size_t first, std::size_t last,
-                        const std::set<std::size_t>& keep) {
+                        const std::set<std::size_t>& keep, bool lrn_and_pool) {
   std::vector<Step> steps;
   std::size_t begin = first;  // identity layers so far belong to the next step
   for (std::size_t i = first; i < last; ++i) {
@@ -15,19 +15,25 @@ std::vector<Step> lower(const Network& network, std::size_t first, std::size_t l
       continue;
     }
     // Kept from the step's layer on: through the identity layers between, all these outputs are the same.
-    if (layer.kind == LayerKind::relu && !steps.empty() && !steps.back().relu &&
-        keep.lower_bound(steps.back().layer) == keep.lower_bound(i)) {
+    if (!steps.empty() && keep.lower_bound(steps.back().layer) == keep.lower_bound(i)) {
       const LayerKind before = network.layers[steps.back().layer].kind;
-      if (before == LayerKind::conv || before == LayerKind::fully_connected) {
+      const bool relu = layer.kind == LayerKind::relu && !steps.back().relu;
+      if (lrn_and_pool && layer.kind == LayerKind::max_pool && before == LayerKind::lrn) {
+        const Step lrn = steps.back();
+        steps.back() = {i, lrn.first, i + 1, false, false, lrn.layer};
+        begin = i + 1;
+        continue;
+      }
+      if (relu && (before == LayerKind::conv || before == LayerKind::fully_connected)) {
         steps.back().relu = true;
         steps.back().last = begin = i + 1;
         continue;
       }
     }
-    steps.push_back({i, begin, i + 1, false, false});
+    steps.push_back({i, begin, i + 1, false, false, {}});
     begin = i + 1;
   }
-  if (steps.empty() && first < last) steps.push_back({last - 1, first, last, false, true});
+  if (steps.empty() && first < last) steps.push_back({last - 1, first, last, false, true, {}});
   return steps;
 }
 
@@ -57,6 +63,17 @@ std::vector<StageRange> per_conv_stages(const Network& network) {
     } else {
       stages.back().last = i + 1;
     }
+  }
+  return stages;
+}
+
+std::vector<StageRange> lrn_with_pools(const Network& network, std::vector<StageRange> stages) {
+  for (std::size_t s = 0; s + 1 < stages.size(); ++s) {
+    if (network.layers[stages[s + 1].first].kind != LayerKind::max_pool) continue;
+    std::size_t lrn = stages[s].last - 1;
+    while (lrn > stages[s].first && network.layers[lrn].identity()) --lrn;
+    if (lrn == stages[s].first || network.layers[lrn].kind != LayerKind::lrn) continue;
+    stages[s].last = stages[s + 1].first = lrn;
   }
   return stages;
 }

@@ -16,6 +16,8 @@ std::unique_ptr<Operation> make_map_operation(const Network& network, Engine& en
       return engine.conv2d(conv, in, out);
     }
     case LayerKind::max_pool:
+      if (step.lrn) return engine.lrn_max_pool(network.layers[*step.lrn].lrn, layer.pool, in, out);
+      return engine.pool2d(layer.pool, in, out);
     case LayerKind::avg_pool:
     case LayerKind::adaptive_avg_pool:
       return engine.pool2d(layer.pool, in, out);

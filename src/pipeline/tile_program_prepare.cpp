@@ -38,7 +38,8 @@ void TileProgram::lower_stages() {
   const auto batch = static_cast<double>(settings_.batch);
   for (const StagePlan& stage : plan_) {
     SpatialStage made;
-    made.steps = lower(network_, stage.range().first, stage.range().last, settings_.keep);
+    made.steps = lower(network_, stage.range().first, stage.range().last, settings_.keep,
+                       engine_.fuses_lrn_and_pool());
     for (const Step& step : made.steps) {
       double flops = 0;
       for (std::size_t l = step.first; l < step.last; ++l) {
@@ -46,7 +47,8 @@ void TileProgram::lower_stages() {
         flops += stage.layers()[local].flops_per_position * static_cast<double>(stage.work(local).computed);
       }
       const Layer& layer = network_.layers[step.layer];
-      made.times.push_back(times_.add_line(layer.name, to_string(layer.kind), flops * batch));
+      const std::string name = step.lrn ? network_.layers[*step.lrn].name + "+" + layer.name : layer.name;
+      made.times.push_back(times_.add_line(name, to_string(layer.kind), flops * batch));
     }
     spatial_.push_back(std::move(made));
     stage_names_.push_back(network_.layers[stage.range().first].name);

@@ -135,8 +135,7 @@ bool Verification::equal_bits() const {
 Verification verify(const Session& session) {
   const Network& network = session.network();
   std::set<std::size_t> keep;
-  for (const StageRange& stage :
-       make_stages(session.experiment(), network, saved_layers(session.experiment(), network))) {
+  for (const StageRange& stage : session.stages(saved_layers(session.experiment(), network))) {
     keep.insert(stage.last - 1);
   }
   const std::size_t logits = network.logits_layer();

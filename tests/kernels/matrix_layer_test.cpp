@@ -30,10 +30,13 @@ float filter_at(const MatrixLayer& m, const std::vector<std::byte>& filters, std
                                  : pitch == 64 ? unit ^ (row / 2 % 4)
                                                : unit ^ (row / 4 % 2);
   at += row * pitch + exchanged * 16 + byte % 16;
-  if (m.element == Element::tf32) {
+  if (size_of(m.element) == 4) {
     float value = 0;
     std::memcpy(&value, filters.data() + at, sizeof(value));
-    return value;
+    if (!m.split()) return value;
+    float low = 0;
+    std::memcpy(&low, filters.data() + m.filter_bytes() + at, sizeof(low));
+    return value + low;
   }
   std::uint16_t bits = 0;
   std::memcpy(&bits, filters.data() + at, sizeof(bits));
@@ -63,16 +66,21 @@ TEST_P(MatrixFilters, EveryWeightInItsPlaceAndZerosElsewhere) {
   const auto& [c, element] = GetParam();
   const std::int64_t channels = c.in / c.groups;
   const std::int64_t outputs = c.out / c.groups;
-  // Integers up to 200: exact in every type, and none of them zero.
+  // Integers up to 200: exact in every type, and none of them zero. Split, with a little that needs the low
+  // half.
   std::vector<float> weight(static_cast<std::size_t>(c.out * channels * c.window.kernel.area()));
   for (std::size_t n = 0; n < weight.size(); ++n) weight[n] = static_cast<float>(n * 37 % 199 + 1);
+  if (element == Element::f32) {
+    for (float& w : weight) w += 0x1p-12F;
+  }
   const Conv2d layer{c.in, c.out, c.groups, c.window, false, weight, {}};
   const auto matrix = matrix_layer(layer, element);
   ASSERT_TRUE(matrix.has_value());
   const MatrixLayer& m = *matrix;
   const std::vector<std::byte> filters = matrix_filters(layer, m);
   const std::int64_t tap_bytes = m.filter_rows() * m.in_bytes();
-  ASSERT_EQ(static_cast<std::int64_t>(filters.size()), m.groups * m.kernel.area() * tap_bytes + 256 * 128);
+  ASSERT_EQ(static_cast<std::int64_t>(filters.size()),
+            (m.split() ? 2 : 1) * m.groups * m.kernel.area() * tap_bytes + 256 * 128);
   for (std::size_t n = filters.size() - 256 * 128; n < filters.size(); ++n) {
     ASSERT_EQ(filters[n], std::byte{0}) << "behind the last filter";
   }
@@ -120,19 +128,20 @@ INSTANTIATE_TEST_SUITE_P(
                                          FilterCase{"VisionTransformer", 3, 5, 1, window({16, 16}, {16, 16})},
                                          FilterCase{"FewDilated", 3, 12, 1,
                                                     window({3, 3}, {1, 1}, {0, 0}, {2, 2})}),
-                       ::testing::Values(Element::bf16, Element::f16, Element::tf32)),
+                       ::testing::Values(Element::bf16, Element::f16, Element::tf32, Element::f32)),
     [](const auto& instance) {
       const Element element = std::get<1>(instance.param);
-      return std::get<0>(instance.param).name + (element == Element::bf16  ? "Bf16"
-                                                 : element == Element::f16 ? "F16"
-                                                                           : "Tf32");
+      return std::get<0>(instance.param).name + (element == Element::bf16   ? "Bf16"
+                                                 : element == Element::f16  ? "F16"
+                                                 : element == Element::tf32 ? "Tf32"
+                                                                            : "F32");
     });
 
 TEST(MatrixFilters, OfFullyConnectedLayersAreThoseOfAPointwiseConvolution) {
   const std::vector<float> weight = oracle::random_values(5, 20 * 112);
   const FullyConnected full{112, 20, false, weight, {}};
   const Conv2d pointwise{112, 20, 1, {}, false, weight, {}};
-  for (const Element element : {Element::bf16, Element::f16, Element::tf32}) {
+  for (const Element element : {Element::bf16, Element::f16, Element::tf32, Element::f32}) {
     EXPECT_EQ(matrix_filters(full, matrix_layer(full, element)),
               matrix_filters(pointwise, *matrix_layer(pointwise, element)));
   }

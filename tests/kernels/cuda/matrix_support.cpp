@@ -23,6 +23,8 @@ float rounded(Element element, float value) {
       return float(Bfloat16(value));
     case Element::f16:
       return float(Float16(value));
+    case Element::f32:
+      return value;
     case Element::tf32:
       break;
   }
@@ -315,6 +317,7 @@ std::vector<float> packing(const tensor_core::MatrixLayer& layer, const Window& 
   const std::int64_t channels = g.channels / layer.groups;
   const Rect inside = intersect(rect, Rect::whole(g.whole));
   std::vector<float> result;
+  std::vector<float> low;  // of split layers
   for (std::int64_t image = 0; image < g.images; ++image) {
     for (std::int64_t y = 0; y < extent.height; ++y) {
       for (std::int64_t x = 0; x < extent.width; ++x) {
@@ -329,11 +332,14 @@ std::vector<float> packing(const tensor_core::MatrixLayer& layer, const Window& 
           const bool exists =
               dy < layer.block.height && inside.rows.contains(row) && inside.cols.contains(col);
           const std::int64_t channel = k / layer.position_channels * channels + in_group % channels;
-          result.push_back(exists ? rounded(element, in.filled(image, row, col, channel)) : 0.0F);
+          const float value = exists ? in.filled(image, row, col, channel) : 0.0F;
+          result.push_back(layer.split() ? to_tf32(value) : rounded(element, value));
+          if (layer.split()) low.push_back(to_tf32(value - to_tf32(value)));
         }
       }
     }
   }
+  result.insert(result.end(), low.begin(), low.end());
   return result;
 }
 

@@ -9,6 +9,8 @@
 
 #include <bit>
 #include <cmath>
+#include <cstdio>
+#include <optional>
 #include <random>
 
 #include "kernels/cuda/matrix_support.hpp"
@@ -24,13 +26,15 @@ using tensor_core::MatrixLayer;
 
 // ---- the kernels ----
 
+bool is_not_split(const MatrixLayer& layer, BlockShape) { return !layer.split(); }
+
 struct ProductKernel {
   const char* name;
   std::span<const BlockShape> (*shapes)();
   void (*multiply)(const MatrixLayer&, const MatrixCall&, BlockShape, cudaStream_t);
   bool (*usable)(int device);
   bool adds_segments = false;
-  bool (*fits)(const MatrixLayer&, BlockShape) = [](const MatrixLayer&, BlockShape) { return true; };
+  bool (*fits)(const MatrixLayer&, BlockShape) = is_not_split;
 };
 
 constexpr BlockShape only_totals[] = {{128, 128}};
@@ -40,8 +44,16 @@ constexpr ProductKernel product_kernels[] = {
     {"wgmma", tensor_core::wgmma_shapes, tensor_core::multiply_wgmma, tensor_core::has_wgmma, false,
      tensor_core::wgmma_fits},
     {"wgmma with totals", [] { return std::span<const BlockShape>(only_totals); },
-     tensor_core::multiply_wgmma, tensor_core::has_wgmma, true},
+     tensor_core::multiply_wgmma, tensor_core::has_wgmma, true, is_not_split},
 };
+
+// The first shape that the kernel has for the layer, if any.
+std::optional<BlockShape> first_shape(const ProductKernel& kernel, const MatrixLayer& layer) {
+  for (const BlockShape shape : kernel.shapes()) {
+    if (kernel.fits(layer, shape)) return shape;
+  }
+  return std::nullopt;
+}
 
 // Calls work(kernel, shape, text) for all of them that the device has.
 template <typename Work>
@@ -81,7 +93,8 @@ void compute(const DeviceLayer& layer, const ProductKernel& kernel, BlockShape s
   if (m.packed) {
     const std::int64_t channels = m.groups * m.position_channels;
     const std::int64_t positions = out.images * m.packed_extent(out.rect.extent()).area();
-    packed = device().allocate(static_cast<std::size_t>(positions * channels * size_of(m.element)));
+    const std::int64_t planes = m.split() ? 2 : 1;
+    packed = device().allocate(static_cast<std::size_t>(planes * positions * channels * size_of(m.element)));
     device().poison(packed, 0);
     tensor_core::pack_input(m, layer.window, in, out.rect, packed.data(), stream().handle());
   }
@@ -118,7 +131,8 @@ struct ConvCase {
 };
 
 std::string element_name(Element element) {
-  return element == Element::bf16 ? "Bf16" : element == Element::f16 ? "F16" : "Tf32";
+  static constexpr const char* names[] = {"Bf16", "F16", "Tf32", "F32"};
+  return names[static_cast<std::size_t>(element)];
 }
 
 using ConvParam = std::tuple<ConvCase, Element>;
@@ -182,9 +196,10 @@ TEST_P(TensorCoreConv, RealsAreWithinTheBoundAndTheirBitsDependOnNothingElse) {
   const std::int64_t length = layer.weight.size() / static_cast<std::size_t>(c.out);
 
   for (const ProductKernel& kernel : product_kernels) {
-    if (!kernel.usable(device().index())) continue;
+    const auto first = first_shape(kernel, on_device.matrix);
+    if (!kernel.usable(device().index()) || !first) continue;
     TypedMap whole(type, c.images, c.out, Rect::whole(extent), extent, Room::dense);
-    compute(on_device, kernel, kernel.shapes().front(), in.on_device(), whole.on_device());
+    compute(on_device, kernel, *first, in.on_device(), whole.on_device());
     ASSERT_TRUE(within(whole, expected, length)) << kernel.name;
     for (const BlockShape shape : kernel.shapes()) {
       if (!kernel.fits(on_device.matrix, shape)) continue;
@@ -257,7 +272,7 @@ const ConvCase cases[] = {
 std::string conv_name(const ::testing::TestParamInfo<ConvParam>& instance) {
   return std::get<0>(instance.param).name + element_name(std::get<1>(instance.param));
 }
-const auto all_elements = ::testing::Values(Element::bf16, Element::f16, Element::tf32);
+const auto all_elements = ::testing::Values(Element::bf16, Element::f16, Element::tf32, Element::f32);
 
 INSTANTIATE_TEST_SUITE_P(Small, TensorCoreConv,
                          ::testing::Combine(::testing::ValuesIn(small_cases), all_elements), conv_name);
@@ -294,9 +309,10 @@ TEST_P(TensorCoreFullyConnected, RowsAreRightAndIndependent) {
     const std::int64_t some = std::max<std::int64_t>(c.out / 40, 1);  // every some-th output is checked
     const auto expected = sums(layer, most_images, values, some);
     for (const ProductKernel& kernel : product_kernels) {
-      if (!kernel.usable(device().index())) continue;
+      const auto first = first_shape(kernel, on_device.matrix);
+      if (!kernel.usable(device().index()) || !first) continue;
       TypedMap all(DType::f32, most_images, c.out, point, {1, 1}, Room::odd);
-      compute(on_device, kernel, kernel.shapes().front(), in.on_device(), all.on_device());
+      compute(on_device, kernel, *first, in.on_device(), all.on_device());
       EXPECT_TRUE(all.only_elements_touched()) << kernel.name;
       if (data == Data::integers) {
         EXPECT_TRUE(exact(all, expected, some)) << kernel.name;
@@ -331,6 +347,47 @@ INSTANTIATE_TEST_SUITE_P(
       return std::get<0>(instance.param).name + element_name(std::get<1>(instance.param));
     });
 
+// ---- f32 by three products ----
+
+// The root of the mean square of the errors of split sums, and of plain f32 multiply-adds in one chain.
+TEST(TensorCoreSplit, ErrorsAreNoLargerThanPlainFp32s) {
+  HALOTILE_NEEDS_GPU();
+  if (!tensor_core::has_wgmma(device().index())) GTEST_SKIP() << "this GPU has no wgmma";
+  for (const std::int64_t in : {363, 1728, 2304, 9216}) {
+    constexpr std::int64_t out = 128;
+    constexpr std::int64_t images = 64;
+    const auto weight = make_values(Data::unrounded, Element::f32, in * out, 8);
+    const auto values = make_values(Data::unrounded, Element::f32, images * in, 9);
+    const FullyConnected layer{in, out, false, weight, {}};
+    MatrixLayer matrix = tensor_core::matrix_layer(layer, Element::f32);
+    matrix.segments = 1;  // one chain, as a convolution's
+    const DeviceLayer on_device(layer, matrix, Window{});
+    const Rect point = Rect::whole({1, 1});
+    TypedMap map(DType::f32, images, in, point, {1, 1}, Room::dense);
+    map.fill(values);
+    TypedMap sums_map(DType::f32, images, out, point, {1, 1}, Room::dense);
+    compute(on_device, product_kernels[1], {64, 64}, map.on_device(), sums_map.on_device());
+    const std::vector<float> found = sums_map.read();
+    double split = 0;
+    double plain = 0;
+    for (std::int64_t n = 0; n < images * out; ++n) {
+      const float* x = values.data() + n / out * in;
+      const float* w = weight.data() + n % out * in;
+      double exact_sum = 0;
+      float chain = 0;
+      for (std::int64_t c = 0; c < in; ++c) {
+        exact_sum += double{x[c]} * w[c];
+        chain = std::fma(x[c], w[c], chain);
+      }
+      split += std::pow(found[static_cast<std::size_t>(n)] - exact_sum, 2);
+      plain += std::pow(chain - exact_sum, 2);
+    }
+    std::printf("%ld terms: %.3g split, %.3g plain\n", static_cast<long>(in),
+                std::sqrt(split / (images * out)), std::sqrt(plain / (images * out)));
+    EXPECT_LE(split, plain) << in << " terms";
+  }
+}
+
 // ---- packing ----
 
 class TensorCorePacking : public ::testing::TestWithParam<ConvParam> {};
@@ -356,7 +413,8 @@ TEST_P(TensorCorePacking, EqualsTheDefinition) {
         const Rect needed = needed_rect(c.window, c.input, tile);
         if (needed.empty()) continue;
         const Extent2 packed_extent = matrix->packed_extent(tile.extent());
-        TypedMap packed(map_type(element), c.images, matrix->groups * matrix->position_channels,
+        const std::int64_t planes = matrix->split() ? 2 : 1;
+        TypedMap packed(map_type(element), planes * c.images, matrix->groups * matrix->position_channels,
                         Rect::whole(packed_extent), packed_extent, Room::dense);
         tensor_core::pack_input(*matrix, c.window,
                                 subview(ConstMapView(in.on_device()), {0, c.images}, needed), tile,

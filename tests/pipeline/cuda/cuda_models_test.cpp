@@ -36,18 +36,20 @@ std::set<std::size_t> stage_ends(const Network& network) {
 }
 
 // The engines there are, tensor_core once for each element type.
-enum class Kind : std::uint8_t { direct, bf16, f16, tf32 };
+enum class Kind : std::uint8_t { direct, bf16, f16, tf32, split };
 
 std::string to_string(Kind kind) {
-  return kind == Kind::direct ? "Direct" : kind == Kind::bf16 ? "Bf16" : kind == Kind::f16 ? "F16" : "Tf32";
+  static constexpr const char* names[] = {"Direct", "Bf16", "F16", "Tf32", "Split"};
+  return names[static_cast<std::size_t>(kind)];
 }
 
 std::unique_ptr<Engine> make_engine(Kind kind) {
   using tensor_core::Element;
   if (kind == Kind::direct) return make_direct_engine(0, DirectStage::automatic);
-  return make_tensor_core_engine(0, kind == Kind::bf16  ? Element::bf16
-                                    : kind == Kind::f16 ? Element::f16
-                                                        : Element::tf32);
+  return make_tensor_core_engine(0, kind == Kind::bf16   ? Element::bf16
+                                    : kind == Kind::f16  ? Element::f16
+                                    : kind == Kind::tf32 ? Element::tf32
+                                                         : Element::f32);
 }
 
 using ModelCase = std::pair<std::string, Kind>;
@@ -116,7 +118,8 @@ std::vector<ModelCase> model_cases() {
   std::vector<ModelCase> cases;
   for (const char* const name :
        {"alexnet", "alexnet_single_tower", "alexnet_torchvision", "vgg16", "vit_patch_embed", "digits"}) {
-    for (const Kind kind : {Kind::direct, Kind::bf16, Kind::f16, Kind::tf32}) cases.emplace_back(name, kind);
+    for (const Kind kind : {Kind::direct, Kind::bf16, Kind::f16, Kind::tf32, Kind::split})
+      cases.emplace_back(name, kind);
   }
   return cases;
 }
