@@ -84,8 +84,8 @@ int command_compare(const CommandLine& line) {
   const MeasuredSide a = read(line.a);
   MeasuredSide b = read(line.b);
   // Whoever names two runs wants them compared, whatever their settings.
-  if (a.single_run && b.single_run && b.points[0].key != a.points[0].key) {
-    b.points[0].key = a.points[0].key;
+  if (a.single_run && b.single_run && b.points[0].keys != a.points[0].keys) {
+    b.points[0].keys = a.points[0].keys;
     print_note(fmt::format("note: the settings differ: A {}, B {}", a.points[0].name, b.points[0].name));
   }
   const ComparedSides compared = compare_sides(a.points, b.points, line.threshold);

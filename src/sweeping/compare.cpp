@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <utility>
 
 namespace halotile {
@@ -73,7 +74,7 @@ std::optional<bool> same_bits(const MeasuredPoint& a, const MeasuredPoint& b) {
   std::optional<bool> same;
   for (const MeasuredRound& ra : a.rounds) {
     for (const MeasuredRound& rb : b.rounds) {
-      if (ra.logits_hash.empty() || rb.logits_hash.empty()) continue;
+      if (ra.logits_hash.empty() || rb.logits_hash.empty() || ra.input_hash != rb.input_hash) continue;
       same = same.value_or(true) && ra.logits_hash == rb.logits_hash;
     }
   }
@@ -107,28 +108,30 @@ ComparedPoint compare_points(const MeasuredPoint& a, const MeasuredPoint& b, dou
   return point;
 }
 
-// Points with equal keys; then, of the others, those whose settings are equal and occur once on either side.
-std::vector<Pair> match(const std::vector<MeasuredPoint>& a, const std::vector<MeasuredPoint>& b) {
-  std::map<std::string, std::vector<const MeasuredPoint*>> by_key;
-  std::map<std::string, std::vector<const MeasuredPoint*>> by_settings;
-  for (const MeasuredPoint& p : b) {
-    by_key[p.key].push_back(&p);
-    by_settings[p.settings].push_back(&p);
+std::map<std::string, std::vector<const MeasuredPoint*>> by_key(const std::vector<MeasuredPoint>& side,
+                                                                std::size_t key,
+                                                                const std::set<const MeasuredPoint*>& done) {
+  std::map<std::string, std::vector<const MeasuredPoint*>> points;
+  for (const MeasuredPoint& p : side) {
+    if (!p.keys[key].empty() && !done.contains(&p)) points[p.keys[key]].push_back(&p);
   }
-  const auto occurs_once = [&a](const std::string& settings) {
-    return std::count_if(a.begin(), a.end(), [&](const auto& p) { return p.settings == settings; }) == 1;
-  };
+  return points;
+}
+
+// In A's order.
+std::vector<Pair> match(const std::vector<MeasuredPoint>& a, const std::vector<MeasuredPoint>& b) {
   std::vector<Pair> pairs;
-  for (const MeasuredPoint& p : a) {
-    const auto key = by_key.find(p.key);
-    const auto settings = by_settings.find(p.settings);
-    if (key != by_key.end()) {
-      pairs.emplace_back(&p, key->second.front());
-    } else if (!p.settings.empty() && settings != by_settings.end() && settings->second.size() == 1 &&
-               occurs_once(p.settings)) {
-      pairs.emplace_back(&p, settings->second.front());
+  std::set<const MeasuredPoint*> done;
+  for (std::size_t key = 0; key < MeasuredPoint{}.keys.size(); ++key) {
+    const auto in_b = by_key(b, key, done);
+    for (const auto& [value, points] : by_key(a, key, done)) {
+      const auto found = in_b.find(value);
+      if (found == in_b.end() || points.size() != 1 || found->second.size() != 1) continue;
+      pairs.emplace_back(points.front(), found->second.front());
+      done.insert({points.front(), found->second.front()});
     }
   }
+  std::sort(pairs.begin(), pairs.end(), [](const Pair& x, const Pair& y) { return x.first < y.first; });
   return pairs;
 }
 

@@ -7,6 +7,7 @@
 // intervals of a comparison hold together (Bonferroni). docs/compare.md has the model and how often it errs.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,13 +24,15 @@ struct MeasuredRound {
   double drift = 0;
   std::size_t drift_medians = 0;
   std::string logits_hash;                ///< empty: unknown
+  std::string input_hash;                 ///< logits of unequal inputs are not compared
   std::vector<std::string> disturbances;  ///< in words
 };
 
 struct MeasuredPoint {
-  std::string name;      ///< for people: "patch.size=32 streams=2"
-  std::string key;       ///< equal for points that are to be compared
-  std::string settings;  ///< equal where builds write their configs differently; empty: none
+  std::string name;  ///< for people: "patch.size=32 streams=2"
+  /// Points with an equal key are compared: the first where both have it, and nobody else of their sides,
+  /// decides. The surest comes first; empty: unknown.
+  std::array<std::string, 3> keys;
   std::vector<MeasuredRound> rounds;
   std::string failure;  ///< why there is a round without times; empty: there is none
 };

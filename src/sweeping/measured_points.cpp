@@ -75,16 +75,16 @@ std::string settings_text(const json& settings) {
   return text;
 }
 
-// What a sweep would vary first.
+// What a sweep would vary first, where it is not the default.
 std::string short_name(const json& config) {
+  const json usual{{"engine", "auto"}, {"dispatch", "streams"}, {"stages", "per_conv"}, {"storage", "view"}};
   json shown;
-  for (const char* key : {"engine", "dispatch", "streams"}) {
-    if (config.contains(key)) shown[key] = config[key];
-  }
-  const json patch = config.value("patch", json::object());
-  for (const char* key : {"size", "grid", "stages", "storage"}) {
-    if (patch.contains(key)) shown[std::string("patch.") + key] = patch[key];
-  }
+  const auto show = [&](const json& from, const char* key, const std::string& prefix) {
+    if (from.contains(key) && from[key] != usual.value(key, json())) shown[prefix + key] = from[key];
+  };
+  for (const char* key : {"engine", "precision", "dispatch", "streams"}) show(config, key, "");
+  for (const char* key : {"size", "grid", "stages", "storage"})
+    show(config.value("patch", json::object()), key, "patch.");
   return settings_text(shown);
 }
 
@@ -112,8 +112,9 @@ class Collector {
       const json& config = provenance.at("config");
       check(round, file);
       add_build(provenance);
-      MeasuredPoint& point =
-          point_of(key_of(config, provenance.value("weights_hash", "")), short_name(config));
+      MeasuredPoint& point = point_of(
+          {run.value("config_hash", ""), config_key(config, provenance.value("weights_hash", "")), ""},
+          short_name(config));
       point.rounds.push_back(std::move(round));
     } catch (const json::exception&) {
       not_a_run(file);
@@ -135,15 +136,15 @@ class Collector {
     for (const PointRecord& p : store.points()) {
       const auto machine = machines.find(p.machine);
       if (machine == machines.end()) continue;
-      const std::string key = key_of(p.config, p.weights_hash);
-      if (const auto [other, is_new] = seen.emplace(key, p.machine); !is_new && other->second != p.machine) {
+      if (const auto [other, is_new] = seen.emplace(p.config_hash, p.machine);
+          !is_new && other->second != p.machine) {
         throw ConfigError(fmt::format(
             "{}: the same point was measured by several builds ({}; {}); choose with --store {} and a commit",
             file.string(), build_of(machines.at(other->second).provenance),
             build_of(machine->second.provenance), file.string()));
       }
       add_build(machine->second.provenance);
-      add_point(p, key, drift[p.sweep]);
+      add_point(p, drift[p.sweep]);
     }
   }
 
@@ -164,7 +165,7 @@ class Collector {
     if (!fine) not_a_run(file);
   }
 
-  static std::string key_of(const json& config, const std::string& weights) {
+  static std::string config_key(const json& config, const std::string& weights) {
     return comparable_config(config).dump() + weights;
   }
 
@@ -174,22 +175,22 @@ class Collector {
       side_.builds.push_back(build);
   }
 
-  void add_point(const PointRecord& p, const std::string& key, const std::vector<double>& drift) {
+  void add_point(const PointRecord& p, const std::vector<double>& drift) {
     const std::string settings = settings_text(p.settings);
-    MeasuredPoint& point = point_of(key, settings.empty() ? short_name(p.config) : settings);
-    point.settings = settings;
+    MeasuredPoint& point = point_of({p.config_hash, config_key(p.config, p.weights_hash), settings},
+                                    settings.empty() ? short_name(p.config) : settings);
     if (p.status != PointStatus::ok || p.timing.samples.empty()) {
       point.failure = p.message.empty() ? "no times were kept" : p.message;
       return;
     }
-    point.rounds.push_back({p.timing.samples, standard_deviation(drift), drift.size(),
-                            p.logits_hash.empty() ? "" : p.logits_hash + " of input " + p.input_hash,
-                            p.disturbances});
+    point.rounds.push_back({p.timing.samples, standard_deviation(drift), drift.size(), p.logits_hash,
+                            p.input_hash, p.disturbances});
   }
 
-  MeasuredPoint& point_of(const std::string& key, const std::string& name) {
-    const auto [place, is_new] = places_.emplace(key, side_.points.size());
-    if (is_new) side_.points.push_back({name, key, "", {}, {}});
+  MeasuredPoint& point_of(const std::array<std::string, 3>& keys, const std::string& name) {
+    const std::string& surest = keys[0].empty() ? keys[1] : keys[0];
+    const auto [place, is_new] = places_.emplace(surest, side_.points.size());
+    if (is_new) side_.points.push_back({name, keys, {}, {}});
     return side_.points[place->second];
   }
 

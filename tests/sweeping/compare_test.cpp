@@ -17,7 +17,7 @@ constexpr int pairs_of_sides = 400;
 #endif
 
 MeasuredPoint point(const std::string& name, std::vector<double> samples) {
-  return {name, name, "", {{std::move(samples), 0, 0, "", {}}}, ""};
+  return {name, {name, "", ""}, {{std::move(samples), 0, 0, "", "", {}}}, ""};
 }
 
 // A machine as one meets them: neighbouring samples resemble each other, some are far too slow, and every
@@ -67,7 +67,7 @@ std::vector<MeasuredPoint> make_side(const Scene& scene, double factor, std::mt1
   std::vector<MeasuredPoint> side;
   for (int i = 0; i < scene.points; ++i) {
     const std::string name = "point " + std::to_string(i);
-    side.push_back({name, name, "", {}, ""});
+    side.push_back({name, {name, "", ""}, {}, ""});
     for (int r = 0; r < scene.rounds; ++r)
       side.back().rounds.push_back(scene.machine.measure(factor * (5 + i), random));
   }
@@ -173,22 +173,24 @@ TEST(Compare, BitsAreComparedWhereBothAreKnown) {
   b[0].rounds[0].logits_hash = "2";
   EXPECT_EQ(compare_sides(a, b, 0.02).points[0].same_bits, false);
   EXPECT_TRUE(compare_sides(a, b, 0.02).worse());
+  b[0].rounds[0].input_hash = "another";
+  EXPECT_FALSE(compare_sides(a, b, 0.02).points[0].same_bits.has_value());
 }
 
 TEST(Compare, AFailureDecidesNothingButIsWorse) {
   const std::vector<MeasuredPoint> good{point("p", std::vector<double>(9, 1.0))};
-  const std::vector<MeasuredPoint> bad{{"p", "p", "", {}, "its bits differ"}};
+  const std::vector<MeasuredPoint> bad{{"p", {"p", "", ""}, {}, "its bits differ"}};
   const ComparedSides broken = compare_sides(good, bad, 0.02);
   EXPECT_EQ(broken.points[0].reason, "B could not be measured: its bits differ");
   EXPECT_TRUE(broken.worse());
   EXPECT_FALSE(compare_sides(bad, good, 0.02).worse());
 }
 
-TEST(Compare, PointsAreMatchedByKeyThenBySettings) {
+TEST(Compare, PointsAreMatchedByTheSurestKey) {
   const std::vector<double> samples(9, 1.0);
   std::vector<MeasuredPoint> a{point("x", samples), point("y", samples), point("z", samples)};
   std::vector<MeasuredPoint> b{point("z", samples), point("w", samples), point("y2", samples)};
-  a[1].settings = b[2].settings = "streams=2";
+  a[1].keys[2] = b[2].keys[2] = "streams=2";
   const ComparedSides compared = compare_sides(a, b, 0.02);
   ASSERT_EQ(compared.points.size(), 2U);
   EXPECT_EQ(compared.points[0].name, "y");
