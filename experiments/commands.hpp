@@ -25,6 +25,7 @@ int command_run(const CommandLine& line);
 int command_verify(const CommandLine& line);
 int command_plan(const CommandLine& line);
 int command_compare(const CommandLine& line);
+int command_explain(const CommandLine& line);
 int command_info(const CommandLine& line);
 
 }  // namespace halotile

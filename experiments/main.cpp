@@ -52,6 +52,14 @@ void add_compare(CLI::App* command, halotile::CommandLine& line) {
   command->footer("Exit status: 0 nothing slower, 1 something slower, broken or with other bits, 2 trouble.");
 }
 
+void add_explain(CLI::App* command, halotile::CommandLine& line) {
+  command->add_option("STORE", line.config, "What a sweep measured; its file must be there")->required();
+  command->add_option(
+      "SETTINGS", line.overrides,
+      "key=value words that choose the point: patch.size=32 streams=8; without them the fastest "
+      "and the slowest patched one");
+}
+
 void print_output_lost(const char* why) {
   fmt::print(stderr, "halotile: standard output takes no more ({}); what was printed is incomplete\n", why);
 }
@@ -85,6 +93,9 @@ int main(int argc, char** argv) {
   plan->add_option("--stage", line.stage, "The stage to draw")->capture_default_str();
   add_compare(add_command(app, "compare", "Tell whether B is faster or slower than A, point by point", line,
                           halotile::command_compare, command),
+              line);
+  add_explain(add_command(app, "explain", "Tell why a setting is fast or slow, from what was measured", line,
+                          halotile::command_explain, command),
               line);
   add_command(app, "info", "Tell the build, the devices and the engines", line, halotile::command_info,
               command)
