@@ -16,9 +16,11 @@ struct CommandLine {
   bool kernels = false;                ///< info: what the CUDA kernels take of the GPU
   std::string a;                       ///< compare: a result, a store, a folder of them, or a commit
   std::string b;
-  std::filesystem::path store;  ///< compare: where the commits' points are
-  double threshold = 0.02;      ///< compare: a share of the time
-  bool quiet = false;           ///< compare: print nothing
+  std::filesystem::path store;   ///< compare: where the commits' points are; report: what sweeps measured
+  double threshold = 0.02;       ///< compare: a share of the time
+  bool quiet = false;            ///< compare: print nothing
+  std::filesystem::path output;  ///< report: file to write
+  std::filesystem::path trace;   ///< report: trace of one run to draw; empty: none
 };
 
 int command_run(const CommandLine& line);
@@ -27,5 +29,6 @@ int command_plan(const CommandLine& line);
 int command_compare(const CommandLine& line);
 int command_explain(const CommandLine& line);
 int command_info(const CommandLine& line);
+int command_report(const CommandLine& line);
 
 }  // namespace halotile

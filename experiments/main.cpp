@@ -102,6 +102,12 @@ int main(int argc, char** argv) {
       ->add_flag("--kernels", line.kernels,
                  "Tell registers, shared, constant and local memory of the CUDA kernels");
 
+  CLI::App* const report = add_command(app, "report", "Turn a store of sweeps into one HTML file with charts",
+                                       line, halotile::command_report, command);
+  report->add_option("STORE", line.store, "Store that halotile sweep wrote")->required();
+  report->add_option("-o,--output", line.output, "HTML file to write")->default_val("report.html");
+  report->add_option("--trace", line.trace, "Trace of one run (measure.trace) to draw as a timeline");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {

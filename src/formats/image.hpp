@@ -36,4 +36,7 @@ inline constexpr std::int64_t kMaxPixels = std::int64_t{1} << 30;
 /// The same for a file's bytes in memory; `name` is what errors call it.
 [[nodiscard]] Image decode_image(std::span<const std::byte> bytes, const std::string& name);
 
+/// The image as a PNG file's bytes. Throws FormatError when it is empty or too large for the format.
+[[nodiscard]] std::vector<std::byte> encode_png(const Image& image);
+
 }  // namespace halotile
