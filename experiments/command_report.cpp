@@ -32,18 +32,19 @@ std::string title_of(const StoreContents& contents, const std::filesystem::path&
 }
 
 nlohmann::json result_json(const CommandLine& line, const StoreContents& contents, const Axes& axes,
-                           const std::vector<Summary>& summaries) {
+                           const std::vector<Group>& groups, const std::vector<Summary>& summaries) {
   std::size_t failed = 0;
   for (const PointRecord& p : contents.points) failed += p.status == PointStatus::ok ? 0 : 1;
-  nlohmann::json json{{"command", "report"},
-                      {"file", line.output.string()},
-                      {"points", contents.points.size()},
-                      {"failed", failed},
-                      {"charts", has_chart_library()},
-                      {"groups", nlohmann::json::array()}};
-  for (const Summary& summary : summaries) {
-    nlohmann::json group{{"best", nullptr}, {"summary", nlohmann::json::object()}};
-    if (summary.best) group["best"] = setting_name(axes, *summary.best);
+  nlohmann::json json{
+      {"command", "report"}, {"file", line.output.string()},  {"points", contents.points.size()},
+      {"failed", failed},    {"charts", has_chart_library()}, {"groups", nlohmann::json::array()}};
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const Summary& summary = summaries[g];
+    nlohmann::json group{{"name", group_name(axes, groups[g])},
+                         {"points", groups[g].points.size()},
+                         {"best", nullptr},
+                         {"summary", nlohmann::json::object()}};
+    if (summary.best) group["best"] = setting_name(axes, groups[g], *summary.best);
     for (const Statement& s : summary.statements) group["summary"][s.topic] = s.text;
     json["groups"].push_back(std::move(group));
   }
@@ -75,11 +76,12 @@ int command_report(const CommandLine& line) {
   file.write(report_page(data));
   file.commit();
 
-  const nlohmann::json result = result_json(line, contents, axes, summaries);
+  const nlohmann::json result = result_json(line, contents, axes, groups, summaries);
   if (line.json) {
     fmt::print("{}", json_text(result));
     return 0;
   }
+  if (groups.size() > 1) fmt::print("{}:\n", group_name(axes, groups.front()));
   for (const Statement& s : summaries.front().statements) fmt::print("{}\n", s.text);
   fmt::print("\nreport: {} ({} points{})\n", line.output.string(), contents.points.size(),
              has_chart_library() ? "" : "; without charts: run ./setup.sh and build again to have them");

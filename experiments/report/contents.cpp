@@ -35,7 +35,9 @@ json at_path(const json& config, std::string_view path) {
   return *at;
 }
 
-std::string all_when_zero(const json& value) { return value.is_null() || value == 0 ? "all" : text_of(value); }
+std::string all_when_zero(const json& value) {
+  return value.is_null() || value == 0 ? "all" : text_of(value);
+}
 
 std::string patch_of(const json& config) {
   const json grid = at_path(config, "patch.grid");
@@ -144,8 +146,16 @@ std::vector<Column> columns_of(const StoreContents& contents) {
 // What the points of a group have in common.
 std::string experiment_of(const PointRecord& point) {
   json config = point.config;
-  for (const char* key : {"patch", "streams", "sub_batch", "dispatch", "output", "measure"}) config.erase(key);
+  for (const char* key : {"patch", "streams", "sub_batch", "dispatch", "output", "measure"})
+    config.erase(key);
   return fmt::format("{} {}", point.machine, config.dump());
+}
+
+// The group's points have different values on the axis.
+bool differ(const Axes& axes, const Group& group, std::size_t axis) {
+  return std::any_of(group.points.begin(), group.points.end(), [&](std::size_t p) {
+    return axes.places[p][axis] != axes.places[group.points.front()][axis];
+  });
 }
 
 const PointRecord* whole_of(const Group& group, const StoreContents& contents) {
@@ -177,7 +187,7 @@ Axes make_axes(const StoreContents& contents) {
   return axes;
 }
 
-std::string setting_name(const Axes& axes, std::size_t point) {
+std::string setting_name(const Axes& axes, const Group& group, std::size_t point) {
   std::string patch;
   std::string rest;
   for (std::size_t a = 0; a < axes.all.size(); ++a) {
@@ -193,13 +203,21 @@ std::string setting_name(const Axes& axes, std::size_t point) {
       }
     } else if (axis.key == "streams") {
       patch += fmt::format(", {} stream{}", value, value == "1" ? "" : "s");
-    } else if (axis.key == "patch.stages") {
-      rest += ", stages " + value;
-    } else if (axis.key != "machine") {
+    } else if (differ(axes, group, a)) {
       rest += ", " + axis.label + " " + value;
     }
   }
   return patch + rest;
+}
+
+std::string group_name(const Axes& axes, const Group& group) {
+  std::string name;
+  for (std::size_t a = 0; a < axes.all.size(); ++a) {
+    const Axis& axis = axes.all[a];
+    if (axis.values.size() < 2 || differ(axes, group, a)) continue;
+    name += (name.empty() ? "" : ", ") + axis.label + " " + axis.values[axes.places[group.points.front()][a]];
+  }
+  return name;
 }
 
 std::vector<Group> make_groups(const StoreContents& contents) {

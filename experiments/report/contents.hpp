@@ -33,15 +33,18 @@ struct Axes {
 /// Looks at configs alone, so that a point that could not be run has its place too.
 [[nodiscard]] Axes make_axes(const StoreContents& contents);
 
-/// "patches of 64 pixels, 2 streams, fused": the point's settings on the axes.
-[[nodiscard]] std::string setting_name(const Axes& axes, std::size_t point);
-
 /// Points that may be compared: one machine, one experiment, different patches, streams and dispatch.
 struct Group {
-  std::vector<std::size_t> points;    ///< places in StoreContents::points
+  std::vector<std::size_t> points;     ///< places in StoreContents::points
   const PointRecord* whole = nullptr;  ///< the unpatched point, of StoreContents::points
   const Ceiling* ceiling = nullptr;    ///< the machine's, of StoreContents::ceilings
 };
+
+/// "patches of 64 pixels, 2 streams, stages fused": what tells the point from the others of its group.
+[[nodiscard]] std::string setting_name(const Axes& axes, const Group& group, std::size_t point);
+
+/// "batch 8, precision bf16": what tells the group from the others; empty when there is no other.
+[[nodiscard]] std::string group_name(const Axes& axes, const Group& group);
 
 /// The largest group first.
 [[nodiscard]] std::vector<Group> make_groups(const StoreContents& contents);

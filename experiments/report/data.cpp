@@ -74,8 +74,7 @@ class PointWriter {
       point["stages"].push_back({words_.place(s.name), s.rows, s.columns, rounded(1e-9 * s.flops),
                                  rounded(1e-9 * s.recomputed_flops)});
     }
-    if (p.status == PointStatus::different)
-      point["different"] = {p.different_elements, p.verified_elements};
+    if (p.status == PointStatus::different) point["different"] = {p.different_elements, p.verified_elements};
     if (p.status == PointStatus::ok) add_measured(p, point);
     return point;
   }

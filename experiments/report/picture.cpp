@@ -92,9 +92,7 @@ json photograph(const Experiment& experiment, const Network& network) {
   Image image = resize_and_crop(read_image(list_images(images->paths).front()), preprocess);
   const std::int64_t side = std::max(image.height, image.width);
   if (side > longest_side) {
-    const auto shrunk = [&](std::int64_t e) {
-      return std::max(std::int64_t{1}, e * longest_side / side);
-    };
+    const auto shrunk = [&](std::int64_t e) { return std::max(std::int64_t{1}, e * longest_side / side); };
     image = resize(image, {shrunk(image.height), shrunk(image.width)}, Interpolation::bilinear);
   }
   return "data:image/png;base64," + base64(encode_png(image));
@@ -116,8 +114,8 @@ json tile_picture(const PointRecord& point) {
   } catch (const Error& e) {
     picture["note"] = fmt::format("The picture is not complete: {}", e.what());
   } catch (const json::exception& e) {
-    picture["note"] = fmt::format("The picture is not complete: the point's config is not readable ({})",
-                                  e.what());
+    picture["note"] =
+        fmt::format("The picture is not complete: the point's config is not readable ({})", e.what());
   }
   return picture;
 }

@@ -70,7 +70,7 @@ class Summarizer {
     const PointRecord& best = point(*summary_.best);
     const Timing& t = best.timing;
     std::string text = fmt::format("The fastest setting is {}: {} for {} image{} ({} images/s); ",
-                                   setting_name(axes_, *summary_.best), milliseconds_text(t.median),
+                                   setting_name(axes_, group_, *summary_.best), milliseconds_text(t.median),
                                    best.images, best.images == 1 ? "" : "s",
                                    three_digits(1e3 * static_cast<double>(best.images) / t.median));
     text += fmt::format("its median lies between {} and {} with 95% confidence.", milliseconds_text(t.low),
@@ -88,22 +88,23 @@ class Summarizer {
     const PointRecord* const whole = group_.whole;
     if (whole == nullptr || whole->status != PointStatus::ok) {
       say("patches",
-          "The store has no unpatched run on one stream, so nothing can be said of what patches cost or buy.");
+          "The store has no unpatched run on one stream, so nothing can be said of what patches cost or "
+          "buy.");
       return;
     }
     if (!summary_.best_patched) return;
     const PointRecord& patched = point(*summary_.best_patched);
     const double ratio = patched.timing.median / whole->timing.median;
-    const std::string base = fmt::format("Unpatched on one stream the same work takes {}. The fastest "
-                                         "patched setting ({}) takes {}: ",
-                                         milliseconds_text(whole->timing.median),
-                                         setting_name(axes_, *summary_.best_patched),
-                                         milliseconds_text(patched.timing.median));
+    const std::string base = fmt::format(
+        "Unpatched on one stream the same work takes {}. The fastest "
+        "patched setting ({}) takes {}: ",
+        milliseconds_text(whole->timing.median), setting_name(axes_, group_, *summary_.best_patched),
+        milliseconds_text(patched.timing.median));
     if (!apart(patched.timing, whole->timing)) {
       say("patches", base + "no difference that these measurements can tell.");
     } else if (ratio < 1) {
-      say("patches", base + fmt::format("patches and streams buy {} times the speed here.",
-                                        three_digits(1 / ratio)));
+      say("patches",
+          base + fmt::format("patches and streams buy {} times the speed here.", three_digits(1 / ratio)));
     } else {
       say("patches",
           base + fmt::format("patches cost {} of the time here, even at their best.", percent(ratio - 1)));
@@ -123,7 +124,7 @@ class Summarizer {
         fmt::format("The least memory for maps and tiles in flight is {}, with {}: {} times less than "
                     "unpatched ({}), at {} times the time.",
                     bytes_text(static_cast<std::size_t>(planned_bytes(least))),
-                    setting_name(axes_, *summary_.least_memory),
+                    setting_name(axes_, group_, *summary_.least_memory),
                     three_digits(static_cast<double>(planned_bytes(*whole)) /
                                  static_cast<double>(planned_bytes(least))),
                     bytes_text(static_cast<std::size_t>(planned_bytes(*whole))),
@@ -156,9 +157,10 @@ class Summarizer {
         "unpatched time (geometric mean of {} patched settings); measured: {} times. ",
         percent(least), percent(most), three_digits(predicted), count, three_digits(measured));
     const double rest = measured / predicted;
-    text += rest > 1.02   ? fmt::format("The remaining {} times is the price of tiling itself: small shapes, "
-                                          "starts of kernels, copies.",
-                                        three_digits(rest))
+    text += rest > 1.02 ? fmt::format(
+                              "The remaining {} times is the price of tiling itself: small shapes, "
+                              "starts of kernels, copies.",
+                              three_digits(rest))
             : rest < 0.98 ? "Tiles run faster than their work predicts: smaller maps stay in caches."
                           : "So the repeated work is all that patches cost.";
     say("halos", std::move(text));
@@ -209,9 +211,10 @@ class Summarizer {
       }
     }
     if (count < 2) return;
-    say("drift", fmt::format("The reference point was measured {} times: its median moved between {:+.1f}% "
-                             "and {:+.1f}% of the first. Differences smaller than {:.1f}% may be the machine's.",
-                             count, 100 * least, 100 * most, 100 * (most - least)));
+    say("drift",
+        fmt::format("The reference point was measured {} times: its median moved between {:+.1f}% "
+                    "and {:+.1f}% of the first. Differences smaller than {:.1f}% may be the machine's.",
+                    count, 100 * least, 100 * most, 100 * (most - least)));
   }
 
   void tell_disturbance() {

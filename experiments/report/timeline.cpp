@@ -32,8 +32,8 @@ struct Slice {
 std::array<long, 3> tile_of(const std::string& name) {
   std::array<long, 3> tile{-1, -1, -1};
   const std::size_t at = name.find("stage ");
-  if (at == std::string::npos || std::sscanf(name.c_str() + at, "stage %ld, row %ld, column %ld", &tile[0],
-                                             &tile[1], &tile[2]) != 3)
+  if (at == std::string::npos ||
+      std::sscanf(name.c_str() + at, "stage %ld, row %ld, column %ld", &tile[0], &tile[1], &tile[2]) != 3)
     return {-1, -1, -1};
   return tile;
 }
@@ -112,9 +112,10 @@ json read_timeline(const std::filesystem::path& trace) {
     timeline["file"] = trace.filename().string();
     return timeline;
   } catch (const json::exception& e) {
-    throw FormatError(fmt::format("{}: not a trace that measure.trace wrote ({}); make one with halotile run "
-                                  "CONFIG measure.trace=trace.json",
-                                  trace.string(), e.what()));
+    throw FormatError(
+        fmt::format("{}: not a trace that measure.trace wrote ({}); make one with halotile run "
+                    "CONFIG measure.trace=trace.json",
+                    trace.string(), e.what()));
   }
 }
 

@@ -1,5 +1,6 @@
-// Writes stores of made-up sweeps for the tests of reports: AlexNet's layers with a plain model of what patches
-// and streams cost, so that pictures of them look like real ones. Usage: synthetic_store FILE small|large|empty
+// Writes stores of made-up sweeps for the tests of reports: AlexNet's layers with a plain model of what
+// patches and streams cost, so that pictures of them look like real ones. Usage: synthetic_store FILE
+// small|large|empty
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -27,14 +28,20 @@ struct SyntheticLayer {
   double halo_share;  // of the work, in patches of 16 pixels
 };
 
-const std::vector<SyntheticLayer> layers{
-    {"conv1", "conv", 211, 1.78e6, 1.4e5, 0},        {"relu1", "relu", 0.3, 2.3e6, 0, 0},
-    {"norm1", "lrn", 4.6, 2.3e6, 0, 0},              {"pool1", "max_pool", 0.6, 1.4e6, 0, 0.02},
-    {"conv2", "conv", 448, 1.03e6, 1.2e6, 0.10},     {"norm2", "lrn", 3.0, 1.5e6, 0, 0},
-    {"pool2", "max_pool", 0.4, 9.2e5, 0, 0.03},      {"conv3", "conv", 299, 4.3e5, 3.5e6, 0.20},
-    {"conv4", "conv", 224, 5.2e5, 2.6e6, 0.24},      {"conv5", "conv", 150, 4.3e5, 1.8e6, 0.28},
-    {"pool5", "max_pool", 0.1, 2.1e5, 0, 0.05},      {"fc6", "fully_connected", 75, 5.3e4, 1.5e8, 0},
-    {"fc7", "fully_connected", 34, 3.3e4, 6.7e7, 0}, {"fc8", "fully_connected", 8.2, 2e4, 1.6e7, 0}};
+const std::vector<SyntheticLayer> layers{{"conv1", "conv", 211, 1.78e6, 1.4e5, 0},
+                                         {"relu1", "relu", 0.3, 2.3e6, 0, 0},
+                                         {"norm1", "lrn", 4.6, 2.3e6, 0, 0},
+                                         {"pool1", "max_pool", 0.6, 1.4e6, 0, 0.02},
+                                         {"conv2", "conv", 448, 1.03e6, 1.2e6, 0.10},
+                                         {"norm2", "lrn", 3.0, 1.5e6, 0, 0},
+                                         {"pool2", "max_pool", 0.4, 9.2e5, 0, 0.03},
+                                         {"conv3", "conv", 299, 4.3e5, 3.5e6, 0.20},
+                                         {"conv4", "conv", 224, 5.2e5, 2.6e6, 0.24},
+                                         {"conv5", "conv", 150, 4.3e5, 1.8e6, 0.28},
+                                         {"pool5", "max_pool", 0.1, 2.1e5, 0, 0.05},
+                                         {"fc6", "fully_connected", 75, 5.3e4, 1.5e8, 0},
+                                         {"fc7", "fully_connected", 34, 3.3e4, 6.7e7, 0},
+                                         {"fc8", "fully_connected", 8.2, 2e4, 1.6e7, 0}};
 
 struct Setting {
   int patch;  // 0: whole
@@ -104,7 +111,8 @@ class Machine {
   static PointRecord failed(PointRecord point, const Setting& s) {
     if (s.streams % 2 == 0) {
       point.status = PointStatus::different;
-      point.message = "conv2: 12 of 1400000 elements differ; the first at image 0, row 3, column 9, <tile 0,1>";
+      point.message =
+          "conv2: 12 of 1400000 elements differ; the first at image 0, row 3, column 9, <tile 0,1>";
       point.verified_elements = 1'400'000;
       point.different_elements = 12;
     } else {
@@ -130,8 +138,8 @@ class Machine {
       LayerRecord record{layer.name, layer.kind, 0, 0, 0, s.batch * side * side};
       record.flops = 1e6 * layer.mega_flops * s.batch / (1 - share);
       record.bytes = (layer.map_bytes / (1 - share) * s.batch + layer.weight_bytes) / speed;
-      const double bound = std::max(record.flops / (0.9 * speed * flops_per_second),
-                                    record.bytes / (0.75 * bytes_per_second));
+      const double bound =
+          std::max(record.flops / (0.9 * speed * flops_per_second), record.bytes / (0.75 * bytes_per_second));
       record.milliseconds = 1e3 * bound * s.streams + 0.002 * static_cast<double>(record.launches);
       flops += record.flops;
       repeated += record.flops * share;
@@ -143,10 +151,14 @@ class Machine {
     }
     point.halo_flops_share = repeated / flops;
     const bool fused = std::string(s.stages) == "fused";
-    for (const auto& [name, part] : fused ? std::vector<std::pair<const char*, double>>{{"conv1..pool5", 1.0}}
-                                          : std::vector<std::pair<const char*, double>>{
-                                                {"conv1..norm1", 0.16}, {"pool1", 0.01}, {"conv2..norm2", 0.34},
-                                                {"conv3", 0.23}, {"conv4", 0.17}, {"conv5", 0.09}})
+    for (const auto& [name, part] : fused
+                                        ? std::vector<std::pair<const char*, double>>{{"conv1..pool5", 1.0}}
+                                        : std::vector<std::pair<const char*, double>>{{"conv1..norm1", 0.16},
+                                                                                      {"pool1", 0.01},
+                                                                                      {"conv2..norm2", 0.34},
+                                                                                      {"conv3", 0.23},
+                                                                                      {"conv4", 0.17},
+                                                                                      {"conv5", 0.09}})
       point.stages.push_back({name, side, side, part * flops, part * repeated});
     const double whole_map = 3.1e6 * s.batch;
     const double tile_share = s.patch == 0 ? 1 : std::min(1.0, 1.6 * s.patch / 227.0 * s.patch / 227.0);
@@ -189,7 +201,8 @@ std::vector<Setting> settings_of(bool large) {
         for (const char* stages : {"per_conv", "fused"})
           for (const int patch : large ? std::vector<int>{16, 32, 48, 64, 96, 128, 0}
                                        : std::vector<int>{16, 32, 48, 64, 128, 0})
-            for (const int streams : large ? std::vector<int>{1, 2, 3, 4, 8, 16} : std::vector<int>{1, 2, 3, 4, 8})
+            for (const int streams :
+                 large ? std::vector<int>{1, 2, 3, 4, 8, 16} : std::vector<int>{1, 2, 3, 4, 8})
               settings.push_back({patch, streams, stages, precision, batch, storage});
   return settings;
 }

@@ -19,9 +19,11 @@ const themes = {
   },
 };
 const sequential = ["#fde725", "#90d743", "#35b779", "#21918c", "#31688e", "#443983", "#440154"].reverse(); // viridis
+// Its ends would vanish in a ground as bright or as dark.
+const onGround = (theme, share) => (theme === themes.dark ? 0.16 + 0.84 * share : 0.92 * share);
 const currentTheme = () => themes[document.documentElement.dataset.theme === "dark" ? "dark" : "light"];
 
-const symbols = ["circle", "rect", "triangle", "diamond", "roundRect", "pin", "arrow", "emptyCircle"];
+const symbols = ["circle", "rect", "triangle", "diamond", "path://M0 0h12L6 11z", "path://M4 0h4v4h4v4H8v4H4V8H0V4h4z", "path://M6 0l1.5 4.4H12L8.4 7.1 9.8 12 6 9 2.2 12 3.6 7.1 0 4.4h4.5z", "emptyCircle"];
 
 // Black or white, whichever reads better on a colour "rgb(r, g, b)" or "#rrggbb".
 function inkOn(color) {
@@ -53,13 +55,27 @@ function axisOptions(theme, options) {
 
 function baseOptions(theme, paper) {
   return {
-    animation: !quiet.matches && !paper, animationDuration: 250, animationDurationUpdate: 150,
+    animation: false,
     backgroundColor: paper ? "#ffffff" : "transparent", color: theme.series,
     textStyle: { fontFamily, color: theme.ink },
     grid: { left: 64, right: 20, top: 44, bottom: 52 },
-    legend: { type: "scroll", top: 2, left: 0, itemWidth: 16, itemHeight: 10, textStyle: { color: theme.ink, fontSize: 12 }, pageTextStyle: { color: theme.muted }, pageIconColor: theme.muted, pageIconInactiveColor: theme.line },
+    legend: { top: 2, left: 0, itemWidth: 16, itemHeight: 10, textStyle: { color: theme.ink, fontSize: 12 } },
     tooltip: { backgroundColor: theme.ground, borderColor: theme.line, textStyle: { color: theme.ink, fontSize: 13 }, confine: true, transitionDuration: quiet.matches ? 0 : 0.15 },
   };
+}
+
+// A legend takes the lines it needs: the grid begins below it.
+function withLegend(option, width) {
+  if (!option.legend || !option.legend.data || option.legend.show === false) return option;
+  let lines = 1;
+  let used = 0;
+  for (const { name } of option.legend.data) {
+    const item = 34 + 7.2 * name.length;
+    if (used + item > width - 10 && used > 0) { ++lines; used = 0; }
+    used += item;
+  }
+  const grid = option.grid || baseOptions(themes.light).grid;
+  return { ...option, legend: { ...option.legend, width: width - 10 }, grid: { ...grid, top: 24 + 21 * lines } };
 }
 
 const tip = (title, lines) => `<strong>${escapeText(title)}</strong><br>${lines.map(escapeText).join("<br>")}`;
@@ -112,10 +128,17 @@ class Chart {
     if (!this.view) {
       this.view = library.init(this.canvas, null, { renderer: "svg" });
       if (this.onclick) this.view.on("click", this.onclick);
-      new ResizeObserver(() => this.view.resize()).observe(this.canvas);
+      new ResizeObserver(() => this.resize()).observe(this.canvas);
     }
     this.view.resize();
-    this.view.setOption({ ...baseOptions(currentTheme(), false), ...drawn.option }, true);
+    this.width = this.view.getWidth();
+    this.view.setOption({ ...baseOptions(currentTheme(), false), ...withLegend(drawn.option, this.width) }, true);
+  }
+
+  resize() {
+    if (this.canvas.hidden || this.canvas.clientWidth === this.width) return;
+    this.stale = true;
+    this.show();
   }
 
   fillTable() {
@@ -126,7 +149,7 @@ class Chart {
   svgText() {
     const drawn = this.draw(themes.light, true);
     const view = library.init(null, null, { renderer: "svg", ssr: true, width: 800, height: Math.max(drawn.height || this.height, 400) });
-    view.setOption({ ...baseOptions(themes.light, true), ...drawn.option });
+    view.setOption({ ...baseOptions(themes.light, true), ...withLegend(drawn.option, 800) });
     const text = view.renderToSVGString();
     view.dispose();
     return text;

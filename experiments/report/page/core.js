@@ -56,15 +56,17 @@ function showSliceOf(point) {
   for (const { index } of sliceAxes) state.slice[index] = point.at[index];
 }
 
-function settingName(point) {
+// In words; `among`: only what the points of this list differ in.
+function settingName(point, among = points) {
   const streams = valueOf(point, streamsAxis);
   const patch = valueOf(point, patchAxis);
-  const rest = sliceAxes.filter(({ key }) => key !== "machine").map(({ label, index }) => `${label} ${valueOf(point, index)}`);
+  const differ = ({ index }) => among.some((p) => p.at[index] !== point.at[index]);
+  const rest = sliceAxes.filter((axis) => axis.key !== "machine" && (among === points || differ(axis))).map(({ label, index }) => `${label} ${valueOf(point, index)}`);
   return [patch === "whole" ? "whole maps" : `patch ${patchName(patch)}`, `${streams} stream${streams === "1" ? "" : "s"}`, ...rest].join(", ");
 }
 
 // Numbers: a few significant digits, thousands apart, no exponents.
-const formats = [1, 2, 3, 4].map((digits) => new Intl.NumberFormat("en-GB", { maximumSignificantDigits: digits, minimumSignificantDigits: digits }));
+const formats = [1, 2, 3, 4, 5].map((digits) => new Intl.NumberFormat("en-GB", { maximumSignificantDigits: digits, minimumSignificantDigits: digits }));
 const integers = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 const short = (value, digits = 3) => {
   if (value === 0) return "0";
@@ -73,7 +75,7 @@ const short = (value, digits = 3) => {
 // For axes: no zeros that say nothing.
 const plain = (value) => new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 4 }).format(value);
 const ms = (value) => (value >= 10000 ? `${short(value / 1000)} s` : `${short(value)} ms`);
-const times = (value) => `${short(value)}\u00d7`;
+const times = (value) => `${value >= 0.1 && value < 10 ? value.toFixed(2) : short(value)}\u00d7`;
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
 function bytes(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -108,7 +110,7 @@ function select(label, options, chosen, onchange) {
 
 // A plain table: head and rows of text; cells that are numbers to the right.
 function simpleTable({ caption, head, rows }) {
-  const numeric = head.map((_, c) => rows.length > 0 && rows.every((row) => row[c] === "" || /^[-+\u2212]?[\d.,]+/.test(String(row[c]))));
+  const numeric = head.map((_, c) => rows.length > 0 && rows.every((row) => row[c] === "" || /^[-+\u2212]?[\d.,]+( ?[%\u00d7])?( [A-Za-z/]+)?$/.test(String(row[c]))));
   const cls = (c) => (numeric[c] ? "number" : null);
   return el("table", {}, el("caption", {}, caption),
     el("thead", {}, el("tr", {}, ...head.map((text, c) => el("th", { scope: "col", class: cls(c) }, text)))),

@@ -101,6 +101,7 @@ function drawDrift(theme) {
     const first = samples[0]?.[3] ?? 1;
     return { name: data.sweeps.find((s) => s.id === sweep)?.name ?? `sweep ${sweep}`, samples: samples.map(([, sequence, time, ...values]) => ({ sequence, time, values: values.map((v) => 100 * (v / first - 1)), median: values[0] })) };
   });
+  const all = lines.flatMap((line) => line.samples.flatMap((s) => s.values));
   const series = lines.flatMap((line, i) => {
     const color = theme.series[i % theme.series.length];
     const at = (s) => Date.parse(s.time);
@@ -117,16 +118,16 @@ function drawDrift(theme) {
   const option = {
     legend: { ...baseOptions(theme).legend, show: lines.length > 1 },
     grid: { left: 64, right: 20, top: lines.length > 1 ? 44 : 16, bottom: 52 },
-    xAxis: axisOptions(theme, { type: "time", name: "time, UTC", nameGap: 30, axisLabel: { formatter: (t) => new Date(t).toISOString().slice(11, 16) } }),
-    yAxis: axisOptions(theme, { type: "value", name: "against the first, %", nameGap: 42, axisLabel: { formatter: plain } }),
+    xAxis: axisOptions(theme, { type: "time", name: "time, UTC", nameGap: 30, axisLine: { onZero: false }, axisLabel: { formatter: (t) => new Date(t).toISOString().slice(11, 16) } }),
+    yAxis: axisOptions(theme, { type: "value", name: "against the first, %", nameGap: 42, min: Math.floor(Math.min(...all)), max: Math.ceil(Math.max(...all)), axisLabel: { formatter: plain } }),
     series,
     tooltip: { ...baseOptions(theme).tooltip, trigger: "item", formatter: ({ seriesIndex, dataIndex }) => {
       const s = lines[Math.floor(seriesIndex / 2)].samples[dataIndex];
       return tip(s.time, [`median ${ms(s.median)}`, `${s.values[0].toFixed(2)}% against the first`]);
     } },
   };
-  const all = lines.flatMap((line) => line.samples.map((s) => s.values[0]));
-  return { option, label: `${all.length} measurements of the reference point, between ${Math.min(...all).toFixed(1)}% and ${Math.max(...all).toFixed(1)}% of the first.`,
+  const medians = lines.flatMap((line) => line.samples.map((s) => s.values[0]));
+  return { option, label: `${medians.length} measurements of the reference point, between ${Math.min(...medians).toFixed(1)}% and ${Math.max(...medians).toFixed(1)}% of the first.`,
     table: { head: ["time", "median, ms", "against the first, %"], rows: lines.flatMap((line) => line.samples.map((s) => [s.time, short(s.median, 4), s.values[0].toFixed(2)])) } };
 }
 

@@ -105,7 +105,7 @@ function drawRoofline(theme) {
         markPoint: { symbol: "circle", symbolSize: 1, silent: true, data: [{ coord: [ends[1], ceiling.flops] }], label: { formatter: rate(ceiling.flops, "FLOP/s"), position: "left", offset: [0, -10], color: theme.ink } } }] : []),
       ...(compared.length ? [{ type: "scatter", name: "unpatched", symbol: "emptyCircle", symbolSize: 9, data: compared.map((l) => [l.intensity, l.rate]), itemStyle: { color: theme.muted } }] : []),
       ...kinds.map((name, i) => ({ type: "scatter", name, symbol: symbols[i % symbols.length], symbolSize: 12, itemStyle: { color: theme.series[i % theme.series.length] },
-        labelLayout: { hideOverlap: true }, label: { show: true, position: "right", color: theme.ink, fontSize: 11, formatter: ({ data: d }) => d.layer.name },
+        labelLayout: { moveOverlap: "shiftY", hideOverlap: true }, label: { show: true, position: "bottom", color: theme.ink, fontSize: 11, formatter: ({ data: d }) => d.layer.name },
         data: layers.filter((l) => kindName(l.kind) === name).map((l) => ({ value: [l.intensity, l.rate], layer: l })) })),
     ],
     tooltip: { ...baseOptions(theme).tooltip, formatter: ({ seriesName, dataIndex, data: d }) => {

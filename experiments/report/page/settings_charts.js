@@ -3,7 +3,7 @@
 const axisLabels = (axis) => axes[axis].values.map((value) => (axis === patchAxis ? patchName(value) : value));
 
 const heatMetrics = {
-  ratio: { name: "Time against unpatched", value: ratioOf, text: times, low: "faster", high: "slower" },
+  ratio: { name: "Time against unpatched", value: ratioOf, text: times, low: "or faster", high: "or slower" },
   median: { name: "Median time", value: (p) => p.median, text: ms },
   halo: { name: "Repeated work", value: (p) => p.halo, text: (v) => percent(v) },
   memory: { name: "Memory of maps and tiles", value: (p) => p.maps + p.scratch, text: bytes },
@@ -15,11 +15,13 @@ const failureWord = (point) => (point.status === "different" ? "\u2260 bits" : "
 // The colour of a value: around 1 for ratios, on a logarithmic scale; else from the least to the most.
 function heatScale(theme, metric, values) {
   if (metric === "ratio") {
-    const reach = Math.max(0.1, ...values.map((v) => Math.abs(Math.log2(v))));
+    // The farthest few may not wash out the others: they share the scale's end.
+    const distances = values.map((v) => Math.abs(Math.log2(v))).sort((a, b) => a - b);
+    const reach = Math.max(0.07, distances[Math.floor(0.85 * (distances.length - 1))] || 0);
     return { color: (v) => ramp(theme.diverging, 0.5 + Math.log2(v) / (2 * reach)), ends: [2 ** -reach, 2 ** reach], colors: theme.diverging };
   }
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  return { color: (v) => ramp(sequential, high > low ? (v - low) / (high - low) : 0), ends: [low, high], colors: sequential };
+  return { color: (v) => ramp(sequential, high > low ? (v - low) / (high - low) : 0.5), ends: [low, high], colors: sequential };
 }
 
 function drawHeatMap(theme) {
@@ -45,13 +47,13 @@ function drawHeatMap(theme) {
       children: [
         { type: "rect", shape: { x: x - width / 2 + 1, y: y - height / 2 + 1, width: width - 2, height: height - 2, r: 4 },
           style: { fill: cell.color, stroke: cell.point === best ? theme.ink : "none", lineWidth: 2.5 } },
-        { type: "text", silent: true, style: { x, y, text: width < 44 ? cell.text.replace(/ .*|\u2605 /g, "") : cell.text, fill: inkOn(cell.color), align: "center", verticalAlign: "middle",
+        { type: "text", silent: true, style: { x, y, text: width < 58 ? cell.text.replace("\u2605 ", "").replace(" error", "") : cell.text, fill: inkOn(cell.color), align: "center", verticalAlign: "middle",
           font: `${cell.point === best ? "700" : "400"} ${width < 60 ? 10.5 : 12.5}px ${fontFamily}` } },
       ],
     };
   };
   const option = {
-    grid: { left: 76, right: 16, top: 8, bottom: 96 },
+    grid: { left: 76, right: 16, top: 8, bottom: 92 },
     xAxis: axisOptions(theme, { type: "category", data: axisLabels(streamsAxis), name: "streams", nameGap: 28, splitLine: { show: false }, axisLine: { show: false }, axisTick: { show: false } }),
     yAxis: axisOptions(theme, { type: "category", data: axisLabels(patchAxis), name: "patch size", nameGap: 58, axisLine: { show: false }, axisTick: { show: false } }),
     series: [{ type: "custom", data: cells.map((c) => c.value), renderItem: renderCell, encode: { x: 0, y: 1 } }],
@@ -67,11 +69,10 @@ function drawHeatMap(theme) {
 // The scale below the map.
 function legendBar(theme, scale, metric) {
   const stops = scale.colors.map((color, i) => ({ offset: i / (scale.colors.length - 1), color }));
-  const text = (x, textAlign, words) => ({ type: "text", left: x, bottom: 2, style: { text: words, fill: theme.muted, font: `12px ${fontFamily}`, textAlign } });
+  const text = (x, align, end, word) => ({ type: "text", x, y: 16, style: { text: [metric.text(end), word].filter(Boolean).join(" "), fill: theme.muted, font: `12px ${fontFamily}`, align } });
   return [{ type: "group", left: 76, bottom: 4, children: [
     { type: "rect", shape: { x: 0, y: 0, width: 220, height: 10, r: 3 }, style: { fill: { type: "linear", x: 0, y: 0, x2: 1, y2: 0, colorStops: stops } } },
-    { ...text(0), left: undefined, bottom: undefined, x: 0, y: 16, style: { ...text(0, "left", [metric.text(scale.ends[0]), metric.low].filter(Boolean).join(" ")).style } },
-    { type: "text", x: 220, y: 16, style: { ...text(0, "right", [metric.text(scale.ends[1]), metric.high].filter(Boolean).join(" ")).style, align: "right" } },
+    text(0, "left", scale.ends[0], metric.low), text(220, "right", scale.ends[1], metric.high),
   ] }];
 }
 

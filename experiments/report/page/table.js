@@ -4,7 +4,7 @@ const rowsAtFirst = 500; // more rows are a click away
 
 // Columns: value for sorting and CSV, text for people.
 const tableColumns = [
-  { name: "setting", value: settingName, cell: (p) => [el("button", { type: "button", title: "Show this point in detail", onclick: () => openPoint(p) }, settingName(p))] },
+  ...[patchAxis, streamsAxis, ...sliceAxes.map(({ index }) => index)].map((a, c) => ({ name: axes[a].label, axis: a, number: a === streamsAxis, value: (p) => p.at[a], text: (_, p) => valueOf(p, a), cell: c === 0 ? pointLink : null })),
   { name: "status", value: (p) => p.status, cell: statusCell },
   { name: "median, ms", number: true, value: (p) => p.median, text: (v) => short(v, 4) },
   { name: "95% interval, ms", number: true, value: (p) => p.high - p.low, text: (v, p) => `${short(p.low, 4)} to ${short(p.high, 4)}`, csv: [["low, ms", (p) => p.low], ["high, ms", (p) => p.high]] },
@@ -15,6 +15,10 @@ const tableColumns = [
   { name: "process peak", number: true, value: (p) => p.peak, text: bytes, csv: [["process peak, bytes", (p) => p.peak]] },
   { name: "order", number: true, value: (p) => p.sequence, text: String },
 ];
+
+function pointLink(point) {
+  return [el("button", { type: "button", title: "Show this point in detail", "aria-label": `Show ${settingName(point)} in detail`, onclick: () => openPoint(point) }, patchName(valueOf(point, patchAxis)))];
+}
 
 function statusCell(point) {
   const words = { ok: "same bits", different: "other bits", error: "error" };
@@ -36,7 +40,7 @@ function openPoint(point) {
 
 class PointTable {
   constructor() {
-    this.sort = { column: 2, up: true };
+    this.sort = { column: tableColumns.findIndex((c) => c.name === "median, ms"), up: true };
     this.filters = new Map(); // axis or "status" -> value
     this.words = "";
     this.all = false;
@@ -72,8 +76,8 @@ class PointTable {
     if (!this.rows[index]) {
       const point = points[index];
       this.rows[index] = el("tr", {}, ...tableColumns.map((column, c) => {
-        const value = column.cell ? null : column.value(point);
-        const children = column.cell ? column.cell(point) : [value === null || value === undefined ? "" : column.text(value, point)];
+        const value = column.value(point);
+        const children = column.cell ? column.cell(point) : [value === null || value === undefined || Number.isNaN(value) ? "" : column.text(value, point)];
         return el(c === 0 ? "th" : "td", { class: column.number ? "number" : null, scope: c === 0 ? "row" : null }, ...children);
       }));
     }
@@ -86,14 +90,11 @@ class PointTable {
     const passes = (point, index) => [...this.filters].every(([key, value]) => (key === "status" ? point.status === value : String(point.at[key]) === value)) && words.every((word) => this.searchable[index].includes(word));
     const { value } = tableColumns[this.sort.column];
     const sign = this.sort.up ? 1 : -1;
-    // Settings sort by their places on the axes, not by their letters.
-    const compare = this.sort.column === 0
-      ? (a, b) => points[a].at.reduce((order, place, axis) => order || place - points[b].at[axis], 0) * sign
-      : (a, b) => {
-        const [x, y] = [value(points[a]), value(points[b])].map((v) => v ?? null);
-        if (x === null || y === null) return (x === null) - (y === null);
-        return (x < y ? -1 : x > y ? 1 : 0) * sign;
-      };
+    const compare = (a, b) => {
+      const [x, y] = [value(points[a]), value(points[b])].map((v) => (Number.isNaN(v) ? null : v ?? null));
+      if (x === null || y === null) return (x === null) - (y === null);
+      return (x < y ? -1 : x > y ? 1 : 0) * sign;
+    };
     return points.map((_, i) => i).filter((i) => passes(points[i], i)).sort((a, b) => compare(a, b) || a - b);
   }
 
@@ -116,7 +117,7 @@ class PointTable {
 
   saveCsv() {
     const quote = (value) => (/[",\n\r]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? ""));
-    const columns = [...axes.map((axis, a) => [axis.key, (p) => axis.values[p.at[a]]]), ...tableColumns.slice(1).flatMap((c) => c.csv || [[c.name, c.value]]), ["message", (p) => p.message], ["disturbances", (p) => (p.disturbances || []).join("; ")], ["config hash", (p) => p.hash], ["started", (p) => p.started]];
+    const columns = [...axes.map((axis, a) => [axis.key, (p) => axis.values[p.at[a]]]), ...tableColumns.filter((c) => c.axis === undefined).flatMap((c) => c.csv || [[c.name, c.value]]), ["message", (p) => p.message], ["disturbances", (p) => (p.disturbances || []).join("; ")], ["config hash", (p) => p.hash], ["started", (p) => p.started]];
     const value = (p, read) => { const v = read(p); return Number.isNaN(v) ? "" : v; };
     const lines = [columns.map(([name]) => quote(name)), ...this.shown().map((i) => columns.map(([, read]) => quote(value(points[i], read))))];
     download(`${fileName("points")}.csv`, new Blob([lines.map((line) => line.join(",")).join("\r\n"), "\r\n"], { type: "text/csv" }));

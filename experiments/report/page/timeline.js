@@ -4,7 +4,7 @@ function drawTimeline(theme) {
   const { tracks, slices, file, left_out: leftOut } = data.timeline;
   const rows = Math.max(0, ...slices.map((s) => s[5])) + 1;
   const columns = Math.max(0, ...slices.map((s) => s[6])) + 1;
-  const colorOf = ([, , , , , row, column]) => (row < 0 ? theme.muted : ramp(sequential, rows * columns > 1 ? (row * columns + column) / (rows * columns - 1) : 0));
+  const colorOf = ([, , , , , row, column]) => (row < 0 ? theme.muted : ramp(sequential, onGround(theme, rows * columns > 1 ? (row * columns + column) / (rows * columns - 1) : 0)));
   const render = (params, api) => {
     const slice = slices[params.dataIndex];
     const [left, y] = api.coord([slice[1] / 1e6, slice[0]]);
@@ -21,10 +21,10 @@ function drawTimeline(theme) {
   const height = 130 + 44 * tracks.length;
   const option = {
     grid: { left: 96, right: 20, top: 12, bottom: 88 },
-    xAxis: axisOptions(theme, { type: "value", name: "time, ms", nameGap: 28, min: 0, max: end, axisLabel: { formatter: plain } }),
+    xAxis: axisOptions(theme, { type: "value", name: "time, ms", nameGap: 28, min: 0, max: end, axisLabel: { formatter: plain, showMaxLabel: false } }),
     yAxis: axisOptions(theme, { type: "category", data: tracks, inverse: true, splitLine: { show: false }, axisTick: { show: false }, axisLabel: { width: 84, overflow: "truncate", hideOverlap: false } }),
     dataZoom: [
-      { type: "slider", xAxisIndex: 0, bottom: 8, height: 22, filterMode: "none", borderColor: theme.line, labelFormatter: (v) => `${short(v)} ms`, textStyle: { color: theme.muted } },
+      { type: "slider", xAxisIndex: 0, bottom: 8, height: 22, filterMode: "none", borderColor: theme.line, fillerColor: `${theme.series[0]}33`, handleStyle: { color: theme.ground, borderColor: theme.muted }, moveHandleStyle: { color: theme.muted, opacity: 0.6 }, labelFormatter: (v) => `${short(v)} ms`, textStyle: { color: theme.muted } },
       { type: "inside", xAxisIndex: 0, filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false },
     ],
     series: [{ type: "custom", renderItem: render, data: slices.map((s) => [s[1] / 1e6, s[0]]), encode: { x: 0, y: 1 }, clip: true }],
