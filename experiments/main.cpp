@@ -60,6 +60,12 @@ void add_explain(CLI::App* command, halotile::CommandLine& line) {
       "and the slowest patched one");
 }
 
+void add_report(CLI::App* command, halotile::CommandLine& line) {
+  command->add_option("STORE", line.store, "Store that halotile sweep wrote")->required();
+  command->add_option("-o,--output", line.output, "HTML file to write")->default_val("report.html");
+  command->add_option("--trace", line.trace, "Trace of one run (measure.trace) to draw as a timeline");
+}
+
 void print_output_lost(const char* why) {
   fmt::print(stderr, "halotile: standard output takes no more ({}); what was printed is incomplete\n", why);
 }
@@ -101,12 +107,9 @@ int main(int argc, char** argv) {
               command)
       ->add_flag("--kernels", line.kernels,
                  "Tell registers, shared, constant and local memory of the CUDA kernels");
-
-  CLI::App* const report = add_command(app, "report", "Turn a store of sweeps into one HTML file with charts",
-                                       line, halotile::command_report, command);
-  report->add_option("STORE", line.store, "Store that halotile sweep wrote")->required();
-  report->add_option("-o,--output", line.output, "HTML file to write")->default_val("report.html");
-  report->add_option("--trace", line.trace, "Trace of one run (measure.trace) to draw as a timeline");
+  add_report(add_command(app, "report", "Turn a store of sweeps into one HTML file with charts", line,
+                         halotile::command_report, command),
+             line);
 
   try {
     app.parse(argc, argv);

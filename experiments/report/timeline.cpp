@@ -111,11 +111,11 @@ json read_timeline(const std::filesystem::path& trace) {
     json timeline = TraceReader(json::parse(text, text + bytes.size())).take();
     timeline["file"] = trace.filename().string();
     return timeline;
-  } catch (const json::exception& e) {
-    throw FormatError(
-        fmt::format("{}: not a trace that measure.trace wrote ({}); make one with halotile run "
-                    "CONFIG measure.trace=trace.json",
-                    trace.string(), e.what()));
+  } catch (const json::exception&) {
+    throw FormatError(fmt::format(
+        "{}: not a trace that measure.trace wrote, or a part of one; make one with halotile run CONFIG "
+        "measure.trace=trace.json",
+        trace.string()));
   }
 }
 

@@ -3,7 +3,7 @@
 const charts = [];
 const library = globalThis.echarts;
 const quiet = matchMedia("(prefers-reduced-motion: reduce)");
-const fontFamily = getComputedStyle(document.documentElement).getPropertyValue("--sans").trim();
+const fontFamily = getComputedStyle(document.documentElement).getPropertyValue("--sans").trim().replaceAll('"', "'"); // exported SVG puts it in double quotes
 
 // Okabe and Ito's colours, which people with any colour vision can tell apart; yellow and black where the ground allows.
 const themes = {

@@ -44,7 +44,7 @@ class PointTable {
     this.filters = new Map(); // axis or "status" -> value
     this.words = "";
     this.all = false;
-    this.searchable = points.map((p) => `${settingName(p)} ${p.status} ${p.message} ${(p.disturbances || []).join(" ")} ${p.hash} ${p.engine}`.toLowerCase());
+    this.searchable = points.map((p) => `${settingName(p)} ${p.status} ${p.message} ${(p.disturbances || []).join(" ")}`.toLowerCase());
     const search = el("input", { type: "search", placeholder: "for example: fused 64 px", oninput: () => { this.words = search.value.toLowerCase(); this.fill(); } });
     const choice = (label, key, values) => select(label, [["", "all"], ...values], "", (value) => { if (value === "") this.filters.delete(key); else this.filters.set(key, value); this.fill(); });
     this.heads = tableColumns.map((column, c) => el("th", { scope: "col", class: column.number ? "number" : null }, el("button", { type: "button", onclick: () => this.sortBy(c) }, column.name)));
