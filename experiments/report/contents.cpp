@@ -158,12 +158,19 @@ bool differ(const Axes& axes, const Group& group, std::size_t axis) {
   });
 }
 
+// One point stands for all: the unpatched run is the same for every point of a group.
 const PointRecord* whole_of(const Group& group, const StoreContents& contents) {
   std::vector<PointRecord> points;
   for (const std::size_t p : group.points) points.push_back(contents.points[p]);
-  for (const PointRecord& point : points) {
-    if (const PointRecord* const whole = unpatched(point, points))
-      return &contents.points[group.points[static_cast<std::size_t>(whole - points.data())]];
+  const PointRecord* const whole = unpatched(points.front(), points);
+  return whole == nullptr ? nullptr
+                          : &contents.points[group.points[static_cast<std::size_t>(whole - points.data())]];
+}
+
+const Ceiling* ceiling_of_group(const Group& group, const StoreContents& contents) {
+  for (const std::size_t p : group.points) {
+    // A point that could not be run does not know its device.
+    if (!contents.points[p].device.empty()) return ceiling_of(contents.points[p], contents.ceilings);
   }
   return nullptr;
 }
@@ -232,7 +239,7 @@ std::vector<Group> make_groups(const StoreContents& contents) {
                    [](const Group& a, const Group& b) { return a.points.size() > b.points.size(); });
   for (Group& group : groups) {
     group.whole = whole_of(group, contents);
-    group.ceiling = ceiling_of(contents.points[group.points.front()], contents.ceilings);
+    group.ceiling = ceiling_of_group(group, contents);
   }
   return groups;
 }

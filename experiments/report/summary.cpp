@@ -20,6 +20,15 @@ std::string three_digits(double value) {
 
 std::int64_t planned_bytes(const PointRecord& p) { return p.map_bytes + p.scratch_bytes; }
 
+// How much longer a run takes that repeats what halos repeat, if time follows arithmetic.
+double predicted_ratio(const PointRecord& p) {
+  double all = 0;
+  double repeated = 0;
+  for (const LayerRecord& l : p.layers) all += l.flops;
+  for (const StageRecord& s : p.stages) repeated += s.recomputed_flops;
+  return all > repeated ? all / (all - repeated) : 1;
+}
+
 bool apart(const Timing& a, const Timing& b) { return a.high < b.low || b.high < a.low; }
 
 class Summarizer {
@@ -142,8 +151,8 @@ class Summarizer {
     int count = 0;
     for (const std::size_t p : timed_) {
       const PointRecord& at = point(p);
-      if (!is_patched(at) || at.config.value("streams", 0) != 1 || at.halo_flops_share >= 1) continue;
-      predicted -= std::log(1 - at.halo_flops_share);
+      if (!is_patched(at) || at.config.value("streams", 0) != 1) continue;
+      predicted += std::log(predicted_ratio(at));
       measured += std::log(at.timing.median / whole->timing.median);
       least = std::min(least, at.halo_flops_share);
       most = std::max(most, at.halo_flops_share);
@@ -153,7 +162,8 @@ class Summarizer {
     predicted = std::exp(predicted / count);
     measured = std::exp(measured / count);
     std::string text = fmt::format(
-        "Halos make tiles repeat {} to {} of the work. On one stream that alone predicts {} times the "
+        "Halos make tiles repeat {} to {} of their stages' work. On one stream that alone predicts {} times "
+        "the "
         "unpatched time (geometric mean of {} patched settings); measured: {} times. ",
         percent(least), percent(most), three_digits(predicted), count, three_digits(measured));
     const double rest = measured / predicted;

@@ -42,12 +42,14 @@ function drawComponents(theme) {
   const kinds = kindsOf(shown);
   const timeOf = (point, kind) => layersOf(point).filter((l) => (kinds.includes(kindName(l.kind)) ? kindName(l.kind) : "other") === kind).reduce((sum, l) => sum + l.ms, 0);
   const values = kinds.map((kind) => shown.map((p) => timeOf(p, kind)));
-  const streams = shown.map((p) => Math.max(1, p.busy.length));
-  const idle = shown.map((p, i) => Math.max(0, p.median * streams[i] - values.reduce((sum, v) => sum + v[i], 0)));
+  // A GPU's layers are timed in runs of their own, which last longer: idle time is what those runs had.
+  const work = shown.map((_, i) => values.reduce((sum, v) => sum + v[i], 0));
+  const busy = shown.map((p) => (p.busy.length ? Math.min(1, p.busy.reduce((sum, b) => sum + b, 0) / p.busy.length) : 1));
+  const idle = work.map((w, i) => (busy[i] > 0 ? w / busy[i] - w : 0));
   const names = [...kinds, "streams idle"];
   const option = barOptions(theme, shown, names, [...kinds.map((_, i) => theme.series[i]), theme.soft], [...values, idle], { yName: "streams' time per run, ms", format: ms });
   option.series[names.length - 1].itemStyle = { color: theme.soft, borderColor: theme.muted, borderWidth: 1, borderType: "dashed" };
-  const most = shown.map((p, i) => [p, idle[i] / (p.median * streams[i])]).reduce((a, b) => (b[1] > a[1] ? b : a));
+  const most = shown.map((p, i) => [p, 1 - busy[i]]).reduce((a, b) => (b[1] > a[1] ? b : a));
   return { option, label: `One bar per patch size. Most idle: ${settingName(most[0])}, ${percent(most[1])} of its streams' time.`,
     table: { head: ["patch", ...names.map((n) => `${n}, ms`)], rows: shown.map((p, i) => [patchName(valueOf(p, patchAxis)), ...[...values, idle].map((v) => short(v[i]))]) } };
 }

@@ -72,9 +72,9 @@ function drawSamples(theme) {
     table: { head: ["run", "ms"], rows: point.samples.map((v, i) => [i + 1, short(v, 5)]) } };
 }
 
-// Layers that compute: place by flops per byte, rate of the streams that worked at the same time.
+// Layers that compute: place by flops per byte, and the device's rate if its streams share it evenly.
 function roofPoints(point) {
-  const together = Math.max(1, point.busy.reduce((sum, b) => sum + b, 0));
+  const together = Math.max(1, point.busy.length);
   return layersOf(point).filter((l) => l.gflop > 0 && l.megabytes > 0 && l.ms > 0)
     .map((l) => ({ ...l, intensity: (1000 * l.gflop) / l.megabytes, rate: (1e12 * l.gflop * together) / l.ms }));
 }
@@ -123,7 +123,7 @@ const roofShare = (layer, ceiling) => (ceiling ? [`${percent(layer.rate / Math.m
 
 function pointCharts() {
   return [
-    new Chart({ id: "roofline", title: "Roofline", lead: "Layers of this point: to the left memory limits, to the right arithmetic. Rates are of all streams that were at work together.", height: 420, redraw: ["slice", "point"], draw: drawRoofline }),
+    new Chart({ id: "roofline", title: "Roofline", lead: "Layers of this point: to the left memory limits, to the right arithmetic. Rates are of the whole device, if its streams share it evenly.", height: 420, redraw: ["slice", "point"], draw: drawRoofline }),
     new Chart({ id: "samples", title: "Samples", lead: "Every counted run of this point; the line is the median, the band its 95% interval.", height: 420, redraw: ["slice", "point"], draw: drawSamples }),
   ];
 }
