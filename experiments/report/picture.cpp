@@ -105,8 +105,9 @@ json tile_picture(const PointRecord& point) {
   try {
     const Experiment experiment = experiment_of(point.config);
     const Network network = load_network(experiment);
-    for (const StagePlan& stage :
-         make_plan(network.geometry(), make_stages(experiment, network, {}), experiment.patch))
+    const std::vector<StageRange> stages =
+        make_stages(experiment, network, {}, point.engine == "tensor_core");
+    for (const StagePlan& stage : make_plan(network.geometry(), stages, experiment.patch))
       picture["stages"].push_back(stage_json(stage));
     picture["image"] = photograph(experiment, network);
     if (picture["image"].is_null())

@@ -120,5 +120,17 @@ TEST(Image, RefusesPixelsWithoutAPaletteEntry) {
                  {"photo is a damaged PNG (a pixel has entry 5 of a palette of 1)"});
 }
 
+TEST(Image, EncodesPngWithoutLoss) {
+  for (const Extent2 extent : {Extent2{1, 1}, Extent2{3, 7}, Extent2{64, 33}}) {
+    Image image{extent.height, extent.width, {}};
+    for (std::int64_t i = 0; i < 3 * extent.area(); ++i)
+      image.rgb.push_back(static_cast<std::uint8_t>(i * 37 % 256));
+    const Image decoded = decode_image(encode_png(image), "encoded");
+    EXPECT_EQ(decoded.extent(), extent);
+    EXPECT_EQ(decoded.rgb, image.rgb) << to_string(extent);
+  }
+  EXPECT_THROW((void)encode_png({}), FormatError);
+}
+
 }  // namespace
 }  // namespace halotile::test
