@@ -19,17 +19,21 @@ struct TraceSlice {
     call,             ///< calls of the CUDA runtime by a host thread
     synchronization,  ///< waits, on the host's clock
     stream,           ///< work of a stream
+    step,             ///< inside it, on the host's own streams: layers, packing, placing
+    reassembly,       ///< tiles accepted in a stage's map, by stage
   };
   using Argument = std::pair<std::string, std::variant<std::int64_t, std::string>>;
 
   Track track = Track::stream;
   std::int64_t id = 0;  ///< the thread's number, or the stream's
   std::string name;
-  std::string category;  ///< "kernel", "copy", "memset", "call", "synchronization", "range"
+  std::string category;  ///< "kernel", "copy", "memset", "call", "synchronization", "range", "tile", "step",
+                         ///< "reassembly"
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
   std::int64_t correlation = 0;  ///< shared by a call and the work that it started; 0: none
   std::vector<Argument> arguments;
+  std::vector<std::int64_t> flows = {};  ///< of tiles, from their first work to their reassembly
 };
 
 /// Records from construction to finish(). One at a time.

@@ -49,12 +49,13 @@ std::vector<HostRange> RangeRecording::take() {
   return std::exchange(recorded, {});
 }
 
-void TraceRange::open(std::int64_t stream, std::string name) {
+void TraceRange::open(std::int64_t stream, RangeLabel label) {
   is_open_ = true;
 #ifdef HALOTILE_HAS_NVTX
-  nvtxRangePushA(name.c_str());
+  nvtxRangePushA(label.name.c_str());
 #endif
-  range_ = {std::move(name), ::gettid(), stream, trace_clock(), 0};
+  range_ = {std::move(label.name), ::gettid(), stream, trace_clock(), 0, label.role, label.tile,
+            label.images};
 }
 
 void TraceRange::close() noexcept {

@@ -3,11 +3,32 @@
 #pragma once
 
 #include <atomic>
+#include <concepts>
 #include <cstdint>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "patching/tile_key.hpp"
+
 namespace halotile {
+
+/// What a range is for.
+struct RangeLabel {
+  enum class Role : std::uint8_t {
+    other,
+    tile,        ///< all work on a tile of one stage
+    step,        ///< inside it: a layer, packing, placing
+    reassembly,  ///< inside it, at its end: its core is accepted in the map of its stage
+    place        ///< all cores of a stage are placed together; of `tile` image and stage alone hold
+  };
+
+  std::string name;
+  Role role = Role::other;
+  TileKey tile = {};        ///< of its first image; of a range for a tile
+  std::int64_t images = 0;  ///< that the tile holds
+};
 
 /// A range that has ended. Times are std::chrono::steady_clock's, in nanoseconds.
 struct HostRange {
@@ -16,6 +37,9 @@ struct HostRange {
   std::int64_t stream = 0;  ///< the executor's stream that the range works for
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
+  RangeLabel::Role role = RangeLabel::Role::other;
+  TileKey tile = {};
+  std::int64_t images = 0;
 };
 
 /// Collects the ranges of all threads that end while it lives. At most one lives at a time.
@@ -32,13 +56,18 @@ class RangeRecording {
 /// steady_clock now, in nanoseconds.
 [[nodiscard]] std::int64_t trace_clock();
 
-/// A range from here to the end of the scope. `name()` makes its name, if anyone listens. Ranges of one
-/// thread nest or follow each other.
+/// A range from here to the end of the scope. `label()` makes its label, or its name alone, if anyone
+/// listens. Ranges of one thread nest or follow each other.
 class TraceRange {
  public:
-  template <typename Name>
-  TraceRange(std::int64_t stream, const Name& name) {
-    if (wanted()) open(stream, name());
+  template <std::invocable Label>
+  TraceRange(std::int64_t stream, const Label& label) {
+    if (!wanted()) return;
+    if constexpr (std::convertible_to<std::invoke_result_t<Label>, RangeLabel>) {
+      open(stream, label());
+    } else {
+      open(stream, {label(), RangeLabel::Role::other, {}, 0});
+    }
   }
   TraceRange(const TraceRange&) = delete;
   TraceRange& operator=(const TraceRange&) = delete;
@@ -48,7 +77,7 @@ class TraceRange {
 
  private:
   static bool wanted() { return listeners_.load(std::memory_order_relaxed) != 0; }
-  void open(std::int64_t stream, std::string name);
+  void open(std::int64_t stream, RangeLabel label);
   void close() noexcept;
 
   friend class RangeRecording;

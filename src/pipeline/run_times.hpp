@@ -64,6 +64,7 @@ class RunTimes {
   }
 
   [[nodiscard]] std::vector<LayerTime> lines() const;
+  [[nodiscard]] const std::string& name(std::size_t line) const { return lines_[line].name; }
   [[nodiscard]] std::vector<double> busy_seconds() const;
   void reset();
 

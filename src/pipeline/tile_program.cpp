@@ -4,7 +4,6 @@
 #include <chrono>
 #include <utility>
 
-#include "kernels/trace_range.hpp"
 #include "patching/error.hpp"
 #include "pipeline/stop.hpp"
 
@@ -119,16 +118,29 @@ void TileProgram::run_task(void* program, std::size_t index) {
   try {
     throw_if_stopped();
     const Task& task = self.schedule_.tasks[index];
-    const TraceRange range(task.stream, [&] {
-      return to_string(task, self.stage_name(task),
-                       self.schedule_.chunks[static_cast<std::size_t>(task.chunk)],
-                       static_cast<std::size_t>(task.stage) < self.spatial_.size());
-    });
+    const TraceRange range(task.stream, [&] { return self.label_of(task); });
     self.execute(task, index);
   } catch (...) {
     self.failed_ = true;
     throw;
   }
+}
+
+RangeLabel TileProgram::label_of(const Task& task) const {
+  const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
+  const bool spatial = static_cast<std::size_t>(task.stage) < spatial_.size();
+  RangeLabel label{to_string(task, stage_name(task), images, spatial)};
+  if (spatial && (task.role == TaskRole::tile || task.role == TaskRole::place)) {
+    label.role = task.role == TaskRole::tile ? RangeLabel::Role::tile : RangeLabel::Role::place;
+    label.tile = {images.begin, task.stage, task.row, task.column};
+    label.images = images.size();
+  }
+  return label;
+}
+
+RangeLabel TileProgram::label_inside(const Task& task, const std::string& name, RangeLabel::Role role) const {
+  const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
+  return {name, role, {images.begin, task.stage, task.row, task.column}, images.size()};
 }
 
 void TileProgram::execute(const Task& task, std::size_t index) {
@@ -195,12 +207,18 @@ void TileProgram::execute_tile(const Task& task, std::size_t index) {
       });
     } else {
       for_each_call(task, scratch, [&](std::size_t call, const Step* step, const Call& views) {
-        timed(time_of(stage, call, step), calls_[first + call], views);
+        if (calls_[first + call] == nullptr) return;
+        const std::size_t line = time_of(stage, call, step);
+        const TraceRange range(task.stream,
+                               [&] { return label_inside(task, times_.name(line), RangeLabel::Role::step); });
+        timed(line, calls_[first + call], views);
       });
     }
     if (packed_ != nullptr) packed_->arrive(task, stream);
     const Rect core = plan_[stage].core(task.row, task.column);
     const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
+    const TraceRange range(task.stream,
+                           [&] { return label_inside(task, "reassembly", RangeLabel::Role::reassembly); });
     for (std::int64_t image = images.begin; image < images.end; ++image) {
       reassemblers_[stage].accept({image, task.stage, task.row, task.column}, core);
     }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/trace_range.hpp"
 #include "patching/reassembler.hpp"
 #include "pipeline/dropout.hpp"
 #include "pipeline/executor_program.hpp"
@@ -92,6 +93,9 @@ class TileProgram final : public Executor::Program {
   static void run_task(void* program, std::size_t index);
   void execute(const Task& task, std::size_t index);
   void execute_tile(const Task& task, std::size_t index);
+  [[nodiscard]] RangeLabel label_of(const Task& task) const;
+  [[nodiscard]] RangeLabel label_inside(const Task& task, const std::string& name,
+                                        RangeLabel::Role role) const;
   // Of its first layer; empty for tasks of no stage.
   [[nodiscard]] std::string stage_name(const Task& task) const {
     const auto stage = static_cast<std::size_t>(task.stage);

@@ -19,17 +19,74 @@ using Track = TraceSlice::Track;
 constexpr int host_process = 1;
 constexpr int device_process = 2;
 
-std::vector<TraceSlice> slices_of(std::span<const HostRange> ranges, bool as_streams) {
+using Role = RangeLabel::Role;
+
+std::vector<TraceSlice::Argument> arguments_of(const HostRange& r) {
+  std::vector<TraceSlice::Argument> arguments{{"stream", r.stream}};
+  if (r.role == Role::other) return arguments;
+  arguments.emplace_back("image", r.tile.image);
+  arguments.emplace_back("images", r.images);
+  arguments.emplace_back("stage", r.tile.stage);
+  if (r.role == Role::place) return arguments;
+  arguments.emplace_back("row", r.tile.row);
+  arguments.emplace_back("column", r.tile.column);
+  return arguments;
+}
+
+// Numbers of the tiles' flows.
+class Flows {
+ public:
+  std::int64_t of(const TileKey& tile) {
+    return numbers_.emplace(tile, static_cast<std::int64_t>(numbers_.size())).first->second;
+  }
+  // Of all tiles of the stage that begin with this image, seen so far.
+  [[nodiscard]] std::vector<std::int64_t> of_stage(const TileKey& place) const {
+    std::vector<std::int64_t> found;
+    for (const auto& [tile, number] : numbers_) {
+      if (tile.image == place.image && tile.stage == place.stage) found.push_back(number);
+    }
+    return found;
+  }
+
+ private:
+  std::map<TileKey, std::int64_t> numbers_;
+};
+
+// Streams of the host: the ranges are their work.
+std::vector<TraceSlice> stream_slices(std::span<const HostRange> ranges) {
+  std::vector<TraceSlice> slices;
+  Flows flows;
+  for (const HostRange& r : ranges) {
+    TraceSlice slice{Track::stream, r.stream, r.name, "range", r.begin_ns, r.end_ns, 0, arguments_of(r), {}};
+    if (r.role == Role::tile) slice.category = "tile";
+    if (r.role == Role::step) {
+      slice.track = Track::step;
+      slice.category = "step";
+    }
+    if (r.role == Role::reassembly) {
+      slice.track = Track::reassembly;
+      slice.id = r.tile.stage;
+      slice.category = "reassembly";
+    }
+    if (r.role == Role::step || r.role == Role::reassembly) slice.flows = {flows.of(r.tile)};
+    slices.push_back(std::move(slice));
+  }
+  return slices;
+}
+
+// Threads that give a device its work. What is inside a tile's range is the device's to show.
+std::vector<TraceSlice> thread_slices(std::span<const HostRange> ranges) {
   std::vector<TraceSlice> slices;
   for (const HostRange& r : ranges) {
-    slices.push_back({as_streams ? Track::stream : Track::range,
-                      as_streams ? r.stream : r.thread,
+    slices.push_back({Track::range,
+                      r.thread,
                       r.name,
-                      "range",
+                      r.role == Role::tile ? "tile" : "range",
                       r.begin_ns,
                       r.end_ns,
                       0,
-                      {{"stream", r.stream}}});
+                      arguments_of(r),
+                      {}});
   }
   return slices;
 }
@@ -64,7 +121,9 @@ class RangeIndex {
   std::map<std::int64_t, std::vector<const HostRange*>> by_thread_;
 };
 
-// Names the ranges that work was started in, and returns for each of the device's streams the executor's.
+// Tells work of the ranges that it was started in, and returns for each of the device's streams the
+// executor's. A tile's flow goes through its work in the order of time, to where all cores of the stage are
+// placed together if they are.
 std::map<std::int64_t, std::int64_t> name_ranges(std::span<const HostRange> ranges,
                                                  std::vector<TraceSlice>& slices) {
   const RangeIndex index(ranges);
@@ -73,12 +132,22 @@ std::map<std::int64_t, std::int64_t> name_ranges(std::span<const HostRange> rang
     if (s.track != Track::call || s.correlation == 0) continue;
     if (const HostRange* range = index.find(s.id, s.begin_ns)) of_correlation[s.correlation] = range;
   }
+  Flows flows;
+  for (const HostRange& r : ranges) {
+    if (r.role == Role::tile) (void)flows.of(r.tile);
+  }
   std::map<std::int64_t, std::int64_t> streams;
   for (TraceSlice& s : slices) {
     const auto found = of_correlation.find(s.correlation);
     if (s.track != Track::stream || found == of_correlation.end()) continue;
-    s.arguments.emplace_back("range", found->second->name);
-    streams.emplace(s.id, found->second->stream);
+    const HostRange& range = *found->second;
+    s.arguments.emplace_back("range", range.name);
+    if (range.role != Role::other) {
+      for (TraceSlice::Argument& a : arguments_of(range)) s.arguments.push_back(std::move(a));
+    }
+    if (range.role == Role::tile) s.flows = {flows.of(range.tile)};
+    if (range.role == Role::place) s.flows = flows.of_stage(range.tile);
+    streams.emplace(s.id, range.stream);
   }
   return streams;
 }
@@ -123,10 +192,14 @@ class Writer {
         return fmt::format("CUDA calls of thread {}", s.id);
       case Track::synchronization:
         return "synchronization";
+      case Track::step:
+        return fmt::format("stream {}: layers", s.id);
+      case Track::reassembly:
+        return fmt::format("reassembly of stage {}", s.id);
       case Track::stream:
         break;
     }
-    if (s.category == "range") return fmt::format("stream {}", s.id);
+    if (s.category == "range" || s.category == "tile") return fmt::format("stream {}", s.id);
     const auto number = stream_numbers_.find(s.id);
     return number == stream_numbers_.end() ? fmt::format("CUDA stream {}", s.id)
                                            : fmt::format("stream {} (CUDA's {})", number->second, s.id);
@@ -144,7 +217,8 @@ class Writer {
   // Slices of one stream or thread, by begin. Those that overlap others (nested ranges, branches of a graph
   // launched as one) go to further tracks of the same name.
   void add_track(std::span<const TraceSlice> slices) {
-    const int process = slices.front().track == Track::stream ? device_process : host_process;
+    const bool on_device = slices.front().track >= Track::stream;
+    const int process = on_device ? device_process : host_process;
     struct Lane {
       int track;
       std::int64_t end_ns;
@@ -184,22 +258,36 @@ class Writer {
                        {"ts", place.microseconds},
                        {"dur", 1e-3 * static_cast<double>(s.end_ns - s.begin_ns)},
                        {"args", std::move(arguments)}});
+    for (const std::int64_t flow : s.flows) tiles_[flow].emplace(s.begin_ns, place);
     if (s.correlation == 0) return;
     if (s.track == Track::call) calls_.emplace(s.correlation, place);
     if (s.track == Track::stream) works_.emplace(s.correlation, place);
   }
 
-  // Arrows from calls to the work that they started.
+  // A flow's event belongs to the slice of its track that holds its time.
+  void add_flow(const char* phase, const char* category, const char* name, std::int64_t id,
+                const Place& place) {
+    nlohmann::json event{{"ph", phase},          {"name", name},       {"cat", category},         {"id", id},
+                         {"pid", place.process}, {"tid", place.track}, {"ts", place.microseconds}};
+    if (*phase == 'f') event["bp"] = "e";
+    events_.push_back(std::move(event));
+  }
+
+  // Arrows from calls to the work that they started, and through each tile's work to its reassembly.
   void add_flows() {
+    std::int64_t id = 0;
     for (const auto& [correlation, work] : works_) {
       const auto call = calls_.find(correlation);
       if (call == calls_.end()) continue;
-      for (const auto& [phase, place] : {std::pair{"s", call->second}, std::pair{"f", work}}) {
-        nlohmann::json event{
-            {"ph", phase},          {"name", "starts"},   {"cat", "flow"},           {"id", correlation},
-            {"pid", place.process}, {"tid", place.track}, {"ts", place.microseconds}};
-        if (*phase == 'f') event["bp"] = "e";
-        events_.push_back(std::move(event));
+      add_flow("s", "call", "starts", ++id, call->second);
+      add_flow("f", "call", "starts", id, work);
+    }
+    for (const auto& [tile, places] : tiles_) {
+      if (places.size() < 2) continue;  // one piece of work did it all
+      ++id;
+      for (auto p = places.begin(); p != places.end(); ++p) {
+        const char* const phase = p == places.begin() ? "s" : std::next(p) == places.end() ? "f" : "t";
+        add_flow(phase, "tile", "reassembly", id, p->second);
       }
     }
   }
@@ -210,16 +298,21 @@ class Writer {
   nlohmann::json events_ = nlohmann::json::array();
   int tracks_ = 0;
   std::map<std::int64_t, Place> calls_;
-  std::map<std::int64_t, Place> works_;  // the first of each call
+  std::map<std::int64_t, Place> works_;                               // the first of each call
+  std::map<std::int64_t, std::multimap<std::int64_t, Place>> tiles_;  // by flow, by begin
 };
 
 }  // namespace
 
 std::string trace_json(const std::string& device, std::span<const HostRange> ranges,
                        std::span<const TraceSlice> work) {
-  std::vector<TraceSlice> slices = slices_of(ranges, work.empty());
+  if (work.empty()) return Writer(device, stream_slices(ranges), {}).take();
+  std::vector<HostRange> outer;
+  std::copy_if(ranges.begin(), ranges.end(), std::back_inserter(outer),
+               [](const HostRange& r) { return r.role != Role::step && r.role != Role::reassembly; });
+  std::vector<TraceSlice> slices = thread_slices(outer);
   slices.insert(slices.end(), work.begin(), work.end());
-  std::map<std::int64_t, std::int64_t> stream_numbers = name_ranges(ranges, slices);
+  std::map<std::int64_t, std::int64_t> stream_numbers = name_ranges(outer, slices);
   return Writer(device, std::move(slices), std::move(stream_numbers)).take();
 }
 

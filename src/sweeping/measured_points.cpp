@@ -255,7 +255,7 @@ MeasuredSide read_side(const fs::path& path) {
   }
   MeasuredSide side = collector.take();
   if (side.points.empty()) throw ConfigError(fmt::format("{}: holds no points", path.string()));
-  side.single_run = files.size() == 1 && !is_store(files.front());
+  side.single_run = side.points.size() == 1 && std::none_of(files.begin(), files.end(), is_store);
   return side;
 }
 

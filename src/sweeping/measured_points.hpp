@@ -12,7 +12,7 @@ namespace halotile {
 struct MeasuredSide {
   std::vector<MeasuredPoint> points;
   std::vector<std::string> builds;  ///< "commit 8212594 on AMD EPYC", each once
-  bool single_run = false;          ///< one result of `run`
+  bool single_run = false;          ///< results of `run` with one setting, and nothing else
 };
 
 /// The points of a result of `run` (NAME.run.json), of a store, or of a folder of such files. A point that
