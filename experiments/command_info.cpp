@@ -16,6 +16,10 @@ int command_info(const CommandLine& line) {
     json["engines"].push_back("direct");
     json["engines"].push_back("tensor_core");
   }
+  const CudnnState cudnn = cudnn_state();
+  if (cudnn.obstacle.empty()) json["engines"].push_back("cudnn");
+  json["cudnn"] = cudnn.version;
+  json["cudnn_obstacle"] = cudnn.obstacle;
 #ifdef HALOTILE_HAS_CAIRO
   json["pictures"] = true;
 #else
@@ -48,6 +52,9 @@ int command_info(const CommandLine& line) {
     fmt::print(
         "         biases: 64 KiB of constant memory each for convolutions and fully connected layers; layers "
         "that do not fit read theirs from global memory (halotile run says how many)\n");
+    fmt::print("cuDNN    {}\n", cudnn.obstacle.empty()
+                                    ? cudnn.version + ", for engine: cudnn (never chosen by auto)"
+                                    : cudnn.obstacle);
   }
   fmt::print("pictures {}\n",
              json["pictures"].get<bool>() ? "yes (halotile plan --image)" : "no, built without Cairo");

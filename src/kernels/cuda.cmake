@@ -41,6 +41,14 @@ if(HALOTILE_CUPTI_INCLUDE)
   target_include_directories(halotile_kernels SYSTEM PRIVATE ${HALOTILE_CUPTI_INCLUDE})
   target_compile_definitions(halotile_kernels PRIVATE HALOTILE_HAS_CUPTI)
 endif()
+# cuDNN likewise, when engine: cudnn is asked for. Its headers are those of cuDNN 9.
+find_path(HALOTILE_CUDNN_INCLUDE cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+if(HALOTILE_CUDNN_INCLUDE)
+  target_sources(halotile_kernels PRIVATE cudnn_library.cpp cudnn_plan.cpp engine_cudnn.cpp)
+  target_include_directories(halotile_kernels SYSTEM PRIVATE ${HALOTILE_CUDNN_INCLUDE})
+else()
+  target_sources(halotile_kernels PRIVATE engine_cudnn_absent.cpp)
+endif()
 set_target_properties(halotile_kernels PROPERTIES
   CUDA_STANDARD 20
   CUDA_STANDARD_REQUIRED ON

@@ -15,6 +15,16 @@ namespace halotile {
 /// What convolutions of the `direct` engine stage in shared memory.
 enum class DirectStage : std::uint8_t { automatic, input, filter };
 
+/// What the `cudnn` engine computes in: maps of bf16 or fp16, or of f32 whose products may (tf32) or may not
+/// be rounded.
+enum class CudnnPrecision : std::uint8_t { fp32, tf32, bf16, fp16 };
+
+/// The cuDNN that the `cudnn` engine would use.
+struct CudnnState {
+  std::string version;   ///< "9.19.0"; empty where there is none
+  std::string obstacle;  ///< then: why
+};
+
 struct GpuInfo {
   std::string device;      ///< "cuda:0"
   std::string name;        ///< "NVIDIA H200"
@@ -38,5 +48,9 @@ struct GpuInfo {
 [[nodiscard]] std::unique_ptr<Engine> make_direct_engine(int index, DirectStage stage);
 /// The `tensor_core` engine on GPU `index`; throws as above.
 [[nodiscard]] std::unique_ptr<Engine> make_tensor_core_engine(int index, tensor_core::Element element);
+
+[[nodiscard]] CudnnState cudnn_state();
+/// The `cudnn` engine on GPU `index`; throws as above, and saying what cudnn_state says.
+[[nodiscard]] std::unique_ptr<Engine> make_cudnn_engine(int index, CudnnPrecision precision);
 
 }  // namespace halotile

@@ -25,4 +25,10 @@ DeviceLimits measure_gpu_limits(int index, const std::string&) {
   throw UnsupportedError(gpu_obstacle(index));
 }
 
+CudnnState cudnn_state() { return {{}, gpu_obstacle(0)}; }
+
+std::unique_ptr<Engine> make_cudnn_engine(int index, CudnnPrecision) {
+  throw UnsupportedError(gpu_obstacle(index));
+}
+
 }  // namespace halotile

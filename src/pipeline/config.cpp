@@ -127,7 +127,7 @@ class ExperimentReader {
     if (const auto preprocess = map.find("preprocess")) read_preprocess(*preprocess);
     if (const auto dropout = map.find("dropout")) read_dropout(*dropout);
     experiment_.device = read_device(map);
-    static const Words engines{"auto", "onednn", "reference", "direct", "tensor_core"};
+    static const Words engines{"auto", "onednn", "reference", "direct", "tensor_core", "cudnn"};
     experiment_.engine = map.choice("engine", "auto", engines);
     if (const auto direct = map.find("direct")) {
       YamlMap d(diagnostics_, direct->node(), "direct");

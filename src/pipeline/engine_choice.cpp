@@ -30,11 +30,16 @@ std::unique_ptr<Engine> make_cpu_engine(const Experiment& experiment, int thread
 }
 
 std::unique_ptr<Engine> make_gpu_engine(const Experiment& experiment, int index) {
+  const std::string& precision = experiment.precision;
+  if (experiment.engine == "cudnn") {
+    return make_cudnn_engine(index, precision == "fp32"   ? CudnnPrecision::fp32
+                                    : precision == "tf32" ? CudnnPrecision::tf32
+                                    : precision == "bf16" ? CudnnPrecision::bf16
+                                                          : CudnnPrecision::fp16);
+  }
   // fp32 is for the plain engine, the shorter types are what tensor cores multiply.
-  const bool direct =
-      experiment.engine == "direct" || (experiment.engine == "auto" && experiment.precision == "fp32");
+  const bool direct = experiment.engine == "direct" || (experiment.engine == "auto" && precision == "fp32");
   if (!direct) {
-    const std::string& precision = experiment.precision;
     return make_tensor_core_engine(index, precision == "bf16"   ? tensor_core::Element::bf16
                                           : precision == "fp16" ? tensor_core::Element::f16
                                           : precision == "tf32" ? tensor_core::Element::tf32
@@ -53,7 +58,7 @@ EngineChoice choose_engine(const Experiment& experiment, int threads) {
   const std::string& device = experiment.device;
   const std::string& engine = experiment.engine;
   const bool cpu_engine = engine == "onednn" || engine == "reference";
-  const bool gpu_engine = engine == "direct" || engine == "tensor_core";
+  const bool gpu_engine = engine == "direct" || engine == "tensor_core" || engine == "cudnn";
   if (device == "cpu") {
     if (gpu_engine) {
       throw UnsupportedError(

@@ -1,0 +1,320 @@
+#include "kernels/engine_cudnn.hpp"
+
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "kernels/cudnn_plan.hpp"
+#include "kernels/map_operations_direct.hpp"
+#include "patching/error.hpp"
+#include "patching/window.hpp"
+
+namespace halotile {
+namespace {
+
+using cudnn::Plan;
+using cudnn::Problem;
+
+constexpr std::int64_t scratch_alignment = 256;
+
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// Rows and columns that the outputs reach for, and those of them that the input shows.
+struct Sight {
+  Rect reached;
+  Rect seen;
+};
+
+Sight sight_of(const Window& window, const MapGeometry& in, const MapGeometry& out) {
+  const Rect reached{reach(window.rows(), in.whole.height, out.rect.rows),
+                     reach(window.cols(), in.whole.width, out.rect.cols)};
+  return {reached, intersect(reached, intersect(in.rect, Rect::whole(in.whole)))};
+}
+
+// What the tile sees is a tensor; the rest of its reach, outside the image, is padding, on each side its own.
+Problem problem_of(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out, bool tf32) {
+  const auto [reached, seen] = sight_of(layer.window, in, out);
+  Problem p;
+  p.in = cudnn::tensor_of(in, seen.extent());
+  p.out = cudnn::tensor_of(out, out.rect.extent());
+  p.groups = layer.groups;
+  p.kernel = layer.window.kernel;
+  p.stride = layer.window.stride;
+  p.dilation = layer.window.dilation;
+  p.before = {seen.rows.begin - reached.rows.begin, seen.cols.begin - reached.cols.begin};
+  p.after = {reached.rows.end - seen.rows.end, reached.cols.end - seen.cols.end};
+  // cuDNN's compiled kernels know ReLU behind a bias only.
+  p.bias = layer.relu || !layer.bias.empty();
+  p.relu = layer.relu;
+  p.tf32 = tf32;
+  return p;
+}
+
+// (out, kernel rows, kernel columns, in of a group).
+template <typename T>
+std::vector<T> reordered(const Conv2d& layer) {
+  const std::int64_t taps = layer.window.kernel.area();
+  const std::int64_t channels = layer.in_channels / layer.groups;
+  std::vector<T> filters;
+  filters.reserve(layer.weight.size());
+  for (std::int64_t o = 0; o < layer.out_channels; ++o) {
+    for (std::int64_t tap = 0; tap < taps; ++tap) {
+      for (std::int64_t c = 0; c < channels; ++c) {
+        filters.emplace_back(layer.weight[static_cast<std::size_t>((o * channels + c) * taps + tap)]);
+      }
+    }
+  }
+  return filters;
+}
+
+// A handle for each stream: what cuDNN keeps in one may not serve two streams at the same time.
+class Handles {
+ public:
+  Handles() = default;
+  Handles(const Handles&) = delete;
+  Handles& operator=(const Handles&) = delete;
+  ~Handles() {
+    for (const auto& [stream, handle] : handles_) cudnn::library().destroy(handle);
+  }
+  // The stream's; the null stream's is for plans.
+  [[nodiscard]] cudnnHandle_t of(cudaStream_t stream) {
+    const auto [place, is_new] = handles_.try_emplace(stream);
+    if (is_new) {
+      const cudnnStatus_t status = cudnn::library().create(&place->second);
+      if (status != CUDNN_STATUS_SUCCESS) handles_.erase(place);
+      cudnn::check(status, "making a handle");
+    }
+    // Each time: another stream may have the address of one that is gone.
+    cudnn::check(cudnn::library().set_stream(place->second, stream), "choosing a stream");
+    return place->second;
+  }
+
+ private:
+  std::map<cudaStream_t, cudnnHandle_t> handles_;
+};
+
+// A layer's, in the maps' type. The bias is there, as zeros, also where the layer has none.
+struct Weights {
+  Buffer filters;
+  Buffer bias;
+};
+
+// Outputs that see nothing but padding: bias and ReLU.
+class BiasOperation final : public Operation {
+ public:
+  BiasOperation(bool relu, DType type, const Weights& weights)
+      : relu_(relu), type_(type), weights_(weights) {}
+  void run(const ConstMapView&, const MapView& out, const RunContext& context) override {
+    const cudaStream_t stream = cuda_stream(context.stream).handle();
+    // The same channels at every position: a map without strides.
+    ConstMapView bias{out, weights_.bias.data()};
+    bias.dtype = type_;
+    bias.image_stride = bias.row_stride = bias.col_stride = 0;
+    direct::copy_map(bias, out, stream);
+    if (relu_) direct::relu(out, out, stream);
+  }
+
+ private:
+  bool relu_;
+  DType type_;
+  const Weights& weights_;  // the engine's
+};
+
+class CudnnOperation final : public Operation {
+ public:
+  // `rounded`: the plan writes maps of its input's type, gap-free, which are then converted.
+  CudnnOperation(const Window& window, const Problem& problem, const Plan& plan, bool rounded,
+                 const Weights& weights, Handles& handles)
+      : window_(window),
+        problem_(problem),
+        plan_(plan),
+        rounded_(rounded),
+        weights_(weights),
+        handles_(handles) {
+    if (!rounded) return;
+    const cudnn::Tensor& out = problem.out;
+    rounded_bytes_ = round_up(out.images * out.image_stride * size_of(out.type), scratch_alignment);
+  }
+
+  [[nodiscard]] std::size_t scratch_bytes() const override {
+    const std::size_t bytes = plan_.workspace_bytes() + static_cast<std::size_t>(rounded_bytes_);
+    return bytes > 0 ? bytes + scratch_alignment : 0;
+  }
+  [[nodiscard]] std::span<const std::byte> weights() const override {
+    return {weights_.filters.data(), weights_.filters.bytes()};
+  }
+
+  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+    const cudaStream_t stream = cuda_stream(context.stream).handle();
+    std::byte* const scratch = aligned_scratch(context);
+    const Rect seen = sight_of(window_, in, out).seen;
+    cudnn::Addresses addresses;
+    addresses.in = subview(in, {0, in.images}, seen).data;
+    addresses.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
+    addresses.bias = weights_.bias.data();
+    addresses.out = rounded_ ? scratch : out.data;
+    addresses.workspace = scratch + rounded_bytes_;
+    require_alignment(addresses.in, problem_.in);
+    require_alignment(addresses.out, problem_.out);
+    plan_.run(handles_.of(stream), addresses);
+    if (!rounded_) return;
+    ConstMapView from{dense_geometry(in.dtype, out.images, out.channels, out.rect, out.whole), scratch};
+    direct::copy_map(from, out, stream);
+  }
+
+ private:
+  // What a plan takes for granted of the addresses it gets.
+  static void require_alignment(const void* address, const cudnn::Tensor& tensor) {
+    if (reinterpret_cast<std::uintptr_t>(address) % static_cast<std::uintptr_t>(tensor.alignment()) == 0)
+      return;
+    throw ShapeError("engine cudnn: a view's first element is less aligned than its strides");
+  }
+
+  [[nodiscard]] std::byte* aligned_scratch(const RunContext& context) const {
+    const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(context.scratch.data()));
+    return context.scratch.data() + (round_up(address, scratch_alignment) - address);
+  }
+
+  Window window_;
+  Problem problem_;
+  const Plan& plan_;  // the engine's, like weights and handles
+  bool rounded_;
+  const Weights& weights_;
+  Handles& handles_;
+  std::int64_t rounded_bytes_ = 0;
+};
+
+class CudnnEngine final : public CudaEngine {
+ public:
+  explicit CudnnEngine(const CudnnOptions& options)
+      : CudaEngine(options.device), precision_(options.precision), state_(cudnn_state()) {
+    if (!state_.obstacle.empty()) throw UnsupportedError("engine: cudnn: " + state_.obstacle);
+  }
+  CudnnEngine(const CudnnEngine&) = delete;
+  CudnnEngine& operator=(const CudnnEngine&) = delete;
+  ~CudnnEngine() override {
+    // What was queued may still use plans, handles and weights.
+    cudaSetDevice(device_.index());
+    cudaDeviceSynchronize();
+  }
+
+  [[nodiscard]] std::string_view name() const override { return "cudnn"; }
+  [[nodiscard]] bool promises_bits() const override { return false; }
+  [[nodiscard]] DType map_type() const override {
+    return precision_ == CudnnPrecision::bf16   ? DType::bf16
+           : precision_ == CudnnPrecision::fp16 ? DType::f16
+                                                : DType::f32;
+  }
+  [[nodiscard]] std::string note() const override {
+    std::string engines;
+    for (const std::int64_t engine : used_) engines += (engines.empty() ? "" : ", ") + std::to_string(engine);
+    std::string text = "cuDNN " + state_.version + ", " + std::to_string(plans_.size()) +
+                       " shapes of layers and tiles, by cuDNN's engines " + engines;
+    if (roundings_ > 0) text += "; logits rounded to " + std::string(to_string(map_type()));
+    return text;
+  }
+
+  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
+                                                  const MapGeometry& out) override {
+    device_.make_current();
+    const Weights& weights = weights_of(layer);
+    if (sight_of(layer.window, in, out).seen.empty())
+      return std::make_unique<BiasOperation>(layer.relu, map_type(), weights);
+    Problem problem = problem_of(layer, in, out, precision_ == CudnnPrecision::tf32);
+    const Plan* plan = plan_of(problem);
+    const bool rounded = plan == nullptr && out.dtype != in.dtype;
+    if (rounded) {
+      problem.out = cudnn::dense_tensor(in.dtype, out.images, out.channels, out.rect.extent());
+      plan = plan_of(problem);
+      ++roundings_;
+    }
+    if (plan == nullptr) throw_no_plan(layer, problem);
+    used_.insert(plan->engine());
+    return std::make_unique<CudnnOperation>(layer.window, problem, *plan, rounded, weights, handles_);
+  }
+
+  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
+                                                           const MapGeometry& in,
+                                                           const MapGeometry& out) override {
+    if (features != Interval{0, layer.out_features})
+      throw UnsupportedError("engine cudnn: fully connected layers are computed as a whole");
+    // A convolution at one position.
+    return conv2d({layer.in_features, layer.out_features, 1, {}, layer.relu, layer.weight, layer.bias}, in,
+                  out);
+  }
+
+ private:
+  struct Known {
+    std::unique_ptr<Plan> plan;  // null: cuDNN has none
+    std::string why;             // then
+  };
+
+  // Null where cuDNN has none.
+  const Plan* plan_of(const Problem& problem) {
+    const auto [known, is_new] = plans_.try_emplace(problem);
+    if (is_new) {
+      cudnn::PlanSearch search(handles_.of(nullptr), problem);
+      known->second = {std::move(search.plan), std::move(search.why)};
+    }
+    return known->second.plan.get();
+  }
+
+  [[noreturn]] void throw_no_plan(const Conv2d& layer, const Problem& problem) const {
+    const auto text = [](Extent2 e) { return std::to_string(e.height) + "x" + std::to_string(e.width); };
+    throw UnsupportedError("engine: cudnn: cuDNN " + state_.version + " has no plan for a convolution of " +
+                           std::to_string(layer.in_channels) + " to " + std::to_string(layer.out_channels) +
+                           " channels in " + std::to_string(layer.groups) + " groups, kernel " +
+                           text(layer.window.kernel) + ", " + std::to_string(problem.out.images) +
+                           " images of " + text(problem.out.extent) + " outputs (" + plans_.at(problem).why +
+                           "); choose another engine (direct, tensor_core), precision or patch");
+  }
+
+  // Brought to the device when first asked for.
+  const Weights& weights_of(const Conv2d& layer) {
+    Weights& weights = weights_[layer.weight.data()];
+    if (weights.filters.bytes() > 0) return weights;
+    with_element_type(map_type(), [&]<typename T>(T) {
+      const std::vector<T> filters = reordered<T>(layer);
+      std::vector<T> bias(static_cast<std::size_t>(layer.out_channels), T(0.0F));
+      for (std::size_t o = 0; o < layer.bias.size(); ++o) bias[o] = T(layer.bias[o]);
+      weights.bias = device_.copy_of(bias.data(), bias.size() * sizeof(T));
+      weights.filters = device_.copy_of(filters.data(), filters.size() * sizeof(T));
+    });
+    return weights;
+  }
+
+  CudnnPrecision precision_;
+  CudnnState state_;
+  Handles handles_;
+  std::map<Problem, Known> plans_;
+  std::map<const float*, Weights> weights_;  // by the address of the layer's own
+  // For note().
+  std::set<std::int64_t> used_;
+  int roundings_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<CudaEngine> make_cudnn_engine(const CudnnOptions& options) {
+  return std::make_unique<CudnnEngine>(options);
+}
+
+std::unique_ptr<Engine> make_cudnn_engine(int index, CudnnPrecision precision) {
+  return make_cudnn_engine(CudnnOptions{index, precision});
+}
+
+CudnnState cudnn_state() {
+  try {
+    const std::size_t version = cudnn::library().version();  // 91900 is 9.19.0
+    return {std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
+                std::to_string(version % 100),
+            {}};
+  } catch (const UnsupportedError& error) {
+    return {{}, error.what()};
+  }
+}
+
+}  // namespace halotile
