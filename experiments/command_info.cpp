@@ -18,7 +18,7 @@ int command_info(const CommandLine& line) {
   }
   const CudnnState cudnn = cudnn_state();
   if (cudnn.obstacle.empty()) json["engines"].push_back("cudnn");
-  json["cudnn"] = cudnn.version;
+  json["cudnn"] = cudnn.obstacle.empty() ? nlohmann::json(cudnn.version) : nlohmann::json();
   json["cudnn_obstacle"] = cudnn.obstacle;
 #ifdef HALOTILE_HAS_CAIRO
   json["pictures"] = true;

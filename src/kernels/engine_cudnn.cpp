@@ -1,11 +1,13 @@
-#include "kernels/engine_cudnn.hpp"
-
+// The `cudnn` engine, for comparison: convolutions and fully connected layers by cuDNN, all else by the
+// kernels of the other CUDA engines. What it adds up in which order is cuDNN's choice, tile by tile.
 #include <map>
 #include <optional>
 #include <set>
 #include <vector>
 
+#include "kernels/cuda_engine.hpp"
 #include "kernels/cudnn_plan.hpp"
+#include "kernels/engine_cuda.hpp"
 #include "kernels/map_operations_direct.hpp"
 #include "patching/error.hpp"
 #include "patching/window.hpp"
@@ -189,8 +191,8 @@ class CudnnOperation final : public Operation {
 
 class CudnnEngine final : public CudaEngine {
  public:
-  explicit CudnnEngine(const CudnnOptions& options)
-      : CudaEngine(options.device), precision_(options.precision), state_(cudnn_state()) {
+  CudnnEngine(int device, CudnnPrecision precision)
+      : CudaEngine(device), precision_(precision), state_(cudnn_state()) {
     if (!state_.obstacle.empty()) throw UnsupportedError("engine: cudnn: " + state_.obstacle);
   }
   CudnnEngine(const CudnnEngine&) = delete;
@@ -298,12 +300,8 @@ class CudnnEngine final : public CudaEngine {
 
 }  // namespace
 
-std::unique_ptr<CudaEngine> make_cudnn_engine(const CudnnOptions& options) {
-  return std::make_unique<CudnnEngine>(options);
-}
-
 std::unique_ptr<Engine> make_cudnn_engine(int index, CudnnPrecision precision) {
-  return make_cudnn_engine(CudnnOptions{index, precision});
+  return std::make_unique<CudnnEngine>(index, precision);
 }
 
 CudnnState cudnn_state() {

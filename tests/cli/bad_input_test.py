@@ -64,10 +64,11 @@ class BadConfig(Case):
 
     def test_what_this_build_or_engine_has_not(self):
         if self.json_of("info").get("cuda") is None:
-            for words in (["device=cuda"], ["device=cuda:1"], ["engine=direct"]):
+            for words in (["device=cuda"], ["device=cuda:1"], ["engine=direct"], ["engine=cudnn"]):
                 self.refused("run", "config.yaml", "engine=auto", *words, saying=[words[0].replace("=", ": ") + ": ", "device: cpu"])
         self.refused("verify", "config.yaml", "device=cuda", saying="engine: reference: runs on the CPU, but device is cuda")
-        self.refused("run", "config.yaml", "device=cpu", "engine=direct", saying="engine: direct: runs on CUDA GPUs")
+        for engine in ("direct", "cudnn"):
+            self.refused("run", "config.yaml", "device=cpu", f"engine={engine}", saying=f"engine: {engine}: runs on CUDA GPUs")
         for mode in ("pool", "per_layer"):
             self.refused("run", "config.yaml", f"memory={mode}", saying=f"memory: {mode}: is for CUDA devices")
         self.refused("run", "config.yaml", "input.upload=uint8", saying="only photographs (input.images) have 8-bit pixels")

@@ -3,6 +3,7 @@
 Skipped without a usable GPU; with HALOTILE_REQUIRE_GPU=1 that is a failure.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -60,6 +61,25 @@ class Cuda(Case):
     def test_pixels(self):
         words = (*GPU, f"input={{images: [{SAMPLES}], batch: 4, upload: uint8}}", "preprocess={crop: [24, 20], resize: 32}")
         self.assertTrue(self.json_of("verify", "config.yaml", *words)["equal_bits"])
+
+    def test_cudnn(self):
+        """Where cuDNN is, logits close to the reference's for whatever patching; where it is not, one clear line."""
+        info = self.json_of("info")
+        if info["cudnn"] is None:
+            self.refused("run", "config.yaml", "device=cuda", "engine=cudnn", saying=["engine: cudnn: ", info["cudnn_obstacle"]])
+            return
+        self.assertIn("cudnn", info["engines"])
+        for precision in ("fp32", "tf32", "bf16", "fp16"):
+            with self.subTest(precision=precision):
+                words = ("device=cuda", "engine=cudnn", f"precision={precision}")
+                result = self.json_of("run", "config.yaml", *words)
+                self.assertEqual(result["engine"], "cudnn")
+                self.assertIn(f"cuDNN {info['cudnn']}", result["engine_note"])
+                done = subprocess.run([PROGRAM, "verify", "config.yaml", "--json", *words], cwd=self.folder, stdout=subprocess.PIPE, timeout=240)
+                self.assertIn(done.returncode, (0, 1))
+                logits = json.loads(done.stdout)["logits"]
+                print(f"cudnn {precision}: {logits['different']} of {logits['elements']} logits differ, up to {logits['max_abs']}")
+                self.assertLess(logits["max_abs"], 1e-4 if precision == "fp32" else 0.1)
 
     def test_interrupt(self):
         for way in ("dispatch=streams", "dispatch=graph", "memory=pool"):

@@ -269,11 +269,11 @@ std::vector<Sum> sums(const FullyConnected& layer, std::int64_t images, const st
 }
 
 ::testing::AssertionResult within(const TypedMap& map, const std::vector<Sum>& expected, std::int64_t length,
-                                  std::int64_t every) {
-  const DType type = map.geometry().dtype;
+                                  std::int64_t every, Tolerance tolerance) {
+  const double roundoff = std::max(unit_roundoff(map.geometry().dtype), unit_roundoff(tolerance.type));
   const auto bound = [&](const Sum& sum) {
-    const double of_sum = static_cast<double>(length) * 0x1p-22 * sum.magnitude;
-    return of_sum + (std::abs(sum.value) + of_sum) * unit_roundoff(type) + 0x1p-25;  // half a subnormal f16
+    const double of_sum = static_cast<double>(length) * tolerance.unit * sum.magnitude;
+    return of_sum + (std::abs(sum.value) + of_sum) * roundoff + 0x1p-25;  // half a subnormal f16
   };
   return check(
       map, all_elements(map),

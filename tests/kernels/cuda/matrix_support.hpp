@@ -71,9 +71,15 @@ struct Sum {
 /// Elements are the sums, rounded to the map's type; of channels 0, every, 2 every, ... alone.
 [[nodiscard]] ::testing::AssertionResult exact(const TypedMap& map, const std::vector<Sum>& expected,
                                                std::int64_t every = 1);
-/// Elements lie within length * 2^-22 * magnitude, and one rounding to the map's type.
+/// What a sum of products may be off.
+struct Tolerance {
+  double unit = 0x1p-22;    ///< for each term, times the terms' magnitudes: tensor cores truncate
+  DType type = DType::f32;  ///< rounded to it, besides to the map's type
+};
+/// Elements lie within length * unit * magnitude, and the rounding to the map's type.
 [[nodiscard]] ::testing::AssertionResult within(const TypedMap& map, const std::vector<Sum>& expected,
-                                                std::int64_t length, std::int64_t every = 1);
+                                                std::int64_t length, std::int64_t every = 1,
+                                                Tolerance tolerance = {});
 /// Elements are the same bits; NaN is never the same. Images alone, if there are any.
 [[nodiscard]] ::testing::AssertionResult same_bits(const TypedMap& map, const TypedMap& other,
                                                    Interval images = {});
