@@ -6,5 +6,5 @@ status=0
 while read -r header; do
   grep -q 'cuda_runtime\|cuda_error.hpp\|cuda_device.hpp\|_direct.hpp' "$header" && continue  # need CUDA's headers
   "$1" -std=c++20 -fsyntax-only -Wall -Isrc -Iexperiments -x c++ "$header" || { echo "does not compile alone: $header"; status=1; }
-done < <(git ls-files 'src/*.hpp' 'experiments/*.hpp' | grep -v '_direct.hpp\|/cuda_')
+done < <(git ls-files 'src/*.hpp' 'experiments/*.hpp' | grep -v '_direct.hpp\|/cuda_\|/cudnn_')
 exit $status
