@@ -75,7 +75,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engine", default="onednn", help="onednn (default), reference, direct, tensor_core")
+    parser.add_argument("--engine", default="onednn", help="onednn (default), reference, direct, tensor_core, cudnn")
     parser.add_argument("--precision", default="fp32", help="as in configs (default: fp32)")
     parser.add_argument("--device", default="auto", help="as in configs (default: auto)")
     parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one; may be repeated")
@@ -87,7 +87,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     options = parse()
     networks = options.network or NETWORKS
-    gpu = options.engine in ("direct", "tensor_core")
+    gpu = options.engine in ("direct", "tensor_core", "cudnn")
     result: dict[str, Any] = {"provenance": provenance((), options.halotile), "networks": {}}
     different = 0
     for network in networks:

@@ -8,7 +8,8 @@
 // many elements differ is printed.
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <algorithm>
+#include <array>
 #include <iostream>
 
 #include "kernels/cuda/matrix_support.hpp"
@@ -33,10 +34,11 @@ std::string precision_name(CudnnPrecision precision) {
   return names[static_cast<std::size_t>(precision)];
 }
 
-// One for each precision: plans and weights are kept from case to case, as in a network.
+// One for each precision: plans are kept from case to case. Never destroyed: cuDNN's own exit handlers would
+// come first.
 Engine& engine_of(CudnnPrecision precision) {
-  static std::unique_ptr<Engine> engines[4];
-  auto& engine = engines[static_cast<std::size_t>(precision)];
+  static auto* const engines = new std::array<std::unique_ptr<Engine>, 4>;
+  auto& engine = engines->at(static_cast<std::size_t>(precision));
   if (engine == nullptr) {
     engine = make_cudnn_engine(device().index(), precision);
     std::cout << "cuDNN " << cudnn_state().version << "\n";
