@@ -26,7 +26,7 @@ POINTS = {
 
 def measure(program, side, name, round_number, batch, settings):
     words = [
-        *("device=cpu", "until=pool2", "input.random=1", f"input.batch={batch}", "measure.warmup=2"),
+        *("device=cpu", "until=pool2", "input.random=1", "input.height=131", "input.width=131", f"input.batch={batch}", "measure.warmup=2"),
         *("measure.min_runs=12", f"output.directory={side / 'run'}", *settings),
     ]
     subprocess.run([program, "run", SOURCE / "configs/alexnet.yaml", *words], check=True, capture_output=True)

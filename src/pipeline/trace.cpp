@@ -217,8 +217,7 @@ class Writer {
   // Slices of one stream or thread, by begin. Those that overlap others (nested ranges, branches of a graph
   // launched as one) go to further tracks of the same name.
   void add_track(std::span<const TraceSlice> slices) {
-    const bool on_device = slices.front().track >= Track::stream;
-    const int process = on_device ? device_process : host_process;
+    const int process = slices.front().track == Track::stream ? device_process : host_process;
     struct Lane {
       int track;
       std::int64_t end_ns;
