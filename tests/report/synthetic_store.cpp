@@ -171,7 +171,9 @@ class Machine {
   void add_samples(PointRecord& point, const Setting& s) {
     double work = 0;
     for (const LayerRecord& layer : point.layers) work += layer.milliseconds;
-    const double imbalance = 1 + 0.05 * (s.streams - 1) + (s.patch == 0 ? 0.35 * (s.streams - 1) : 0);
+    // One queue leaves gaps; many wait for each other; whole maps cannot be shared among streams.
+    const double waiting = s.streams == 1 ? 1.10 : 1 + 0.03 * (s.streams - 2);
+    const double imbalance = s.patch == 0 ? 1.12 + 0.12 * (s.streams - 1) : waiting;
     const double wall = work / s.streams * imbalance;
     std::lognormal_distribution<double> noise(0, 0.012);
     Timing& t = point.timing;
