@@ -13,7 +13,7 @@ function cards(group) {
   if (patched && whole && whole.status === "ok") {
     const ratio = patched.median / whole.median;
     const apart = patched.high < whole.low || patched.low > whole.high;
-    list.push(card("Best patched, against unpatched", times(ratio), ratio < 1 ? `of the unpatched time (${ms(whole.median)})` : `the unpatched time (${ms(whole.median)})`, apart ? (ratio < 1 ? "good" : "bad") : ""));
+    list.push(card("Best patched, against unpatched", times(ratio), `${ratio < 1 ? "of the" : "the"} unpatched time (${ms(whole.median)}): ${settingName(patched, mine)}`, apart ? (ratio < 1 ? "good" : "bad") : ""));
   }
   if (least) list.push(card("Least memory", bytes(least.maps + least.scratch), settingName(least, mine)));
   const failed = mine.filter((p) => p.status !== "ok").length;

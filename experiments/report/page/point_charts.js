@@ -3,7 +3,7 @@
 function findingItem([topic, text, cost]) {
   const bar = el("span", { class: "cost-bar", "aria-hidden": "true" });
   bar.style.setProperty("--share", percent(Math.min(cost, 1)));
-  return el("li", {}, el("div", { class: "cost" }, cost > 0 ? percent(cost, 0) : "\u2013", cost > 0 ? bar : null), el("div", {}, el("b", {}, topic), text));
+  return el("li", {}, el("div", { class: "cost" }, cost >= 0.005 ? percent(cost, 0) : cost > 0 ? "< 1%" : "\u2013", cost > 0 ? bar : null), el("div", {}, el("b", {}, topic), text));
 }
 
 function pointFacts(point) {
@@ -49,7 +49,7 @@ class PointPanel {
     const point = points[state.point];
     this.heading.textContent = settingName(point);
     const findings = point.findings.length
-      ? el("ul", { class: "findings", "aria-label": "Why this setting is fast or slow" }, ...point.findings.map(findingItem))
+      ? el("div", {}, el("p", { class: "count" }, "Why it takes this long; the shares are of the streams' time and may overlap."), el("ul", { class: "findings", "aria-label": "Why this setting is fast or slow" }, ...point.findings.map(findingItem)))
       : el("p", { class: "note" }, point.status === "ok" ? "Nothing stands out in what was measured." : "This point was not timed, so there is nothing to explain.");
     const details = (title, make) => el("details", { class: "data", ontoggle: (event) => { if (event.target.open && event.target.children.length === 1) event.target.append(el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title }, make(point))); } }, el("summary", {}, title));
     this.body.replaceChildren(findings, pointFacts(point), ...(point.status === "ok" ? [details("Layers", layerTable), details("Stages and tiles", stageTable)] : []));
