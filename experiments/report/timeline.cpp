@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <map>
 #include <span>
 #include <string>
@@ -28,14 +27,9 @@ struct Slice {
   std::array<long, 3> tile{-1, -1, -1};  // stage, row, column, where the work is a tile's
 };
 
-// The key in a range's name: "conv1: image 0, stage 0, row 1, column 2".
-std::array<long, 3> tile_of(const std::string& name) {
-  std::array<long, 3> tile{-1, -1, -1};
-  const std::size_t at = name.find("stage ");
-  if (at == std::string::npos ||
-      std::sscanf(name.c_str() + at, "stage %ld, row %ld, column %ld", &tile[0], &tile[1], &tile[2]) != 3)
-    return {-1, -1, -1};
-  return tile;
+std::array<long, 3> tile_of(const json& arguments) {
+  if (!arguments.contains("row")) return {-1, -1, -1};
+  return {arguments.at("stage"), arguments.at("row"), arguments.at("column")};
 }
 
 class TraceReader {
@@ -77,20 +71,23 @@ class TraceReader {
     return static_cast<std::int64_t>(1e3 * microseconds + 0.5);
   }
 
-  // The streams' tracks are those of the device's process.
+  // The streams' tracks are in the device's process, as are those of layers and of reassembly, which repeat
+  // what the streams' show.
   void add_track(const json& event) {
-    if (processes_[event.at("pid")] == "host") return;
+    const std::string name = event.at("args").at("name");
+    if (processes_[event.at("pid")] == "host" || name.find(": layers") != std::string::npos ||
+        name.starts_with("reassembly"))
+      return;
     tracks_.emplace(event.at("tid").get<int>(), static_cast<int>(names_.size()));
-    names_.push_back(event.at("args").at("name").get<std::string>());
+    names_.push_back(name);
   }
 
   void add_slice(const json& event) {
     const auto track = tracks_.find(event.at("tid").get<int>());
     if (track == tracks_.end()) return;
-    Slice slice{track->second, event.at("ts"), event.at("dur"), event.at("name"), {}};
     const json arguments = event.value("args", json::object());
+    Slice slice{track->second, event.at("ts"), event.at("dur"), event.at("name"), tile_of(arguments)};
     const std::string range = arguments.value("range", slice.name);
-    slice.tile = tile_of(range);
     if (range != slice.name) slice.name = range + " - " + slice.name;
     slices_.push_back(std::move(slice));
   }
