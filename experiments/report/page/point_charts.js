@@ -49,7 +49,7 @@ class PointPanel {
     const point = points[state.point];
     this.heading.textContent = settingName(point);
     const findings = point.findings.length
-      ? el("div", {}, el("p", { class: "count" }, "Why it takes this long; the shares are of the streams' time and may overlap."), el("ul", { class: "findings", "aria-label": "Why this setting is fast or slow" }, ...point.findings.map(findingItem)))
+      ? el("div", {}, el("p", { class: "hint" }, "Why it takes this long; the shares are of the streams' time and may overlap."), el("ul", { class: "findings", "aria-label": "Why this setting is fast or slow" }, ...point.findings.map(findingItem)))
       : el("p", { class: "note" }, point.status === "ok" ? "Nothing stands out in what was measured." : "This point was not timed, so there is nothing to explain.");
     const details = (title, make) => el("details", { class: "data", ontoggle: (event) => { if (event.target.open && event.target.children.length === 1) event.target.append(el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title }, make(point))); } }, el("summary", {}, title));
     this.body.replaceChildren(findings, pointFacts(point), ...(point.status === "ok" ? [details("Layers", layerTable), details("Stages and tiles", stageTable)] : []));

@@ -1,6 +1,6 @@
 // All points: sorted by a column, filtered by words and by axes, saved as CSV.
 
-const rowsAtFirst = 500; // more rows are a click away
+const rowsAtFirst = 250; // more rows are a click away
 
 // Columns: value for sorting and CSV, text for people.
 const tableColumns = [
