@@ -161,11 +161,15 @@ class Summarizer {
     if (count == 0) return;
     predicted = std::exp(predicted / count);
     measured = std::exp(measured / count);
+    const std::string work =
+        most == 0
+            ? "Tiles repeat no work. On one stream that"
+            : fmt::format("Halos make tiles repeat {} to {} of their stages' work. On one stream that alone",
+                          percent(least), percent(most));
     std::string text = fmt::format(
-        "Halos make tiles repeat {} to {} of their stages' work. On one stream that alone predicts {} times "
-        "the "
-        "unpatched time (geometric mean of {} patched settings); measured: {} times. ",
-        percent(least), percent(most), three_digits(predicted), count, three_digits(measured));
+        "{} predicts {} times the unpatched time (geometric mean of {} patched setting{}); measured: {} "
+        "times. ",
+        work, three_digits(predicted), count, count == 1 ? "" : "s", three_digits(measured));
     const double rest = measured / predicted;
     text += rest > 1.02 ? fmt::format(
                               "The remaining {} times is the price of tiling itself: small shapes, "

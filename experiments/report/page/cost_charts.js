@@ -25,12 +25,12 @@ const costPoints = () => {
 const costControls = () => [streamsSelect("Streams", costStreams ?? points[state.point].at[streamsAxis], (place) => { costStreams = place; changed("streams"); })];
 const costEmpty = { empty: "No point with this number of streams was timed." };
 
-function barOptions(theme, shown, names, colors, values, { yName, format, extra = [] }) {
+function barOptions(theme, shown, names, colors, values, { yName, format }) {
   return {
-    legend: { ...baseOptions(theme).legend, data: [...names, ...extra.map((s) => s.name)].map((name) => ({ name })) },
+    legend: { ...baseOptions(theme).legend, data: names.map((name) => ({ name })) },
     xAxis: axisOptions(theme, { type: "category", data: shown.map((p) => patchName(valueOf(p, patchAxis))), name: "patch size", nameGap: 30 }),
     yAxis: axisOptions(theme, { type: "value", name: yName, nameGap: 48, axisLabel: { formatter: plain } }),
-    series: [...names.map((name, i) => ({ type: "bar", stack: "all", name, data: values[i], barMaxWidth: 72, itemStyle: { color: colors[i], borderColor: theme.ground, borderWidth: 1 } })), ...extra],
+    series: names.map((name, i) => ({ type: "bar", stack: "all", name, data: values[i], barMaxWidth: 72, itemStyle: { color: colors[i], borderColor: theme.ground, borderWidth: 1 } })),
     tooltip: { ...baseOptions(theme).tooltip, trigger: "axis", axisPointer: { type: "shadow" },
       formatter: (items) => tip(settingName(shown[items[0].dataIndex]), items.filter((i) => i.value > 0).map((i) => `${i.seriesName}: ${format(i.value)}`)) },
   };
@@ -59,8 +59,7 @@ function drawMemory(theme) {
   if (!shown.length) return costEmpty;
   const mib = (v) => v / 2 ** 20;
   const parts = [["maps", (p) => mib(p.maps)], ["tiles in flight", (p) => mib(p.scratch)]];
-  const peak = { type: "line", name: "process peak", data: shown.map((p) => mib(p.peak)), symbol: "diamond", symbolSize: 11, lineStyle: { width: 0 }, itemStyle: { color: theme.ink } };
-  const option = barOptions(theme, shown, parts.map(([name]) => name), theme.series, parts.map(([, value]) => shown.map(value)), { yName: "MiB", format: (v) => `${short(v)} MiB`, extra: [peak] });
+  const option = barOptions(theme, shown, parts.map(([name]) => name), theme.series, parts.map(([, value]) => shown.map(value)), { yName: "MiB", format: (v) => `${short(v)} MiB` });
   const least = shown.reduce((a, b) => (a.maps + a.scratch <= b.maps + b.scratch ? a : b));
   return { option, label: `Least for maps and tiles: ${settingName(least)}, ${bytes(least.maps + least.scratch)}.`,
     table: { head: ["patch", "maps, MiB", "tiles in flight, MiB", "process peak, MiB"], rows: shown.map((p) => [patchName(valueOf(p, patchAxis)), ...[p.maps, p.scratch, p.peak].map((v) => short(mib(v), 4))]) } };
@@ -140,7 +139,7 @@ function timeCharts() {
 
 function memoryCharts() {
   return [
-    new Chart({ id: "memory", title: "Memory", lead: "What the run plans for maps and for tiles in flight, and the whole process at its peak.", redraw: ["slice", "streams"], height: 380, draw: drawMemory, controls: costControls }),
+    new Chart({ id: "memory", title: "Memory", lead: "What the run plans for maps and for tiles in flight; the table has the whole process at its peak as well.", redraw: ["slice", "streams"], height: 380, draw: drawMemory, controls: costControls }),
     new Chart({ id: "trade-off", title: "Memory against time", lead: "All settings of this experiment. Down and to the left is better; the dashed line joins those that no other beats in both.", redraw: ["slice"], height: 428, draw: drawTradeOff }),
   ];
 }

@@ -102,7 +102,7 @@ function drawCurves(theme, { shown, xAxis, lineAxis, value, unit, xName, yName }
       return { type: "polygon", silent: true, shape: { points: [...upper, ...lower] }, style: { fill: color, opacity: 0.18 } };
     };
     return [
-      { type: "custom", name: line.name, renderItem: band, data: line.points.map((p, k) => [at[k], value(p, p.median)]), silent: true, z: 1, itemStyle: { color }, tooltip: { show: false } },
+      { type: "custom", name: line.name, renderItem: band, data: line.points.map((p, k) => [at[k], value(p, p.low), value(p, p.high)]), encode: { x: 0, y: [1, 2] }, silent: true, z: 1, itemStyle: { color }, tooltip: { show: false } },
       { type: "line", name: line.name, data: line.points.map((p, k) => [at[k], value(p, p.median)]), symbol: symbols[i % symbols.length], symbolSize: 8, lineStyle: { width: 2, color }, itemStyle: { color }, z: 3, emphasis: { focus: "series" } },
     ];
   });
