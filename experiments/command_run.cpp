@@ -14,12 +14,13 @@
 #include "pipeline/trace.hpp"
 #include "progress.hpp"
 #include "provenance.hpp"
+#include "sweeping/measuring.hpp"
+#include "sweeping/point.hpp"
+#include "sweeping/statistics.hpp"
 #include "text.hpp"
 
 namespace halotile {
 namespace {
-
-constexpr int profiled_runs = 5;
 
 struct KindTotal {
   double milliseconds = 0;
@@ -39,12 +40,7 @@ struct RunResult {
   std::int64_t batch = 0;              // images of the batch that was measured
   std::optional<StreamResult> stream;  // when there are several batches
   std::vector<SkippedImage> skipped;
-  Samples samples;
-  std::vector<LayerTime> layers;  // per run
-  std::vector<double> busy_share;
-  double halo_flops_share = 0;
-  MemoryUse memory;
-  double idle_seconds = 0;  // per run
+  BatchMeasurement measured;
 };
 
 // Where a run's time goes, in milliseconds of streams' time; host_idle_ms is the host's.
@@ -55,17 +51,18 @@ nlohmann::json components_json(const RunResult& r) {
                       {"kernels_ms", nlohmann::json::object()},
                       {"pack_ms", 0.0},
                       {"place_ms", 0.0},
-                      {"host_idle_ms", 1e3 * r.idle_seconds}};
-  for (const LayerTime& l : r.layers) {
+                      {"host_idle_ms", r.measured.host_idle_ms}};
+  for (const LayerRecord& l : r.measured.layers) {
     const std::string key = l.kind + "_ms";
     nlohmann::json& sum = json.contains(key) ? json[key] : json["kernels_ms"][l.kind];
-    sum = (sum.is_null() ? 0.0 : sum.get<double>()) + 1e3 * l.seconds;
+    sum = (sum.is_null() ? 0.0 : sum.get<double>()) + l.milliseconds;
   }
   return json;
 }
 
 nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest& harvest) {
-  const double median = r.samples.median();
+  const BatchMeasurement& m = r.measured;
+  const Timing& t = m.timing;
   nlohmann::json json{{"command", "run"},
                       {"network", session.network().name},
                       {"engine", session.engine().name()},
@@ -74,16 +71,22 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
                       {"engine_note", session.engine().note()},
                       {"images", harvest.images()},
                       {"batch", session.batch() / session.input().views()},
-                      {"median_ms", median},
-                      {"min_ms", r.samples.min()},
-                      {"p90_ms", r.samples.quantile(0.9)},
-                      {"images_per_second", 1e3 * static_cast<double>(r.batch) / median},
-                      {"runs", r.samples.milliseconds.size()},
-                      {"samples_ms", r.samples.milliseconds},
-                      {"halo_flops_share", r.halo_flops_share},
-                      {"stream_busy_share", r.busy_share},
-                      {"map_bytes", r.memory.maps},
-                      {"scratch_bytes", r.memory.scratch},
+                      {"median_ms", t.median},
+                      {"min_ms", quantile(t.samples, 0)},
+                      {"q1_ms", t.q1},
+                      {"q3_ms", t.q3},
+                      {"low_ms", t.low},
+                      {"high_ms", t.high},
+                      {"p90_ms", quantile(t.samples, 0.9)},
+                      {"images_per_second", 1e3 * static_cast<double>(r.batch) / t.median},
+                      {"runs", t.samples.size()},
+                      {"stopped", to_string(t.stop)},
+                      {"disturbances", m.disturbances},
+                      {"samples_ms", t.samples},
+                      {"halo_flops_share", m.halo_flops_share},
+                      {"stream_busy_share", m.stream_busy_share},
+                      {"map_bytes", m.memory.maps},
+                      {"scratch_bytes", m.memory.scratch},
                       {"peak_memory_bytes", peak_memory()},
                       {"layers", nlohmann::json::array()},
                       {"kinds", nlohmann::json::object()},
@@ -93,10 +96,14 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
   if (!session.device_note().empty()) json["device_note"] = session.device_note();
   std::map<std::string, KindTotal> kinds;
   double flops = 0;
-  for (const LayerTime& l : r.layers) {
-    const double ms = 1e3 * l.seconds;
-    json["layers"].push_back({{"name", l.name}, {"kind", l.kind}, {"stream_ms", ms}, {"flops", l.flops}});
-    kinds[l.kind].milliseconds += ms;
+  for (const LayerRecord& l : m.layers) {
+    json["layers"].push_back({{"name", l.name},
+                              {"kind", l.kind},
+                              {"stream_ms", l.milliseconds},
+                              {"flops", l.flops},
+                              {"bytes", l.bytes},
+                              {"launches", l.launches}});
+    kinds[l.kind].milliseconds += l.milliseconds;
     kinds[l.kind].flops += l.flops;
     flops += l.flops;
   }
@@ -122,19 +129,23 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
 }
 
 void print_result(const RunResult& r, const Session& session) {
-  const double median = r.samples.median();
+  const BatchMeasurement& m = r.measured;
+  const Timing& t = m.timing;
   double all = 0;
-  for (const LayerTime& l : r.layers) all += l.seconds;
+  for (const LayerRecord& l : m.layers) all += l.milliseconds;
   std::vector<std::vector<std::string>> rows{{"layer", "kind", "ms", "share", "GFLOP", "GFLOP/s per stream"}};
-  for (const LayerTime& l : r.layers) {
-    rows.push_back({l.name, l.kind, fmt::format("{:.3f}", 1e3 * l.seconds),
-                    percent(l.seconds / std::max(all, 1e-12)), fmt::format("{:.3f}", 1e-9 * l.flops),
-                    l.flops > 0 && l.seconds > 0 ? fmt::format("{:.1f}", 1e-9 * l.flops / l.seconds) : "-"});
+  for (const LayerRecord& l : m.layers) {
+    rows.push_back(
+        {l.name, l.kind, fmt::format("{:.3f}", l.milliseconds), percent(l.milliseconds / std::max(all, 1e-9)),
+         fmt::format("{:.3f}", 1e-9 * l.flops),
+         l.flops > 0 && l.milliseconds > 0 ? fmt::format("{:.1f}", 1e-6 * l.flops / l.milliseconds) : "-"});
   }
   fmt::print("{}(ms: time at work, summed over streams, per run)\n\n", table(rows));
-  fmt::print("batch of {}: median {:.2f} ms, min {:.2f}, p90 {:.2f} over {} runs; {:.1f} images/s\n", r.batch,
-             median, r.samples.min(), r.samples.quantile(0.9), r.samples.milliseconds.size(),
-             1e3 * static_cast<double>(r.batch) / median);
+  fmt::print(
+      "batch of {}: median {:.2f} ms ({:.2f} to {:.2f}), quartiles {:.2f} and {:.2f}; {:.1f} images/s\n",
+      r.batch, t.median, t.low, t.high, t.q1, t.q3, 1e3 * static_cast<double>(r.batch) / t.median);
+  fmt::print("{} runs, then {}\n", t.samples.size(), words_of(t.stop));
+  for (const std::string& seen : m.disturbances) fmt::print("disturbed: {}\n", seen);
   if (const int samples = session.experiment().dropout.samples; samples > 0)
     fmt::print("each run is one of {} dropout samples\n", samples);
   if (r.stream) {
@@ -146,37 +157,11 @@ void print_result(const RunResult& r, const Session& session) {
         session.decoders(), session.decoders() == 1 ? "" : "s", s.wait_seconds);
   }
   fmt::print("halos repeat {} of the work; maps {}, tiles in flight {}, process peak {}\n",
-             percent(r.halo_flops_share), bytes_text(r.memory.maps), bytes_text(r.memory.scratch),
+             percent(m.halo_flops_share), bytes_text(m.memory.maps), bytes_text(m.memory.scratch),
              bytes_text(peak_memory()));
   std::string busy;
-  for (const double share : r.busy_share) busy += fmt::format(" {}", percent(share));
+  for (const double share : m.stream_busy_share) busy += fmt::format(" {}", percent(share));
   fmt::print("streams at work:{}\n", busy);
-}
-
-void measure_batch(const Session& session, Executor& executor, RunResult& result) {
-  result.samples = measure(
-      session.experiment().measure, [&] { executor.run(); }, [&] { executor.reset_times(); });
-  std::vector<double> timed = result.samples.milliseconds;
-  result.idle_seconds = executor.idle_seconds() / static_cast<double>(timed.size());
-  if (!session.engine().device().host_memory()) {
-    // Taking a device's times disturbs runs; these come behind those that count.
-    const MeasureSettings profiled{0, profiled_runs, session.experiment().measure.max_seconds};
-    timed = measure(
-                profiled, [&] { executor.profile(); }, [&] { executor.reset_times(); })
-                .milliseconds;
-  }
-  result.layers = executor.times();
-  for (LayerTime& l : result.layers) l.seconds /= static_cast<double>(timed.size());
-  const double total = 1e-3 * std::accumulate(timed.begin(), timed.end(), 0.0);
-  for (const double busy : executor.busy_seconds()) result.busy_share.push_back(busy / total);
-  double flops = 0;
-  double recomputed = 0;
-  for (const StagePlan& stage : executor.plan()) {
-    flops += stage.flops();
-    recomputed += stage.recomputed_flops();
-  }
-  result.halo_flops_share = flops > 0 ? recomputed / flops : 0;
-  result.memory = executor.memory();
 }
 
 // Fails now, not after minutes of work, if results cannot be written.
@@ -255,7 +240,7 @@ class Run {
     Executor& executor = *executor_;
     executor.load_input();
     executor.set_dropout(0, maps);
-    measure_batch(session_, executor, result_);
+    result_.measured = measure_batch(session_, executor);
     const Experiment& experiment = session_.experiment();
     if (!experiment.trace.empty()) {
       write_trace(experiment.output.directory / experiment.trace, session_.engine().device(),

@@ -153,6 +153,9 @@ class ExperimentReader {
       s.warmup = static_cast<int>(m.integer("warmup", s.warmup, 0, 1'000'000));
       s.min_runs = static_cast<int>(m.integer("min_runs", s.min_runs, 1, 1'000'000));
       s.max_seconds = m.number("max_seconds", s.max_seconds, 0, 1e6);
+      s.tightness = m.number("tightness", s.tightness, 1e-4, 1);
+      static const Words caches{"hot", "cold"};
+      s.cold = m.choice("cache", "hot", caches) == "cold";
       static const Words places{"host", "device"};
       experiment_.resident_input = m.choice("input", "host", places) == "device";
       experiment_.resident_output = m.choice("output", "host", places) == "device";
@@ -450,6 +453,8 @@ nlohmann::json to_json(const Experiment& e) {
            {{"warmup", e.measure.warmup},
             {"min_runs", e.measure.min_runs},
             {"max_seconds", e.measure.max_seconds},
+            {"tightness", e.measure.tightness},
+            {"cache", e.measure.cold ? "cold" : "hot"},
             {"input", e.resident_input ? "device" : "host"},
             {"output", e.resident_output ? "device" : "host"},
             {"trace", e.trace}}}};

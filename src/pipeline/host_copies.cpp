@@ -28,6 +28,7 @@ void HostCopies::prepare(const MapView& input, std::byte* pixels) {
     device_pixels_ = input_;
     device_pixels_.data = pixels;
   }
+  times_.set_bytes(upload_line_, static_cast<double>(bytes_of(input_)));
   input_memory_ = engine_.device().allocate_host(bytes_of(input_));
   input_.data = input_memory_.data();
 }

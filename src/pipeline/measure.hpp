@@ -1,8 +1,7 @@
-// Measuring: warm-up, then runs until there are enough, and what is said of them.
+// How measurements are made, as configs say it, and the memory that a process takes.
 #pragma once
 
-#include <functional>
-#include <vector>
+#include <cstddef>
 
 namespace halotile {
 
@@ -10,23 +9,14 @@ struct MeasureSettings {
   int warmup = 2;
   int min_runs = 10;
   double max_seconds = 15;  ///< no new run starts after this, warm-up not counted; at least one run is made
+  double tightness = 0.02;  ///< of the median's interval: its width as a share of the median
+  bool cold = false;        ///< caches are flushed before each run
 };
 
-/// Wall times of the counted runs, in order, in milliseconds.
-struct Samples {
-  std::vector<double> milliseconds;
-
-  [[nodiscard]] double median() const { return quantile(0.5); }
-  [[nodiscard]] double min() const { return quantile(0); }
-  /// Linear interpolation between order statistics, q in [0, 1].
-  [[nodiscard]] double quantile(double q) const;
-};
-
-/// Runs `work` settings.warmup times, calls `start_counting`, then runs and times it.
-[[nodiscard]] Samples measure(const MeasureSettings& settings, const std::function<void()>& work,
-                              const std::function<void()>& start_counting);
-
-/// Largest resident set of this process so far, in bytes.
+/// Largest resident set of this process since the last reset, in bytes.
 [[nodiscard]] std::size_t peak_memory();
+/// Gives freed memory back to the system and forgets the peak so far. Where the system does not let it, the
+/// peak stays the process's.
+void reset_peak_memory();
 
 }  // namespace halotile

@@ -140,11 +140,13 @@ class PerLayerProgram final : public Executor::Program {
       }
       double flops = 0;
       for (std::size_t l = step.first; l < step.last; ++l) flops += network_.layers[l].flops;
-      made.time =
-          times_.add_line(layer.name, to_string(layer.kind), flops * static_cast<double>(settings_.batch));
+      const auto in = static_cast<double>(bytes(made.in) + made.operation->weights().size());
+      const auto out = static_cast<double>(bytes(made.out));
+      made.time = times_.add_line(layer.name, to_string(layer.kind),
+                                  flops * static_cast<double>(settings_.batch), in + out);
       made.allocation = times_.add_line(layer.name, "allocation", 0);
-      made.upload = times_.add_line(layer.name, "host_to_device", 0);
-      made.download = times_.add_line(layer.name, "device_to_host", 0);
+      made.upload = times_.add_line(layer.name, "host_to_device", 0, in);
+      made.download = times_.add_line(layer.name, "device_to_host", 0, out);
       made.output.resize(bytes(made.out));
       layers_.push_back(std::move(made));
     }

@@ -2,8 +2,8 @@
 
 namespace halotile {
 
-std::size_t RunTimes::add_line(const std::string& name, const std::string& kind, double flops) {
-  lines_.push_back({name, kind, 0, flops});
+std::size_t RunTimes::add_line(const std::string& name, const std::string& kind, double flops, double bytes) {
+  lines_.push_back({name, kind, 0, flops, bytes, 0});
   return lines_.size() - 1;
 }
 
@@ -26,15 +26,18 @@ void RunTimes::end_profile() {
   if (!profiling_) return;
   profiling_ = false;
   for (std::size_t p = 0; p < next_; ++p) {
-    by_stream_[static_cast<std::size_t>(pieces_[p].stream)].seconds[pieces_[p].line] +=
-        timeline_->seconds(2 * p, 2 * p + 1);
+    by_stream_[static_cast<std::size_t>(pieces_[p].stream)].add(pieces_[p].line,
+                                                                timeline_->seconds(2 * p, 2 * p + 1));
   }
 }
 
 std::vector<LayerTime> RunTimes::lines() const {
   std::vector<LayerTime> lines = lines_;
   for (const OfStream& s : by_stream_) {
-    for (std::size_t l = 0; l < lines.size(); ++l) lines[l].seconds += s.seconds[l];
+    for (std::size_t l = 0; l < lines.size(); ++l) {
+      lines[l].seconds += s.seconds[l];
+      lines[l].launches += s.launches[l];
+    }
   }
   return lines;
 }
@@ -50,7 +53,10 @@ std::vector<double> RunTimes::busy_seconds() const {
 }
 
 void RunTimes::reset() {
-  for (OfStream& s : by_stream_) s.seconds.assign(lines_.size(), 0);
+  for (OfStream& s : by_stream_) {
+    s.seconds.assign(lines_.size(), 0);
+    s.launches.assign(lines_.size(), 0);
+  }
 }
 
 }  // namespace halotile

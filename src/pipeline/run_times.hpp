@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,12 +22,16 @@ struct LayerTime {
   std::string kind;    ///< layer type; or "pack", "place", "host_to_device", "device_to_host", "allocation"
   double seconds = 0;  ///< summed over streams and runs
   double flops = 0;    ///< per run, recomputed ones included
+  double bytes = 0;    ///< per run, least traffic: what each piece of work reads and writes, weights once
+  std::int64_t launches = 0;  ///< pieces of work that were timed, summed over streams and runs
 };
 
 class RunTimes {
  public:
   /// A new line; returns its number.
-  std::size_t add_line(const std::string& name, const std::string& kind, double flops);
+  std::size_t add_line(const std::string& name, const std::string& kind, double flops, double bytes = 0);
+  /// For lines whose traffic is known only later.
+  void set_bytes(std::size_t line, double bytes) { lines_[line].bytes = bytes; }
   /// When all lines are there: `pieces` of work a run at most.
   void start(Device& device, int streams, std::size_t pieces);
 
@@ -59,8 +64,8 @@ class RunTimes {
     }
     const Clock::time_point start = Clock::now();
     work();
-    by_stream_[static_cast<std::size_t>(number)].seconds[line] +=
-        std::chrono::duration<double>(Clock::now() - start).count();
+    by_stream_[static_cast<std::size_t>(number)].add(
+        line, std::chrono::duration<double>(Clock::now() - start).count());
   }
 
   [[nodiscard]] std::vector<LayerTime> lines() const;
@@ -70,7 +75,12 @@ class RunTimes {
 
  private:
   struct alignas(64) OfStream {
+    void add(std::size_t line, double time) {
+      seconds[line] += time;
+      ++launches[line];
+    }
     std::vector<double> seconds;  // per line
+    std::vector<std::int64_t> launches;
   };
   struct Piece {
     std::size_t line = 0;

@@ -5,6 +5,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
+
+#include "pipeline/hash.hpp"
 
 namespace halotile {
 namespace {
@@ -78,6 +81,19 @@ void compare_elements(const ConstMapView& expected, const ConstMapView& got, con
   }
 }
 
+void add_to(Hash& hash, const ConstMapView& map) {
+  with_element_type(map.dtype, [&](auto type) {
+    for (std::int64_t n = 0; n < map.images; ++n) {
+      for (std::int64_t y = map.rect.rows.begin; y < map.rect.rows.end; ++y) {
+        for (std::int64_t x = map.rect.cols.begin; x < map.rect.cols.end; ++x) {
+          const decltype(type)* const first = map.at<decltype(type)>(n, y, x);
+          hash.add(std::as_bytes(std::span(first, static_cast<std::size_t>(map.channels))));
+        }
+      }
+    }
+  });
+}
+
 // Outputs of one layer, where they lie: on a device of its own memory, only maps that differ are fetched.
 Comparison compare_outputs(Engine& engine, Executor& whole, Executor& patched, std::size_t layer,
                            const StagePlan* stage, std::int64_t stage_number, std::int64_t first_image) {
@@ -132,6 +148,18 @@ bool Verification::equal_bits() const {
          std::all_of(stages.begin(), stages.end(), [](const Comparison& c) { return c.equal_bits(); });
 }
 
+std::int64_t Verification::elements() const {
+  std::int64_t sum = logits.elements;
+  for (const Comparison& stage : stages) sum += stage.elements;
+  return sum;
+}
+
+std::int64_t Verification::different() const {
+  std::int64_t sum = logits.different;
+  for (const Comparison& stage : stages) sum += stage.different;
+  return sum;
+}
+
 Verification verify(const Session& session) {
   const Network& network = session.network();
   std::set<std::size_t> keep;
@@ -144,6 +172,7 @@ Verification verify(const Session& session) {
   std::unique_ptr<Executor> patched;
   std::unique_ptr<Executor> whole;
   std::int64_t made_for = 0;
+  Hash logits_hash;
   for (const Interval batch : session.batches()) {
     if (batch.size() != made_for) {
       patched.reset();
@@ -173,8 +202,10 @@ Verification verify(const Session& session) {
                         owner - plan.begin(), batch.begin);
     compared.layer = network.layers[logits].name;
     result.logits.merge(compared);
+    add_to(logits_hash, patched->output(logits));
     result.images += batch.size();
   }
+  result.logits_hash = logits_hash.digits();
   return result;
 }
 

@@ -43,8 +43,12 @@ struct Verification {
   std::vector<Comparison> stages;  ///< every stage's rebuilt map
   Comparison logits;               ///< the network's output
   std::int64_t images = 0;
+  std::string logits_hash;  ///< of the patched run's: equal for equal bits
 
   [[nodiscard]] bool equal_bits() const;
+  /// Over all stages and the logits.
+  [[nodiscard]] std::int64_t elements() const;
+  [[nodiscard]] std::int64_t different() const;
 };
 
 /// Runs the whole input through both pipelines. Maps are poisoned with NaN first, so that an element nobody

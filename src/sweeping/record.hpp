@@ -17,8 +17,13 @@ enum class PointStatus : std::uint8_t {
 /// Why measuring stopped.
 enum class StopReason : std::uint8_t {
   tight,  ///< the median's interval is as narrow as asked
-  time    ///< measure.max_seconds were up
+  time,   ///< measure.max_seconds were up
+  runs    ///< measure.min_runs were made, too few for an interval
 };
+
+/// The words that stores and results use: "ok", "tight", ...
+[[nodiscard]] const char* to_string(PointStatus status);
+[[nodiscard]] const char* to_string(StopReason reason);
 
 /// Wall times of the counted runs and what is said of them. All in milliseconds.
 struct Timing {
@@ -36,11 +41,11 @@ struct Timing {
 /// One layer's share of a run, or one kind of copy's, summed over streams and tiles.
 struct LayerRecord {
   std::string name;
-  std::string kind;         ///< layer type; or pack, place, host_to_device, device_to_host, allocation
-  double milliseconds = 0;  ///< at work, per run
-  double flops = 0;         ///< recomputed ones included
-  double bytes = 0;         ///< least traffic: each tile's input and output once, the weights once
-  std::int64_t launches = 0;
+  std::string kind;           ///< layer type; or pack, place, host_to_device, device_to_host, allocation
+  double milliseconds = 0;    ///< at work, per run
+  double flops = 0;           ///< recomputed ones included
+  double bytes = 0;           ///< per run, least traffic: each tile's input and output once, the weights once
+  std::int64_t launches = 0;  ///< per run: pieces of work given to streams
 
   bool operator==(const LayerRecord&) const = default;
 };
@@ -58,7 +63,7 @@ struct StageRecord {
 
 struct PointRecord {
   std::string config_hash;    ///< 16 hexadecimal digits: the resolved config without output and the keys of
-                              ///< `measure` that say how long, the weights' hash and the input's
+                              ///< `measure` that say how long, with the contents of files for their names
   nlohmann::json config;      ///< resolved, as to_json(Experiment)
   nlohmann::json settings;    ///< the axes' values at this point: {"patch.size": 64, "streams": 2}
   std::int64_t machine = 0;   ///< MachineRecord::id
@@ -81,7 +86,7 @@ struct PointRecord {
   double host_idle_ms = 0;                ///< per run
   std::int64_t map_bytes = 0;
   std::int64_t scratch_bytes = 0;
-  std::int64_t peak_memory_bytes = 0;     ///< the process's largest resident set while the point ran
+  std::int64_t peak_memory_bytes = 0;     ///< the process's largest resident set while it was measured
   std::vector<std::string> disturbances;  ///< what disturbed the measurement, in words; empty: nothing seen
   std::string weights_hash;
   std::string input_hash;

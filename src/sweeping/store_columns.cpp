@@ -20,7 +20,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::array statuses{"ok", "different", "error"};  // in the order of PointStatus
-constexpr std::array reasons{"tight", "time"};              // in the order of StopReason
+constexpr std::array reasons{"tight", "time", "runs"};      // in the order of StopReason
 
 enum class Type : std::uint8_t { integer, number, text, json };
 

@@ -19,9 +19,6 @@ namespace halotile {
 /// Of a row of point_selection().
 [[nodiscard]] PointRecord point_of(const SqliteRow& row);
 
-[[nodiscard]] const char* to_string(PointStatus status);
-[[nodiscard]] const char* to_string(StopReason reason);
-
 /// The names of the columns, in their order, and a point's values as JSON.
 [[nodiscard]] std::vector<std::string> point_columns();
 [[nodiscard]] nlohmann::json point_json(const PointRecord& point);

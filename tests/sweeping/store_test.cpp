@@ -12,7 +12,7 @@
 
 #include "patching/error.hpp"
 #include "pipeline/support.hpp"
-#include "sweeping/hash.hpp"
+#include "pipeline/hash.hpp"
 
 namespace halotile {
 namespace {

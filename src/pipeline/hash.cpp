@@ -1,4 +1,4 @@
-#include "sweeping/hash.hpp"
+#include "pipeline/hash.hpp"
 
 #include <fmt/format.h>
 
