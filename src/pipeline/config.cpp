@@ -70,8 +70,7 @@ void apply_override(YAML::Node root, const std::string& word, Diagnostics& diagn
     throw ConfigError(fmt::format("command line '{}': the value is not valid YAML: {}", word, e.msg));
   }
   // Nothing stands for the default, but a model there must be.
-  const bool names_files = std::find(path_keys.begin(), path_keys.end(), path) != path_keys.end();
-  if (names_files && (!value.IsNull() || path == "model")) value = absolute_paths(value);
+  if (names_files(path) && (!value.IsNull() || path == "model")) value = absolute_paths(value);
   if (path == "input.random" || path == "input.file") erase(root, "input.labels");
   for (const Words& group : exclusive) {
     if (std::find(group.begin(), group.end(), path) == group.end()) continue;
@@ -147,6 +146,7 @@ class ExperimentReader {
     experiment_.memory = static_cast<MemoryMode>(std::find(memory_modes.begin(), memory_modes.end(), memory) -
                                                  memory_modes.begin());
     if (const auto output = map.find("output")) read_output(*output);
+    if (const auto sweep = map.find("sweep")) experiment_.axes = read_axes(*sweep, folder_);
     if (const auto measure = map.find("measure")) {
       YamlMap m(diagnostics_, measure->node(), "measure");
       MeasureSettings& s = experiment_.measure;
@@ -401,7 +401,36 @@ nlohmann::json input_json(const InputConfig& input) {
 
 }  // namespace
 
+bool names_files(const std::string& key) {
+  return std::find(path_keys.begin(), path_keys.end(), key) != path_keys.end();
+}
+
+bool exclude_each_other(const std::string& key, const std::string& other) {
+  return key != other && std::any_of(exclusive.begin(), exclusive.end(), [&](const Words& group) {
+           return std::find(group.begin(), group.end(), key) != group.end() &&
+                  std::find(group.begin(), group.end(), other) != group.end();
+         });
+}
+
 Experiment read_experiment(const fs::path& file, std::span<const std::string> overrides) {
+  Experiment experiment = read_point(file, overrides);
+  Words problems;
+  for (const Axis& axis : experiment.axes) {
+    for (std::size_t step = 0; step < axis.steps.size(); ++step) {
+      Words words(overrides.begin(), overrides.end());
+      for (std::string& word : words_at(axis, step)) words.push_back(std::move(word));
+      try {
+        (void)read_point(file, words);
+      } catch (const ConfigError& e) {
+        problems.push_back(at_axis(e.what(), axis, step, file));
+      }
+    }
+  }
+  if (!problems.empty()) throw ConfigError(fmt::format("{}", fmt::join(problems, "\n")));
+  return experiment;
+}
+
+Experiment read_point(const fs::path& file, std::span<const std::string> overrides) {
   return ExperimentReader(file, overrides).take();
 }
 

@@ -14,6 +14,7 @@
 
 #include "formats/preprocess.hpp"
 #include "patching/plan.hpp"
+#include "pipeline/axes.hpp"
 #include "pipeline/executor.hpp"
 #include "pipeline/measure.hpp"
 
@@ -99,13 +100,22 @@ struct Experiment {
   std::string trace;  ///< measure.trace: file in output.directory for the trace of one more run; empty: none
   bool resident_input = false;   ///< timed runs start with the input on the device
   bool resident_output = false;  ///< and leave their outputs there
+  std::vector<Axis> axes;        ///< what `halotile sweep` varies
 };
+
+/// Whether values of this key are paths of files to read.
+[[nodiscard]] bool names_files(const std::string& key);
+/// Whether a config has one of the two at most.
+[[nodiscard]] bool exclude_each_other(const std::string& key, const std::string& other);
 
 /// Reads a config and applies `overrides` ("patch.size=32"). Paths of inputs are taken relative to the
 /// config's folder (those in overrides relative to the current one). Throws ConfigError with every problem
-/// found.
+/// found, in the values that a sweep would take too.
 [[nodiscard]] Experiment read_experiment(const std::filesystem::path& file,
                                          std::span<const std::string> overrides);
+/// The same without a look at what the values of a sweep mean: for its points, one by one.
+[[nodiscard]] Experiment read_point(const std::filesystem::path& file,
+                                    std::span<const std::string> overrides);
 
 /// The experiment as JSON with every default filled in, for provenance.
 [[nodiscard]] nlohmann::json to_json(const Experiment& experiment);

@@ -66,6 +66,10 @@ class YamlValue {
   [[nodiscard]] std::optional<Extent2> extent(std::int64_t low, std::int64_t high) const;
   /// The elements of a list (or nothing, after an error).
   [[nodiscard]] std::vector<YamlValue> list() const;
+  /// The value of a mapping's key.
+  [[nodiscard]] YamlValue child(const YAML::Node& value, const std::string& key) const {
+    return {*diagnostics_, value, path_ + "." + key};
+  }
 
  private:
   Diagnostics* diagnostics_;
