@@ -16,16 +16,22 @@ struct CommandLine {
   bool kernels = false;                ///< info: what the CUDA kernels take of the GPU
   std::string a;                       ///< compare: a result, a store, a folder of them, or a commit
   std::string b;
-  std::filesystem::path store;   ///< compare: where the commits' points are; report: what sweeps measured
+  std::filesystem::path store;   ///< of points: sweep's, report's, export's; compare: where the commits' are
   double threshold = 0.02;       ///< compare: a share of the time
   bool quiet = false;            ///< compare: print nothing
   std::filesystem::path output;  ///< report: file to write
   std::filesystem::path trace;   ///< report: trace of one run to draw; empty: none
+  bool dry_run = false;          ///< sweep: tell the points, measure nothing
+  bool fail_fast = false;        ///< sweep: end behind the first point that fails
+  std::string format = "csv";    ///< export: or jsonl
+  std::filesystem::path file;    ///< export: where to; empty: standard output
 };
 
 int command_run(const CommandLine& line);
 int command_verify(const CommandLine& line);
 int command_plan(const CommandLine& line);
+int command_sweep(const CommandLine& line);
+int command_export(const CommandLine& line);
 int command_compare(const CommandLine& line);
 int command_explain(const CommandLine& line);
 int command_info(const CommandLine& line);

@@ -37,6 +37,30 @@ void add_config(CLI::App* command, halotile::CommandLine& line) {
                       "key=value words that replace keys of the config: patch.size=32 streams=8");
 }
 
+void add_sweep(CLI::App* command, halotile::CommandLine& line) {
+  add_config(command, line);
+  command->get_option("OVERRIDES")
+      ->description(
+          "key=value words that replace keys of the config, and key=value,value,... or key=range(begin, end, "
+          "step) words that are swept: patch.size=16,32,64 streams=1,2");
+  command->add_option("-o,--store", line.store,
+                      "The store to add points to (default: NAME.db in output.directory)");
+  command->add_flag("--dry-run", line.dry_run, "Tell the points and the time they may take; measure nothing");
+  const auto last_wins = CLI::MultiOptionPolicy::TakeLast;
+  command
+      ->add_flag("--fail-fast,!--keep-going", line.fail_fast,
+                 "End behind the first point that fails; or go on behind it (the default)")
+      ->multi_option_policy(last_wins);
+}
+
+void add_export(CLI::App* command, halotile::CommandLine& line) {
+  command->add_option("STORE", line.store, "A store that sweeps filled")->required();
+  command->add_option("--format", line.format, "csv, or jsonl: a JSON object a line")
+      ->check(CLI::IsMember({"csv", "jsonl"}))
+      ->capture_default_str();
+  command->add_option("-o,--output", line.file, "The file to write (default: standard output)");
+}
+
 void add_compare(CLI::App* command, halotile::CommandLine& line) {
   command
       ->add_option("A", line.a,
@@ -97,6 +121,13 @@ int main(int argc, char** argv) {
   add_config(plan, line);
   plan->add_option("--image", line.image, "Draw cores, halos and keys of one stage on the first image (PNG)");
   plan->add_option("--stage", line.stage, "The stage to draw")->capture_default_str();
+  add_sweep(
+      add_command(app, "sweep", "Verify and measure every combination of settings; goes on where it was",
+                  line, halotile::command_sweep, command),
+      line);
+  CLI::App* const exporting = app.add_subcommand("export", "Write a store's points as CSV or JSON Lines");
+  exporting->callback([&command] { command = halotile::command_export; });
+  add_export(exporting, line);
   add_compare(add_command(app, "compare", "Tell whether B is faster or slower than A, point by point", line,
                           halotile::command_compare, command),
               line);
@@ -122,6 +153,7 @@ int main(int argc, char** argv) {
 
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write
   try {
     const int status = command(line);
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;

@@ -4,12 +4,16 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <utility>
+
+#include "text.hpp"
 
 namespace halotile {
 
-Progress::Progress(std::int64_t images, bool several_batches)
-    : images_(images),
-      shown_(several_batches && ::isatty(STDERR_FILENO) == 1),
+Progress::Progress(std::int64_t total, bool wanted, std::string unit)
+    : total_(total),
+      unit_(std::move(unit)),
+      shown_(wanted && ::isatty(STDERR_FILENO) == 1),
       start_(Clock::now()),
       last_(start_) {}
 
@@ -25,9 +29,10 @@ void Progress::update(std::int64_t done) {
   if (!shown_ || done == 0 || now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
   const double seconds = std::chrono::duration<double>(now - start_).count();
-  const double left = seconds * static_cast<double>(images_ - done) / static_cast<double>(done);
-  fmt::print(stderr, "\r\x1b[K{}/{} images, {:.1f} images/s, {:.0f} s left", done, images_,
-             static_cast<double>(done) / seconds, left);
+  const double left = seconds * static_cast<double>(total_ - done) / static_cast<double>(done);
+  const double rate = static_cast<double>(done) / seconds;
+  fmt::print(stderr, "\r\x1b[K{}/{} {}, {}{} left", done, total_, unit_,
+             rate < 1 ? "" : fmt::format("{:.1f} {}/s, ", rate, unit_), duration_text(left));
   std::fflush(stderr);
   drawn_ = true;
 }

@@ -9,23 +9,24 @@ namespace halotile {
 
 class Progress {
  public:
-  /// Shows nothing unless standard error is a terminal and there is more than one batch.
-  Progress(std::int64_t images, bool several_batches);
+  /// Shows nothing unless it is `wanted` and standard error is a terminal.
+  Progress(std::int64_t total, bool wanted, std::string unit = "images");
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress();
 
-  /// `done` images so far; draws at most ten times a second.
+  /// `done` so far; draws at most ten times a second.
   void update(std::int64_t done);
+  /// Takes the line away, for others to print.
+  void clear();
   /// Prints a line of its own on standard error.
   void note(const std::string& line);
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  void clear();
-
-  std::int64_t images_;
+  std::int64_t total_;
+  std::string unit_;
   bool shown_;
   bool drawn_ = false;
   Clock::time_point start_;

@@ -58,6 +58,12 @@ nlohmann::json machine_json() {
           {"cuda_obstacle", gpu_obstacle(0)}};
 }
 
+nlohmann::json lasting_machine_json() {
+  nlohmann::json json = machine_json();
+  for (nlohmann::json& gpu : json["cuda"]) gpu.erase("free_memory_bytes");
+  return json;
+}
+
 nlohmann::json provenance_json(const Session& session) {
   nlohmann::json json = machine_json();
   json["time"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));

@@ -26,7 +26,10 @@ extern const BuildInfo build_info;
 /// Build and machine.
 [[nodiscard]] nlohmann::json machine_json();
 
-/// The same with the session's resolved config, threads and weights' hash.
+/// The same without what changes from minute to minute: what tells two builds or machines apart.
+[[nodiscard]] nlohmann::json lasting_machine_json();
+
+/// Build and machine with the session's resolved config, threads and weights' hash.
 [[nodiscard]] nlohmann::json provenance_json(const Session& session);
 
 }  // namespace halotile

@@ -22,6 +22,8 @@ void print_note(const std::string& note);
 [[nodiscard]] std::string bytes_text(std::size_t bytes);
 /// "1.43 GFLOP".
 [[nodiscard]] std::string flops_text(double flops);
+/// "3 min 20 s".
+[[nodiscard]] std::string duration_text(double seconds);
 /// "12.5%".
 [[nodiscard]] std::string percent(double share);
 

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
+#include <utility>
 
 #include "patching/error.hpp"
 #include "pipeline/stop.hpp"
@@ -35,7 +37,7 @@ class Runner {
     std::vector<std::size_t> left = missing();
     watcher_.begin(plan_.points.size(), plan_.points.size() - left.size());
     if (left.empty()) return outcome();
-    outcome_.sweep = sweep_ = store_.add_sweep(record, machine_);
+    sweep_ = store_.add_sweep(record, machine_);
     if (left.front() != 0) gauge(left.front());
     while (!left.empty() && !ended_) {
       const bool any = pass(left);
@@ -84,6 +86,7 @@ class Runner {
     point.sequence = static_cast<std::int64_t>(index);
     store_.add_point(point);
     ++outcome_.measured;
+    if (point.status == PointStatus::ok) note_ceiling(planned.experiment, point.device);
     if (index == 0 && point.status == PointStatus::ok) {
       keep_gauge(point.timing, 0);
     } else {
@@ -91,6 +94,21 @@ class Runner {
     }
     watcher_.measured(point, plan_.points.size() - missing().size());
     if (settings_.fail_fast && point.status != PointStatus::ok) ended_ = true;
+  }
+
+  void note_ceiling(const Experiment& experiment, const std::string& device) {
+    if (!settings_.ceiling || !limits_.emplace(device, experiment.precision).second) return;
+    for (const Ceiling& known : store_.ceilings()) {
+      if (known.machine == machine_ && known.device == device && known.precision == experiment.precision)
+        return;
+    }
+    try {
+      Ceiling ceiling = settings_.ceiling(Session(experiment));
+      ceiling.machine = machine_;
+      store_.set_ceiling(ceiling);
+    } catch (const UnsupportedError&) {
+      // Explanations do without.
+    }
   }
 
   // A reference that cannot be run has told so as a point.
@@ -130,8 +148,10 @@ class Runner {
       if (found != stored.end()) outcome_.points.push_back(found->second);
     }
     outcome_.complete = outcome_.points.size() == plan_.points.size();
+    // Of a sweep that had nothing left to do: that of the one which measured the points.
+    const std::int64_t sweep = sweep_ != 0 || outcome_.points.empty() ? sweep_ : outcome_.points.back().sweep;
     for (const DriftSample& sample : store_.drift()) {
-      if (sample.sweep == sweep_) outcome_.drift.push_back(sample);
+      if (sample.sweep == sweep) outcome_.drift.push_back(sample);
     }
     return std::move(outcome_);
   }
@@ -143,7 +163,8 @@ class Runner {
   SweepWatcher& watcher_;
   std::int64_t sweep_ = 0;
   bool ended_ = false;
-  int since_gauge_ = 0;  // points
+  std::set<std::pair<std::string, std::string>> limits_;  // of devices and precisions, seen to
+  int since_gauge_ = 0;                                   // points
   Clock::time_point gauged_ = Clock::now();
   SweepOutcome outcome_;
 };

@@ -1,6 +1,7 @@
 // Running a sweep: measures the points that a store does not have yet, and gauges the machine's drift.
 #pragma once
 
+#include "sweeping/ceiling.hpp"
 #include "sweeping/point.hpp"
 #include "sweeping/store.hpp"
 #include "sweeping/sweep_plan.hpp"
@@ -10,6 +11,8 @@ namespace halotile {
 struct SweepSettings {
   bool fail_fast = false;  ///< ends behind the first point that differs or cannot be run
   Verifier verifier = verify;
+  /// Measures the limits of each device and precision that the store has none of; none: they are left out.
+  std::function<Ceiling(const Session&)> ceiling = measure_ceiling;
 };
 
 /// Is told how a sweep goes.
@@ -27,7 +30,6 @@ class SweepWatcher {
 };
 
 struct SweepOutcome {
-  std::int64_t sweep = 0;
   std::size_t measured = 0;         ///< here
   bool complete = false;            ///< every point is in the store
   std::vector<PointRecord> points;  ///< of the plan, as far as they are in the store, the reference first

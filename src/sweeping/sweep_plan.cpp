@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "patching/error.hpp"
 #include "sweeping/identity.hpp"
@@ -150,11 +151,14 @@ class Planner {
         settings[axes_[a].keys[k]] = axes_[a].steps[steps[a]][k].shown;
     }
     try {
-      add(read_point(file_, words), std::move(settings));
+      Experiment experiment = read_point(file_, words);
+      add(std::move(experiment), std::move(settings));
     } catch (const ConfigError& e) {
-      std::string message = e.what();
-      for (std::size_t a = 0; a < axes_.size(); ++a) message = at_axis(message, axes_[a], steps[a], file_);
-      problems_[message].push_back(settings.dump());
+      std::istringstream lines(e.what());
+      for (std::string line; std::getline(lines, line);) {
+        for (std::size_t a = 0; a < axes_.size(); ++a) line = at_axis(line, axes_[a], steps[a], file_);
+        problems_[line].push_back(settings.dump());
+      }
     }
   }
 
