@@ -131,9 +131,10 @@ std::vector<std::string> disturbances(std::span<const double> samples) {
   constexpr std::size_t enough = 18;  // six in a third
   if (samples.size() < enough) return seen;
   const std::size_t third = samples.size() / 3;
-  const Estimate first = median_interval(samples.first(third));
-  const Estimate last = median_interval(samples.last(third));
+  const Estimate first = quartiles(samples.first(third));
+  const Estimate last = quartiles(samples.last(third));
   const double drift = last.value / first.value - 1;
+  // Quartiles, not intervals of the medians, which grow wide just where neighbours resemble each other.
   const bool apart = first.high < last.low || last.high < first.low;
   if (apart && std::abs(drift) > sample_drift)
     seen.push_back(fmt::format("the last third of the runs took {:+.0f}% against the first", 100 * drift));

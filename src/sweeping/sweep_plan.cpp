@@ -190,7 +190,7 @@ class Planner {
     for (const auto& [message, settings] : problems_) {
       lines.push_back(
           fmt::format("{} (at {}{})", message, settings.front(),
-                      settings.size() > 1 ? fmt::format(" and {} more points", settings.size() - 1) : ""));
+                      settings.size() > 1 ? fmt::format(" and {} more", settings.size() - 1) : ""));
     }
     return fmt::format("{}", fmt::join(lines, "\n"));
   }
