@@ -216,6 +216,7 @@ class Race:
                 "measure.warmup": warmup,
                 "measure.min_runs": min_runs,
                 "measure.max_seconds": max_seconds,
+                "measure.tightness": 1,  # as many runs as the peers make
             }
             config = CONFIGS / self.work.config
             result = run_halotile(self.options.halotile, config, {**overrides, **measure}, self.folder)

@@ -51,14 +51,14 @@ YAML::Node absolute(const YAML::Node& node, const fs::path& folder) {
   return list;
 }
 
-AxisValue value_of(const std::string& key, const YAML::Node& node, const fs::path& folder) {
+SweepAxisValue value_of(const std::string& key, const YAML::Node& node, const fs::path& folder) {
   return {text_of(names_files(key) ? absolute(node, folder) : node), shown(node)};
 }
 
 bool is_range(std::string_view text) { return text.starts_with("range("); }
 
 // The numbers of "range(a, b, step)", as Python has them; a message for what is no range.
-std::vector<AxisValue> range_values(std::string_view text, std::string& problem) {
+std::vector<SweepAxisValue> range_values(std::string_view text, std::string& problem) {
   std::vector<std::int64_t> parts;
   const char* at = text.data() + std::string_view("range(").size();
   const char* const end = text.data() + text.size();
@@ -87,7 +87,7 @@ std::vector<AxisValue> range_values(std::string_view text, std::string& problem)
   const std::int64_t begin = parts.size() > 1 ? parts[0] : 0;
   const std::int64_t stop = parts.size() > 1 ? parts[1] : parts[0];
   const std::int64_t step = parts.size() > 2 ? parts[2] : 1;
-  std::vector<AxisValue> values;
+  std::vector<SweepAxisValue> values;
   for (std::int64_t i = begin; step > 0 ? i < stop : step < 0 && i > stop; i += step) {
     values.push_back({std::to_string(i), i});
     if (values.size() <= most_steps) continue;
@@ -119,11 +119,11 @@ class AxesReader {
     }
   }
 
-  [[nodiscard]] std::vector<Axis> take() { return std::move(axes_); }
+  [[nodiscard]] std::vector<SweepAxis> take() { return std::move(axes_); }
 
  private:
-  std::vector<AxisValue> values(const std::string& key, const YamlValue& value) {
-    std::vector<AxisValue> result;
+  std::vector<SweepAxisValue> values(const std::string& key, const YamlValue& value) {
+    std::vector<SweepAxisValue> result;
     if (value.node().IsScalar() && is_range(value.node().Scalar())) {
       std::string problem;
       result = range_values(value.node().Scalar(), problem);
@@ -145,7 +145,7 @@ class AxesReader {
       return;
     }
     std::vector<std::string> keys;
-    std::vector<std::vector<AxisValue>> columns;
+    std::vector<std::vector<SweepAxisValue>> columns;
     for (const auto& entry : group.node()) {
       keys.push_back(entry.first.Scalar());
       columns.push_back(values(keys.back(), group.child(entry.second, keys.back())));
@@ -159,9 +159,9 @@ class AxesReader {
     if (!keys.empty()) add(keys, columns, group);
   }
 
-  void add(const std::vector<std::string>& keys, const std::vector<std::vector<AxisValue>>& columns,
+  void add(const std::vector<std::string>& keys, const std::vector<std::vector<SweepAxisValue>>& columns,
            const YamlValue& place) {
-    Axis axis{keys, {}, true};
+    SweepAxis axis{keys, {}, true};
     for (const std::string& key : keys) {
       if (!known_.insert(key).second) place.error(fmt::format("has {} twice; keep one of the two", key));
     }
@@ -175,7 +175,7 @@ class AxesReader {
   }
 
   const fs::path folder_;
-  std::vector<Axis> axes_;
+  std::vector<SweepAxis> axes_;
   std::set<std::string> known_;
 };
 
@@ -204,21 +204,21 @@ std::vector<std::size_t> commas(std::string_view text) {
 
 }  // namespace
 
-std::vector<Axis> read_axes(const YamlValue& sweep, const fs::path& folder) {
+std::vector<SweepAxis> read_axes(const YamlValue& sweep, const fs::path& folder) {
   return AxesReader(sweep, folder).take();
 }
 
-std::optional<Axis> axis_of_word(const std::string& word) {
+std::optional<SweepAxis> axis_of_word(const std::string& word) {
   const std::size_t equals = word.find('=');
   if (equals == std::string::npos) return {};
   const std::string key = word.substr(0, equals);
   const std::string_view text = std::string_view(word).substr(equals + 1);
   const std::vector<std::size_t> ends = commas(text);
-  Axis axis{{key}, {}, false};
+  SweepAxis axis{{key}, {}, false};
   if (ends.size() == 1) {
     if (!is_range(text)) return {};
     std::string problem;
-    for (AxisValue& value : range_values(text, problem)) axis.steps.push_back({std::move(value)});
+    for (SweepAxisValue& value : range_values(text, problem)) axis.steps.push_back({std::move(value)});
     if (!problem.empty()) throw ConfigError(fmt::format("command line '{}': {}: {}", word, key, problem));
     return axis;
   }
@@ -237,14 +237,14 @@ std::optional<Axis> axis_of_word(const std::string& word) {
   return axis;
 }
 
-std::vector<std::string> words_at(const Axis& axis, std::size_t step) {
+std::vector<std::string> words_at(const SweepAxis& axis, std::size_t step) {
   std::vector<std::string> words;
   for (std::size_t k = 0; k < axis.keys.size(); ++k)
     words.push_back(axis.keys[k] + "=" + axis.steps[step][k].text);
   return words;
 }
 
-std::string at_axis(std::string message, const Axis& axis, std::size_t step, const fs::path& file) {
+std::string at_axis(std::string message, const SweepAxis& axis, std::size_t step, const fs::path& file) {
   if (!axis.from_file) return message;
   for (const std::string& word : words_at(axis, step)) {
     const std::string wrong = fmt::format("command line '{}'", word);

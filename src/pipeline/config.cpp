@@ -415,7 +415,7 @@ bool exclude_each_other(const std::string& key, const std::string& other) {
 Experiment read_experiment(const fs::path& file, std::span<const std::string> overrides) {
   Experiment experiment = read_point(file, overrides);
   Words problems;
-  for (const Axis& axis : experiment.axes) {
+  for (const SweepAxis& axis : experiment.axes) {
     for (std::size_t step = 0; step < axis.steps.size(); ++step) {
       Words words(overrides.begin(), overrides.end());
       for (std::string& word : words_at(axis, step)) words.push_back(std::move(word));

@@ -100,7 +100,7 @@ struct Experiment {
   std::string trace;  ///< measure.trace: file in output.directory for the trace of one more run; empty: none
   bool resident_input = false;   ///< timed runs start with the input on the device
   bool resident_output = false;  ///< and leave their outputs there
-  std::vector<Axis> axes;        ///< what `halotile sweep` varies
+  std::vector<SweepAxis> axes;   ///< what `halotile sweep` varies
 };
 
 /// Whether values of this key are paths of files to read.

@@ -21,7 +21,7 @@ constexpr std::size_t most_points = 100'000;
 
 struct CommandLineWords {
   Words overrides;
-  std::vector<Axis> axes;
+  std::vector<SweepAxis> axes;
 };
 
 CommandLineWords sorted_out(std::span<const std::string> words) {
@@ -29,7 +29,7 @@ CommandLineWords sorted_out(std::span<const std::string> words) {
   Words problems;
   for (const std::string& word : words) {
     try {
-      if (std::optional<Axis> axis = axis_of_word(word)) {
+      if (std::optional<SweepAxis> axis = axis_of_word(word)) {
         result.axes.push_back(std::move(*axis));
       } else {
         result.overrides.push_back(word);
@@ -43,8 +43,8 @@ CommandLineWords sorted_out(std::span<const std::string> words) {
 }
 
 // Takes a key out of the config's axes: the command line says what it is.
-void drop(std::vector<Axis>& axes, const std::string& key) {
-  for (Axis& axis : axes) {
+void drop(std::vector<SweepAxis>& axes, const std::string& key) {
+  for (SweepAxis& axis : axes) {
     const auto found = std::find_if(axis.keys.begin(), axis.keys.end(), [&](const std::string& other) {
       return other == key || exclude_each_other(other, key);
     });
@@ -53,24 +53,24 @@ void drop(std::vector<Axis>& axes, const std::string& key) {
     axis.keys.erase(found);
     for (auto& step : axis.steps) step.erase(step.begin() + place);
   }
-  std::erase_if(axes, [](const Axis& axis) { return axis.keys.empty(); });
+  std::erase_if(axes, [](const SweepAxis& axis) { return axis.keys.empty(); });
 }
 
-std::vector<Axis> merged(std::vector<Axis> axes, const CommandLineWords& line) {
+std::vector<SweepAxis> merged(std::vector<SweepAxis> axes, const CommandLineWords& line) {
   for (const std::string& word : line.overrides) drop(axes, word.substr(0, word.find('=')));
-  for (const Axis& axis : line.axes) drop(axes, axis.keys[0]);
+  for (const SweepAxis& axis : line.axes) drop(axes, axis.keys[0]);
   axes.insert(axes.end(), line.axes.begin(), line.axes.end());
   return axes;
 }
 
-void check(const std::vector<Axis>& axes) {
+void check(const std::vector<SweepAxis>& axes) {
   if (axes.empty()) {
     throw ConfigError(
         "there is nothing to sweep; give the config a mapping `sweep`, or values with commas on the command "
         "line: patch.size=16,32,64 streams=1,2");
   }
   Words keys;
-  for (const Axis& axis : axes) keys.insert(keys.end(), axis.keys.begin(), axis.keys.end());
+  for (const SweepAxis& axis : axes) keys.insert(keys.end(), axis.keys.begin(), axis.keys.end());
   for (std::size_t i = 0; i < keys.size(); ++i) {
     for (std::size_t j = i + 1; j < keys.size(); ++j) {
       if (keys[i] == keys[j])
@@ -82,16 +82,16 @@ void check(const std::vector<Axis>& axes) {
     }
   }
   double points = 1;
-  for (const Axis& axis : axes) points *= static_cast<double>(axis.steps.size());
+  for (const SweepAxis& axis : axes) points *= static_cast<double>(axis.steps.size());
   if (points > static_cast<double>(most_points))
     throw ConfigError(
         fmt::format("the sweep has {:.0f} points, more than {}; leave out values", points, most_points));
 }
 
 // All combinations of the axes' steps.
-std::vector<std::vector<std::size_t>> product(const std::vector<Axis>& axes) {
+std::vector<std::vector<std::size_t>> product(const std::vector<SweepAxis>& axes) {
   std::vector<std::vector<std::size_t>> settings{{}};
-  for (const Axis& axis : axes) {
+  for (const SweepAxis& axis : axes) {
     std::vector<std::vector<std::size_t>> longer;
     for (const auto& setting : settings) {
       for (std::size_t step = 0; step < axis.steps.size(); ++step) {
@@ -104,13 +104,13 @@ std::vector<std::vector<std::size_t>> product(const std::vector<Axis>& axes) {
   return settings;
 }
 
-nlohmann::json axes_json(const std::vector<Axis>& axes) {
+nlohmann::json axes_json(const std::vector<SweepAxis>& axes) {
   nlohmann::json json = nlohmann::json::array();
-  for (const Axis& axis : axes) {
+  for (const SweepAxis& axis : axes) {
     nlohmann::json values = nlohmann::json::array();
     for (const auto& step : axis.steps) {
       values.push_back(nlohmann::json::array());
-      for (const AxisValue& value : step) values.back().push_back(value.shown);
+      for (const SweepAxisValue& value : step) values.back().push_back(value.shown);
     }
     json.push_back({{"keys", axis.keys}, {"values", values}});
   }
@@ -176,7 +176,7 @@ class Planner {
     if (std::none_of(plan_.points.begin(), plan_.points.end(), same)) {
       const nlohmann::json config = to_json(reference);
       nlohmann::json settings = nlohmann::json::object();
-      for (const Axis& axis : axes_) {
+      for (const SweepAxis& axis : axes_) {
         for (const std::string& key : axis.keys) settings[key] = value_in(config, key);
       }
       add(std::move(reference), std::move(settings));
@@ -198,7 +198,7 @@ class Planner {
   const std::filesystem::path file_;
   const CommandLineWords line_;
   Experiment base_;
-  std::vector<Axis> axes_;
+  std::vector<SweepAxis> axes_;
   Identities identities_;
   std::set<std::string> known_;
   std::map<std::string, Words> problems_;  // messages, with the settings that lead to them

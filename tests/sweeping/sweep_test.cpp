@@ -98,7 +98,7 @@ TEST_F(SweepTest, CommasInsideBracketsDoNotSplit) {
   EXPECT_FALSE(axis_of_word("patch.grid=[2, 2]"));
   EXPECT_FALSE(axis_of_word("a={b: 1, c: 2}"));
   EXPECT_FALSE(axis_of_word("until='a,b'"));
-  const std::optional<Axis> axis = axis_of_word("patch.size=[4, 8],whole,6");
+  const std::optional<SweepAxis> axis = axis_of_word("patch.size=[4, 8],whole,6");
   ASSERT_TRUE(axis);
   ASSERT_EQ(axis->steps.size(), 3U);
   EXPECT_EQ(axis->steps[0][0].shown, (nlohmann::json{4, 8}));
