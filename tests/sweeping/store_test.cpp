@@ -11,8 +11,8 @@
 #include <fstream>
 
 #include "patching/error.hpp"
-#include "pipeline/support.hpp"
 #include "pipeline/hash.hpp"
+#include "pipeline/support.hpp"
 
 namespace halotile {
 namespace {
