@@ -65,7 +65,7 @@ class Bench:
         self, overrides: dict[str, Any], runs: int = 20, warmup: int = 3, logits: bool = False
     ) -> dict[str, Any]:
         """One process."""
-        measure = {"measure.warmup": warmup, "measure.min_runs": runs, "measure.max_seconds": 2, "measure.tightness": 1}
+        measure = {"measure.warmup": warmup, "measure.min_runs": runs, "measure.max_seconds": 2}
         words = {"device": self.options.device, "engine": self.options.engine, **overrides, **measure}
         if logits:
             words["output.save.logits"] = "logits.npy"

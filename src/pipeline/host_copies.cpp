@@ -49,7 +49,11 @@ void HostCopies::begin_run() {
 
 void HostCopies::download(std::size_t number, const MapView& map, Stream& stream) {
   HostMap& host = maps_[number];
-  if (host.memory.data() == nullptr) host.memory = engine_.device().allocate_host(bytes_of(map));
+  if (host.memory.data() == nullptr) {
+    host.memory = engine_.device().allocate_host(bytes_of(map));
+    if (downloads_.contains(number)) fetched_ += static_cast<double>(bytes_of(map));
+    times_.set_bytes(download_line_, fetched_);
+  }
   engine_.device().download(stream, host.memory.data(), map.data, bytes_of(map));
 }
 

@@ -45,6 +45,7 @@ class HostCopies {
   Engine& engine_;
   std::optional<PixelInput> pixels_;
   std::set<std::size_t> downloads_;
+  double fetched_ = 0;  // bytes a run, of the downloads
   RunTimes& times_;
   std::size_t upload_line_;
   std::size_t normalize_line_ = 0;

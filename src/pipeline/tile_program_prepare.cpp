@@ -12,31 +12,6 @@ namespace {
 // the streams nor the batch decide how a layer is cut. A device with memory of its own takes all at once.
 constexpr std::int64_t feature_block = 512;
 
-double area(Rect rect) { return static_cast<double>(rect.extent().area()); }
-
-// Of a layer's own parameters.
-double weight_count(const Layer& layer) {
-  if (layer.kind == LayerKind::conv)
-    return static_cast<double>(layer.conv.weight.size() + layer.conv.bias.size());
-  if (layer.kind == LayerKind::fully_connected)
-    return static_cast<double>(layer.fully_connected.weight.size() + layer.fully_connected.bias.size());
-  return 0;
-}
-
-// Values that a step's tiles read and write for one image.
-double values_moved(const StagePlan& stage, const Step& step) {
-  const std::size_t first = step.first - stage.range().first;
-  const std::size_t last = step.last - stage.range().first;
-  const auto in = static_cast<double>(stage.layers()[first].in_channels);
-  const auto out = static_cast<double>(stage.layers()[last - 1].out_channels);
-  double values = 0;
-  for (std::int64_t r = 0; r < stage.grid().height; ++r) {
-    for (std::int64_t c = 0; c < stage.grid().width; ++c)
-      values += in * area(stage.needed(r, c, first)) + out * area(stage.needed(r, c, last));
-  }
-  return values;
-}
-
 }  // namespace
 
 TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, Engine& engine,
@@ -61,7 +36,6 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
 
 void TileProgram::lower_stages() {
   const auto batch = static_cast<double>(settings_.batch);
-  const auto element = static_cast<double>(size_of(engine_.map_type()));
   for (const StagePlan& stage : plan_) {
     SpatialStage made;
     made.steps = lower(network_, stage.range().first, stage.range().last, settings_.keep,
@@ -74,8 +48,7 @@ void TileProgram::lower_stages() {
       }
       const Layer& layer = network_.layers[step.layer];
       const std::string name = step.lrn ? network_.layers[*step.lrn].name + "+" + layer.name : layer.name;
-      const double bytes = element * (values_moved(stage, step) * batch + weight_count(layer));
-      made.times.push_back(times_.add_line(name, to_string(layer.kind), flops * batch, bytes));
+      made.times.push_back(times_.add_line(name, to_string(layer.kind), flops * batch));
     }
     spatial_.push_back(std::move(made));
     stage_names_.push_back(network_.layers[stage.range().first].name);
@@ -86,9 +59,7 @@ void TileProgram::lower_stages() {
     const Layer& layer = network_.layers[step.layer];
     double flops = 0;
     for (std::size_t l = step.first; l < step.last; ++l) flops += network_.layers[l].flops;
-    const auto values = static_cast<double>(layer.in.channels * layer.in.extent.area() + layer.out.channels);
-    const double bytes = element * (values * batch + weight_count(layer));
-    VectorStage made{step, {}, times_.add_line(layer.name, to_string(layer.kind), flops * batch, bytes)};
+    VectorStage made{step, {}, times_.add_line(layer.name, to_string(layer.kind), flops * batch)};
     const std::int64_t features = layer.out.channels;
     const bool in_blocks = layer.kind == LayerKind::fully_connected && !own_memory_;
     const std::int64_t block = in_blocks ? feature_block : features;
@@ -216,12 +187,7 @@ void TileProgram::allocate() {
     packed_->prepare(engine_, schedule_, packed,
                      [this](std::size_t map, std::size_t chunk) { return map_view(map, chunk); });
   }
-  if (host_ != nullptr) {
-    std::size_t fetched = 0;
-    for (const std::size_t map : host_->downloads()) fetched += bytes_of(map_view(map));
-    times_.set_bytes(host_->download_line(), static_cast<double>(fetched));
-    host_->prepare(map_view(0), arena_.data() + pixels_offset_);
-  }
+  if (host_ != nullptr) host_->prepare(map_view(0), arena_.data() + pixels_offset_);
 }
 
 void TileProgram::prepare_groups() {

@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <map>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "patching/error.hpp"
+#include "pipeline/traffic.hpp"
 #include "sweeping/cache_flush.hpp"
 #include "sweeping/disturbance.hpp"
 #include "sweeping/measuring.hpp"
@@ -21,9 +23,17 @@ namespace {
 // Of a device whose times disturb runs: made behind those that count.
 constexpr int profiled_runs = 5;
 
-void add_layers(const Executor& executor, double seconds, std::size_t runs, BatchMeasurement& result) {
+void add_layers(const Session& session, const Executor& executor, double seconds, std::size_t runs,
+                BatchMeasurement& result) {
   const auto count = static_cast<std::int64_t>(runs);
-  for (const LayerTime& l : executor.times()) {
+  const std::map<std::string, double> traffic =
+      least_bytes(session.network(), executor.plan(), session.engine(), session.batch(),
+                  saved_layers(session.experiment(), session.network()));
+  for (LayerTime& l : executor.times()) {
+    // Copies know their bytes; their lines may bear a layer's name.
+    if (const auto found = traffic.find(l.name);
+        found != traffic.end() && l.bytes == 0 && l.kind != "allocation")
+      l.bytes = found->second;
     result.layers.push_back({l.name, l.kind, 1e3 * l.seconds / static_cast<double>(count), l.flops, l.bytes,
                              (l.launches + count / 2) / count});
   }
@@ -135,7 +145,7 @@ BatchMeasurement measure_batch(const Session& session, Executor& executor) {
                 .samples;
   }
   const double seconds = 1e-3 * std::accumulate(timed.begin(), timed.end(), 0.0);
-  add_layers(executor, seconds, timed.size(), result);
+  add_layers(session, executor, seconds, timed.size(), result);
   add_stages(executor, session.network(), static_cast<double>(session.batch()), result);
   result.memory = executor.memory();
   return result;
