@@ -173,7 +173,7 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
                         input.data()};
   MapView out{dense_geometry(type, images, layer.out_channels, Rect::whole(outputs), outputs), nullptr};
   const Buffer packed = device_.allocate(
-      matrix.packed ? static_cast<std::size_t>(images * matrix.packed_extent(outputs).area() *
+      matrix.packed ? static_cast<std::size_t>(images * matrix.packed_extent(outputs).area() * matrix.groups *
                                                matrix.position_channels * size * (matrix.split() ? 2 : 1))
                     : 0);
   MatrixCall call = matrix_call(matrix, layer.window, in, out, packed.data());

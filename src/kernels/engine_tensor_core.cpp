@@ -43,8 +43,8 @@ constexpr std::array<ShapeCost, 9> wgmma_costs{{{{64, 32}, 2, 162, 320},
                                                 {{256, 64}, 4, 235, 400},
                                                 {{256, 96}, 4, 190, 400}}};
 // Of split layers.
-constexpr std::array<ShapeCost, 3> split_costs{
-    {{{64, 64}, 2, 640, 700}, {{128, 64}, 1, 700, 700}, {{128, 128}, 1, 1000, 1000}}};
+constexpr std::array<ShapeCost, 4> split_costs{
+    {{{64, 64}, 2, 455, 600}, {{128, 64}, 1, 660, 660}, {{128, 96}, 1, 810, 810}, {{128, 128}, 1, 956, 956}}};
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -241,12 +241,20 @@ class TensorCoreEngine final : public CudaEngine {
     return std::make_unique<MatrixOperation>(matrix, Window{}, weights, out, wgmma_, multiprocessors_);
   }
 
+  [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry&,
+                                               const MapGeometry&) override {
+    return launch_operation(
+        [=, power = power()](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+          direct::lrn(layer, in, out, stream, power);
+        });
+  }
   [[nodiscard]] bool fuses_lrn_and_pool() const override { return true; }
   [[nodiscard]] std::unique_ptr<Operation> lrn_max_pool(const Lrn& lrn, const Pool2d& pool,
                                                         const MapGeometry&, const MapGeometry&) override {
-    return launch_operation([lrn, pool](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-      direct::lrn_max_pool(lrn, pool, in, out, stream);
-    });
+    return launch_operation(
+        [=, power = power()](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+          direct::lrn_max_pool(lrn, pool, in, out, stream, power);
+        });
   }
 
   [[nodiscard]] std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls) override {
@@ -262,6 +270,10 @@ class TensorCoreEngine final : public CudaEngine {
   }
 
  private:
+  [[nodiscard]] direct::LrnPower power() const {
+    return element_ == Element::tf32 ? direct::LrnPower::fast : direct::LrnPower::exact;
+  }
+
   // A layer's, brought to the device when first asked for.
   template <typename Layer>
   const Weights& weights_of(const Layer& layer) {

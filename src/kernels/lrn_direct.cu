@@ -42,7 +42,8 @@ template <Power power, typename T>
 __global__ void __launch_bounds__(threads) lrn_vector(const Parameters<T> p) {
   follow_previous();
   for_each_vector<vector_width<T>>(p, [&](const T* position, int c, T* to) {
-    store(to, lrn_five<power>(read_five(position, c, p.in.channels), p.lrn));
+    const bool has_behind = c + vector_width<T> < p.in.channels;
+    store(to, lrn_five<power>(read_five(position + c, c > 0, has_behind), p.lrn));
   });
 }
 
@@ -55,7 +56,8 @@ __global__ void __launch_bounds__(threads) lrn_channel(const Parameters<T> p) {
 }
 
 template <typename T>
-void lrn_maps(const Lrn& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+void lrn_maps(const Lrn& layer, const ConstMapView& in, const MapView& out, LrnPower kind,
+              cudaStream_t stream) {
   Parameters<T> p{};
   p.lrn = lrn_parameters(layer);
   p.in = device_map<T>(in, in.data);
@@ -66,7 +68,7 @@ void lrn_maps(const Lrn& layer, const ConstMapView& in, const MapView& out, cuda
   p.vectors = Divider(five ? p.out.channels / vector_width<T> : p.out.channels);
   p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.vectors.divisor(), threads);
   const dim3 grid = p.grid.grid(p.out.images, threads);
-  with_power<T>(layer, [&]<Power power>(PowerOf<power>) {
+  with_power<T>(layer, kind, [&]<Power power>(PowerOf<power>) {
     if (five) {
       launch_early(lrn_vector<power, T>, grid, threads, 0, stream, "launching lrn", p);
     } else {
@@ -86,12 +88,12 @@ void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
 
 }  // namespace
 
-void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream, LrnPower power) {
   if (in.images != out.images || in.channels != out.channels || in.dtype != out.dtype) {
     throw ShapeError("lrn: in and out must have the same images, channels and element type");
   }
   if (!in.rect.contains(out.rect)) throw ShapeError("lrn: the outputs must lie in the input's rectangle");
-  with_device_type(in.dtype, [&]<typename T>(DeviceType<T>) { lrn_maps<T>(layer, in, out, stream); });
+  with_device_type(in.dtype, [&]<typename T>(DeviceType<T>) { lrn_maps<T>(layer, in, out, power, stream); });
 }
 
 std::vector<KernelEntry> lrn_kernels() {

@@ -6,7 +6,8 @@
 //
 // f32 maps: d^0.75 = sqrt(d) sqrt(sqrt(d)), every step correctly rounded. Two square roots and a division
 // cost more than the memory traffic of 2-byte elements, and what they give is then rounded to 8 or 11 bits.
-// Such maps therefore take the device's approximations, a few units of fp32 off:
+// Such maps, and those of tf32 layers (LrnPower::fast), therefore take the device's approximations, a few
+// units of fp32 off:
 //
 //   beta 0.75   r = rsqrt(d), y = x (r sqrt(r));   otherwise   y = x exp2(-beta log2(d))
 //
@@ -19,6 +20,7 @@
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
 #include "kernels/layers.hpp"
+#include "kernels/map_operations_direct.hpp"
 
 namespace halotile::direct {
 
@@ -76,14 +78,14 @@ struct FiveChannels {
   Pack<T, 2> behind;
 };
 
-/// `position` points at channel 0.
+/// `from` points at the first of the centre's channels; which neighbours the map has.
 template <typename T>
-__device__ __forceinline__ FiveChannels<T> read_five(const T* position, int c, int channels) {
+__device__ __forceinline__ FiveChannels<T> read_five(const T* from, bool has_before, bool has_behind) {
   constexpr int n = vector_width<T>;
   FiveChannels<T> x = {};
-  x.centre = load_constant<T, n>(position + c);
-  if (c > 0) x.before = load_constant<T, 2>(position + c - 2);
-  if (c + n < channels) x.behind = load_constant<T, 2>(position + c + n);
+  x.centre = load_constant<T, n>(from);
+  if (has_before) x.before = load_constant<T, 2>(from - 2);
+  if (has_behind) x.behind = load_constant<T, 2>(from + n);
   return x;
 }
 
@@ -143,8 +145,9 @@ struct PowerOf {
 
 /// Calls work(PowerOf<...>()) with the layer's way to d^beta.
 template <typename T, typename Work>
-void with_power(const Lrn& layer, Work&& work) {
-  if constexpr (std::is_same_v<T, float>) {
+void with_power(const Lrn& layer, LrnPower kind, Work&& work) {
+  const bool normal = layer.k >= FLT_MIN && layer.alpha >= 0.0F;
+  if (std::is_same_v<T, float> && (kind == LrnPower::exact || !normal)) {
     if (layer.beta == 0.75F) {
       work(PowerOf<Power::three_quarters>());
     } else if (layer.beta == 0.5F) {
@@ -154,14 +157,12 @@ void with_power(const Lrn& layer, Work&& work) {
     } else {
       work(PowerOf<Power::other>());
     }
+  } else if (!normal) {
+    work(PowerOf<Power::other>());
+  } else if (layer.beta == 0.75F) {
+    work(PowerOf<Power::fast_three_quarters>());
   } else {
-    if (layer.k < FLT_MIN || layer.alpha < 0.0F) {
-      work(PowerOf<Power::other>());
-    } else if (layer.beta == 0.75F) {
-      work(PowerOf<Power::fast_three_quarters>());
-    } else {
-      work(PowerOf<Power::fast>());
-    }
+    work(PowerOf<Power::fast>());
   }
 }
 

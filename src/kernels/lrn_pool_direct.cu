@@ -82,42 +82,63 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
   const int dilation_h = kernel > 0 ? 1 : p.rows.dilation;
   const int dilation_w = kernel > 0 ? 1 : p.cols.dilation;
 
+  // Rows and columns of the input count from in_row0 and in_col0; row y lies in row y % ring_rows of the
+  // ring.
+  const T* const corner = p.in.data + p.in.offset(image, in_row0, in_col0) + v * n;
+  const int lane_row = lane / in_cols;
+  const int lane_col = lane - lane_row * in_cols;
+  const std::int64_t lane_step = lanes * p.in.col_stride;
+  const std::int64_t next_line = p.in.row_stride - in_cols * p.in.col_stride;
+  const int ring_next_line = (p.ring_cols - in_cols) * p.vectors;
+  const auto readable = [&](int y, int x) {
+    return p.in.readable_row(in_row0 + y) && p.in.readable_col(in_col0 + x);
+  };
+  const bool has_before = v > 0;
+  const bool has_behind = v + 1 < p.vectors;
+
   for (int r = 0; r < out_rows; ++r) {
-    // Rows of the input count from in_row0; row y lies in row y % ring_rows of the ring.
     const int first = r * p.rows.stride;
     const int end = first + p.rows.reach();
     const int begin = r == 0 ? first : max(first, end - p.rows.stride);
     if (!idle) {
-      int y = begin + lane / in_cols;
-      int x = lane % in_cols;
+      int y = begin + lane_row;
+      int x = lane_col;
       int slot = y % p.ring_rows;
+      Values* to = ring + (slot * p.ring_cols + x) * p.vectors + v;
+      const T* from = corner + y * p.in.row_stride + x * p.in.col_stride;
       while (y < end) {
         FiveChannels<T> five[ahead];
         bool inside[ahead];
-        int target[ahead];
+        Values* target[ahead];
 #pragma unroll
         for (int a = 0; a < ahead; ++a) {
-          target[a] = y < end ? (slot * p.ring_cols + x) * p.vectors + v : -1;
-          inside[a] = y < end && p.in.readable_row(in_row0 + y) && p.in.readable_col(in_col0 + x);
-          if (inside[a]) {
-            five[a] =
-                read_five(p.in.data + p.in.offset(image, in_row0 + y, in_col0 + x), v * n, p.in.channels);
-          }
-          for (x += lanes; x >= in_cols; x -= in_cols) {
+          target[a] = y < end ? to : nullptr;
+          inside[a] = y < end && readable(y, x);
+          if (inside[a]) five[a] = read_five(from, has_before, has_behind);
+          x += lanes;
+          from += lane_step;
+          to += lanes * p.vectors;
+          while (x >= in_cols) {
+            x -= in_cols;
+            from += next_line;
+            to += ring_next_line;
             ++y;
-            slot = slot + 1 == p.ring_rows ? 0 : slot + 1;
+            if (++slot == p.ring_rows) {
+              slot = 0;
+              to -= p.ring_rows * p.ring_cols * p.vectors;
+            }
           }
         }
 #pragma unroll
         for (int a = 0; a < ahead; ++a) {
-          if (target[a] < 0) continue;
-          ring[target[a]] = inside[a] ? lrn_five<power>(five[a], p.lrn) : lowest<T, n>();
+          if (target[a] != nullptr) *target[a] = inside[a] ? lrn_five<power>(five[a], p.lrn) : lowest<T, n>();
         }
       }
     }
     __syncthreads();
     if (idle) continue;
-    for (int q = lane; q < out_cols; q += lanes) {
+    T* to = p.out.data + p.out.offset(image, row0 + r, col0 + lane) + v * n;
+    for (int q = lane; q < out_cols; q += lanes, to += lanes * p.out.col_stride) {
       Values value = lowest<T, n>();
 #pragma unroll(kernel > 0 ? kernel : 1)
       for (int ky = 0; ky < kernel_h; ++ky) {
@@ -127,7 +148,7 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
           fold_maximum(value, row[(q * p.cols.stride + kx * dilation_w) * p.vectors + v]);
         }
       }
-      store(p.out.data + p.out.offset(image, row0 + r, col0 + q) + v * n, value);
+      store(to, value);
     }
   }
 }
@@ -182,7 +203,7 @@ std::size_t fit_ring(Parameters<T>& p) {
 
 template <typename T>
 void lrn_pool_maps(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
-                   cudaStream_t stream) {
+                   LrnPower power_kind, cudaStream_t stream) {
   Parameters<T> p{};
   p.lrn = lrn_parameters(lrn);
   p.in = device_map<T>(in, in.data);
@@ -195,7 +216,7 @@ void lrn_pool_maps(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, c
                       vector_aligned(p.out);
   const std::size_t ring = vector ? fit_ring(p) : 0;
   const bool three = p.rows.kernel == 3 && p.cols.kernel == 3 && p.rows.dilation == 1 && p.cols.dilation == 1;
-  with_power<T>(lrn, [&]<Power power>(PowerOf<power>) {
+  with_power<T>(lrn, power_kind, [&]<Power power>(PowerOf<power>) {
     if (ring > 0) {
       const std::int64_t blocks = std::int64_t{p.out.images} * p.tiles_down * p.tiles_across;
       const auto grid = static_cast<unsigned>(device_int(blocks, "the number of tiles"));
@@ -221,7 +242,7 @@ void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
 }  // namespace
 
 void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
-                  cudaStream_t stream) {
+                  cudaStream_t stream, LrnPower power) {
   if (in.images != out.images || in.channels != out.channels || in.dtype != out.dtype) {
     throw ShapeError("lrn_max_pool: in and out must have the same images, channels and element type");
   }
@@ -229,7 +250,7 @@ void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, co
     throw UnsupportedError("lrn_max_pool: the pool must be a sliding maximum; run lrn and pool2d instead");
   }
   with_device_type(in.dtype,
-                   [&]<typename T>(DeviceType<T>) { lrn_pool_maps<T>(lrn, pool, in, out, stream); });
+                   [&]<typename T>(DeviceType<T>) { lrn_pool_maps<T>(lrn, pool, in, out, power, stream); });
 }
 
 std::vector<KernelEntry> lrn_pool_kernels() {

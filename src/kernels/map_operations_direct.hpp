@@ -3,13 +3,15 @@
 // they store. What an element becomes depends on its own inputs alone: not on the tile, the strides,
 // alignment or the kernel chosen. f32 maps get the bits of reference.hpp (softmax and powers of lrn without
 // square roots excepted: other functions of the device); bf16 and f16 ones those of the CPU's kernels in
-// pointwise.hpp (softmax and lrn excepted). All do nothing for an empty `out` and throw ShapeError for maps
-// that do not fit; in and out have the same element type unless it says otherwise.
+// pointwise.hpp (softmax and lrn excepted). All do nothing for
+// an empty `out` and throw ShapeError for maps that do not fit; in and out have the same element type unless
+// it says otherwise.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <array>
+#include <cstdint>
 
 #include "kernels/layers.hpp"
 #include "kernels/tensor.hpp"
@@ -29,15 +31,21 @@ enum class PoolKernel : std::uint8_t {
 void pool2d(const Pool2d& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream,
             PoolKernel kernel = PoolKernel::automatic);
 
-/// Local response normalization of out.rect, which must lie in in.rect. bf16 and f16 maps: the device's
-/// approximate square roots, a few units of fp32 off before the result is rounded.
-void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream);
+/// How lrn takes powers of f32 maps. bf16 and f16 maps always take them fast.
+enum class LrnPower : std::uint8_t {
+  exact,  ///< correctly rounded square roots and division
+  fast    ///< the device's approximations, a few units of fp32 off
+};
+
+/// Local response normalization of out.rect, which must lie in in.rect.
+void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream,
+         LrnPower power = LrnPower::exact);
 
 /// max_pool(lrn(in)) in one pass, with the bits of the one kernel and then the other: the normalized map is
 /// rounded to the maps' type, but never written. The pool is a sliding maximum (UnsupportedError otherwise);
 /// what it reads outside in.rect counts as outside the image.
 void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
-                  cudaStream_t stream);
+                  cudaStream_t stream, LrnPower power = LrnPower::exact);
 
 /// y = x < 0 ? 0 : x for out.rect, which must lie in in.rect; may work in place.
 void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream);

@@ -36,9 +36,9 @@ using direct::divide_up;
 constexpr int threads = 256;
 constexpr std::int64_t vector_bytes = 16;
 constexpr std::int64_t shared_limit = 40 * 1024;
-constexpr std::int64_t shared_wanted = 20 * 1024;     // eight blocks on a multiprocessor
-constexpr std::int64_t vectors_wanted = 8 * threads;  // of a block: the table costs a few
-constexpr std::int64_t blocks_wanted = 1024;          // for all multiprocessors to be busy
+constexpr std::int64_t shared_wanted = 28 * 1024;      // eight blocks on a multiprocessor
+constexpr std::int64_t vectors_wanted = 12 * threads;  // of a block: its beginning costs a few
+constexpr std::int64_t blocks_wanted = 1024;           // for all multiprocessors to be busy
 
 struct Packing {
   const std::byte* input;  // (image 0, first row and column of the view); strides in bytes
@@ -57,7 +57,11 @@ struct Packing {
 
   int rows, cols;  // of the rectangle
   int row_blocks, col_blocks;
-  int lines;  // of input
+  direct::Divider col_block_count, image_blocks;  // blocks of a row of them, of an image
+  direct::Divider line_split;                     // vectors of a line
+  direct::Divider side;                           // vectors of a position, at most the threads of a block
+  direct::Divider split_cols;                     // of the rectangle
+  int lines;                                      // of input
   int line_bytes;
   int line_vectors;  // as many as touch a line, wherever it begins
   int pitch;         // bytes
@@ -109,10 +113,12 @@ __device__ __forceinline__ void copy_lines(const Packing& p, const std::byte* fr
   const std::int64_t last_end = (col_end - 1) * p.col_stride + p.all_channels * static_cast<int>(sizeof(In));
   const int end =
       col_end <= col_begin ? 0 : static_cast<int>(min(static_cast<std::int64_t>(p.line_bytes), last_end));
-  int line = static_cast<int>(threadIdx.x) / p.line_vectors;
-  int vector = static_cast<int>(threadIdx.x) % p.line_vectors;
-  const int line_step = threads / p.line_vectors;
-  const int vector_step = threads % p.line_vectors;
+  const int2 place = p.line_split.divide(static_cast<int>(threadIdx.x));
+  int line = place.x;
+  int vector = place.y;
+  const int2 step = p.line_split.divide(threads);
+  const int line_step = step.x;
+  const int vector_step = step.y;
   while (line < p.lines) {
     const int at = start + line * p.pitch;  // of the line in shared memory
     const int to = at / 16 * 16 + vector * 16;
@@ -160,12 +166,11 @@ __global__ void __launch_bounds__(threads) pack_rectangles(const Packing p) {
   follow_previous();
   extern __shared__ __align__(16) std::byte dynamic_shared[];
   int* const table = reinterpret_cast<int*>(dynamic_shared + p.table);
-  const int blocks_of_image = p.row_blocks * p.col_blocks;
-  const int image = static_cast<int>(blockIdx.x) / blocks_of_image;
-  const int block = static_cast<int>(blockIdx.x) - image * blocks_of_image;
-  const int block_row = block / p.col_blocks;
-  const int y0 = block_row * p.rows;
-  const int x0 = (block - block_row * p.col_blocks) * p.cols;
+  const int2 of_image = p.image_blocks.divide(static_cast<int>(blockIdx.x));
+  const int image = of_image.x;
+  const int2 block = p.col_block_count.divide(of_image.y);
+  const int y0 = block.x * p.rows;
+  const int x0 = block.y * p.cols;
   const int2 first{p.first_row + y0 * p.step_h, p.first_col + x0 * p.step_w};
   const std::byte* const from =
       p.input + image * p.image_stride + first.x * p.row_stride + first.y * p.col_stride;
@@ -185,13 +190,13 @@ __global__ void __launch_bounds__(threads) pack_rectangles(const Packing p) {
       static_cast<uint4*>(p.packed) +
       ((static_cast<std::int64_t>(image) * p.packed_rows + y0) * p.packed_cols + x0) * p.vectors;
   // Threads side by side write vectors side by side, if a position has no more of them than threads.
-  const int side = min(p.vectors, threads);
-  const int positions = threads / side;  // at a time
-  if (static_cast<int>(threadIdx.x) >= side * positions) return;
-  const int row_step = positions / cols;
-  const int col_step = positions - row_step * cols;
-  const int first_position = static_cast<int>(threadIdx.x) / side;
-  for (int v = static_cast<int>(threadIdx.x) - first_position * side; v < p.vectors; v += side) {
+  const int side = p.side.divisor();
+  const int positions = p.side.divide(threads).x;  // at a time
+  const int2 mine = p.side.divide(static_cast<int>(threadIdx.x));
+  if (mine.x >= positions) return;
+  const int2 step = p.split_cols.divide(positions);
+  const int2 begin = p.split_cols.divide(mine.x);
+  for (int v = mine.y; v < p.vectors; v += side) {
     int place[count];
 #pragma unroll
     for (int e = 0; e < count; e += 4) {
@@ -201,9 +206,14 @@ __global__ void __launch_bounds__(threads) pack_rectangles(const Packing p) {
       place[e + 2] = four.z;
       place[e + 3] = four.w;
     }
-    int y = first_position / cols;
-    int x = first_position - y * cols;
-    while (y < rows) {
+    int y = begin.x;
+    int x = begin.y;
+    for (; y < rows; y += step.x, x += step.y) {
+      if (x >= p.cols) {
+        x -= p.cols;
+        if (++y >= rows) break;
+      }
+      if (x >= cols) continue;  // the last blocks are narrower
       const std::byte* const base = dynamic_shared + start + y * row_bytes + x * col_bytes;
       Vector<T> vector;
       Vector<T> low;
@@ -215,12 +225,6 @@ __global__ void __launch_bounds__(threads) pack_rectangles(const Packing p) {
       uint4* const to = out + (static_cast<std::int64_t>(y) * p.packed_cols + x) * p.vectors + v;
       *to = vector.words;
       if (sizeof(T) == 4 && p.low > 0) to[p.low] = low.words;
-      y += row_step;
-      x += col_step;
-      if (x >= cols) {
-        x -= cols;
-        ++y;
-      }
     }
   }
 }
@@ -294,6 +298,11 @@ bool cut(Packing& p, std::int64_t images) {
   p.line_bytes = static_cast<int>(line_bytes(cols));
   p.line_vectors = (p.line_bytes + 15 + 15) / 16;
   p.pitch = static_cast<int>(pitch(cols));
+  p.col_block_count = direct::Divider(p.col_blocks);
+  p.image_blocks = direct::Divider(p.row_blocks * p.col_blocks);
+  p.line_split = direct::Divider(p.line_vectors);
+  p.side = direct::Divider(std::min(p.vectors, threads));
+  p.split_cols = direct::Divider(p.cols);
   p.table = (16 + p.lines * p.pitch + 15) / 16 * 16;
   return true;
 }

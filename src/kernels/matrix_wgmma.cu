@@ -173,7 +173,7 @@ void launch_shape(Launch& launch, cudaStream_t stream) {
 }
 
 // Those that split layers have too.
-constexpr std::array<BlockShape, 3> split_shapes{{{64, 64}, {128, 64}, {128, 128}}};
+constexpr std::array<BlockShape, 4> split_shapes{{{64, 64}, {128, 64}, {128, 96}, {128, 128}}};
 constexpr std::array<BlockShape, 9> shapes{
     {{64, 32}, {64, 64}, {128, 64}, {128, 96}, {128, 128}, {128, 192}, {128, 256}, {256, 64}, {256, 96}}};
 // Those that keep the filters: four warpgroups of 64 rows.
@@ -190,6 +190,7 @@ std::int64_t kept_bytes(const MatrixLayer& layer, BlockShape shape) {
 void launch_split(Launch& launch, BlockShape shape, cudaStream_t stream) {
   if (shape == split_shapes[0]) return launch_shape<SplitShape<1, 64>>(launch, stream);
   if (shape == split_shapes[1]) return launch_shape<SplitShape<2, 64>>(launch, stream);
+  if (shape == split_shapes[2]) return launch_shape<SplitShape<2, 96>>(launch, stream);
   launch_shape<SplitShape<2, 128>>(launch, stream);
 }
 
