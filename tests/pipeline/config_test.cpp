@@ -64,6 +64,8 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(e.measure.warmup, 2);
   EXPECT_EQ(e.measure.min_runs, 10);
   EXPECT_EQ(e.measure.max_seconds, 15);
+  EXPECT_EQ(e.measure.tightness, 0.02);
+  EXPECT_FALSE(e.measure.cold);
 }
 
 TEST(Config, ReadsEveryKey) {
@@ -84,7 +86,8 @@ dispatch: graph
 memory: pool
 direct: {stage: filter}
 output: {directory: out, save: {logits: logits.npy, conv1: c.npy}}
-measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, trace: t.json, input: device, output: device}
+measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, tightness: 0.1, cache: cold, trace: t.json, input: device,
+          output: device}
 )");
   EXPECT_EQ(e.dispatch, "graph");
   EXPECT_EQ(e.memory, MemoryMode::pool);
@@ -115,6 +118,8 @@ measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, trace: t.json, input: device
   EXPECT_EQ(e.output.directory, "out");
   EXPECT_EQ(e.output.save.at("conv1"), "c.npy");
   EXPECT_EQ(e.measure.max_seconds, 0.5);
+  EXPECT_EQ(e.measure.tightness, 0.1);
+  EXPECT_TRUE(e.measure.cold);
   EXPECT_EQ(e.trace, "t.json");
 }
 
@@ -367,6 +372,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "e.yaml:3:16: output.save: is a list of 1; a mapping (key: value) is needed"},
         Refused{"max_seconds", smallest + "measure: {max_seconds: -1}",
                 "e.yaml:3:24: measure.max_seconds: is '-1'; a number from 0 to 1000000 is needed"},
+        Refused{"tightness", smallest + "measure: {tightness: 0}",
+                "e.yaml:3:22: measure.tightness: is '0'; a number from 0.0001 to 1 is needed"},
+        Refused{"cache", smallest + "measure: {cache: warm}",
+                "e.yaml:3:18: measure.cache: is 'warm'; one of hot, cold is needed"},
         Refused{"trace_elsewhere", smallest + "measure: {trace: a/t.json}",
                 "e.yaml:3:18: measure.trace: is 'a/t.json'; a file name ending in .json is needed, without "
                 "folders"},
@@ -464,6 +473,8 @@ TEST(Config, JsonCarriesEveryDefault) {
   EXPECT_EQ(json["patch"]["size"], (nlohmann::json{3, 4}));
   EXPECT_EQ(json["patch"]["stages"], "per_conv");
   EXPECT_EQ(json["measure"]["min_runs"], 10);
+  EXPECT_EQ(json["measure"]["tightness"], 0.02);
+  EXPECT_EQ(json["measure"]["cache"], "hot");
   EXPECT_EQ(json["measure"]["trace"], "");
   EXPECT_EQ(json["input"]["random"], 1);
   EXPECT_EQ(json["weights"]["random"], 7);
