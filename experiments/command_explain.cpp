@@ -3,11 +3,15 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "commands.hpp"
 #include "patching/error.hpp"
+#include "sweeping/ceiling.hpp"
 #include "sweeping/explain.hpp"
+#include "sweeping/measured_points.hpp"
+#include "sweeping/point.hpp"
 #include "sweeping/store.hpp"
 #include "text.hpp"
 
@@ -154,10 +158,52 @@ void explain_store(const CommandLine& line) {
   tell(explained, line);
 }
 
+Experiment without_patches(Experiment experiment) {
+  experiment.patch = {};
+  experiment.stages = {};
+  experiment.storage = Storage::view;
+  experiment.streams = 1;
+  experiment.sub_batch = 0;
+  experiment.dispatch = "streams";
+  return experiment;
+}
+
+PointRecord measured(const Experiment& experiment) {
+  PointRecord point = measure_point(experiment);
+  if (point.status != PointStatus::ok) {
+    throw Error(fmt::format("{}: there is no time to explain: {}", experiment.name, point.message));
+  }
+  return point;
+}
+
+// The device's limits; without them the explanation lacks what needs them.
+std::optional<Ceiling> limits(const Session& session) {
+  try {
+    return measure_ceiling(session);
+  } catch (const UnsupportedError& error) {
+    print_note(std::string("halotile: ") + error.what());
+    return std::nullopt;
+  }
+}
+
+void explain_config(const CommandLine& line) {
+  const Experiment experiment = read_experiment(line.config, line.overrides);
+  const std::optional<Ceiling> ceiling = limits(Session(experiment));
+  const Experiment plain = without_patches(experiment);
+  const bool is_plain = to_json(plain) == to_json(experiment);
+  const PointRecord point = measured(experiment);
+  const PointRecord whole = is_plain ? point : measured(plain);
+  tell({{experiment.name, &point, &whole, ceiling ? &*ceiling : nullptr}}, line);
+}
+
 }  // namespace
 
 int command_explain(const CommandLine& line) {
-  explain_store(line);
+  if (is_store(line.config)) {
+    explain_store(line);
+  } else {
+    explain_config(line);
+  }
   return 0;
 }
 

@@ -77,11 +77,12 @@ void add_compare(CLI::App* command, halotile::CommandLine& line) {
 }
 
 void add_explain(CLI::App* command, halotile::CommandLine& line) {
-  command->add_option("STORE", line.config, "What a sweep measured; its file must be there")->required();
+  command->add_option("SOURCE", line.config, "A store that a sweep filled, or a config that is measured now")
+      ->required();
   command->add_option(
       "SETTINGS", line.overrides,
-      "key=value words that choose the point: patch.size=32 streams=8; without them the fastest "
-      "and the slowest patched one");
+      "key=value words that choose the store's point (without them the fastest and the slowest "
+      "patched one), or replace keys of the config");
 }
 
 void add_report(CLI::App* command, halotile::CommandLine& line) {

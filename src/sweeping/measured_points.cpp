@@ -23,13 +23,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using MachineFilter = std::function<bool(const MachineRecord&)>;
 
-bool is_store(const fs::path& file) {
-  constexpr std::string_view magic = "SQLite format 3";
-  std::string begin(magic.size(), '\0');
-  std::ifstream(file, std::ios::binary).read(begin.data(), static_cast<std::streamsize>(begin.size()));
-  return begin == magic;
-}
-
 bool is_run(const fs::path& file) { return file.string().ends_with(".run.json"); }
 
 std::vector<fs::path> files_of(const fs::path& path) {
@@ -242,6 +235,13 @@ std::string choose_commit(const std::set<std::string>& recorded, const std::stri
 }
 
 }  // namespace
+
+bool is_store(const std::filesystem::path& file) {
+  constexpr std::string_view magic = "SQLite format 3";
+  std::string begin(magic.size(), '\0');
+  std::ifstream(file, std::ios::binary).read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  return begin == magic;
+}
 
 MeasuredSide read_side(const fs::path& path) {
   Collector collector;

@@ -9,6 +9,9 @@
 
 namespace halotile {
 
+/// True when the file begins as stores do.
+[[nodiscard]] bool is_store(const std::filesystem::path& file);
+
 struct MeasuredSide {
   std::vector<MeasuredPoint> points;
   std::vector<std::string> builds;  ///< "commit 8212594 on AMD EPYC", each once

@@ -1,7 +1,9 @@
 """halotile compare from outside: verdicts, exit status, and words for what cannot be compared."""
 
+import contextlib
 import json
 import random
+import sqlite3
 
 from support import Case, main
 
@@ -70,6 +72,93 @@ class Compare(Case):
             error = self.halotile("compare", *words, status=2).stderr.decode()
             self.assertIn(why, error)
             self.assertEqual(error.count("\n"), 1, error)
+
+
+SWEEP = """\
+model: model.yaml
+input: {random: 1, batch: 2}
+device: cpu
+engine: reference
+threads: 1
+measure: {warmup: 0, min_runs: 6, max_seconds: 0.05}
+sweep:
+  patch.size: [8, whole]
+  streams: [1, 2]
+"""
+
+
+class Stores(Case):
+    """What compare and explain make of stores that sweeps filled."""
+
+    def setUp(self):
+        super().setUp()
+        self.write("sweep.yaml", SWEEP)
+        self.halotile("sweep", "sweep.yaml", "-o", "a.db")
+
+    def edited(self, name, statement, *values):
+        """A copy of the store after an SQL statement on it."""
+        with contextlib.closing(sqlite3.connect(self.folder / "a.db")) as store:
+            with contextlib.closing(sqlite3.connect(self.folder / name)) as copy:
+                store.backup(copy)
+                copy.create_function("scaled", 2, lambda s, f: json.dumps([f * x for x in json.loads(s)]))
+                copy.execute(statement, values)
+                copy.commit()
+        return name
+
+    def test_a_store_equals_itself(self):
+        found = self.json_of("compare", "a.db", "a.db")
+        self.assertEqual(len(found["points"]), 4)
+        for point in found["points"]:
+            self.assertIn(point["verdict"], ("SAME", "UNDECIDED"))
+            self.assertIs(point["same_bits"], True)
+
+    def test_a_planted_slow_down_is_found_in_the_point_that_has_it(self):
+        for i in range(5):
+            for side, factor in (("before", 1), ("after", 1.1)):
+                (self.folder / side).mkdir(exist_ok=True)
+                # Each round stands on a level of its own.
+                self.edited(f"{side}/{i}.db", "UPDATE point SET samples_ms = scaled(samples_ms, CASE sequence WHEN 1 THEN ? "
+                            "ELSE 1 END * ?)", factor, 1 + 0.003 * ((3 * i + len(side)) % 5))
+        found = self.json_of("compare", "before", "after", status=1)
+        self.assertEqual([p["verdict"] for p in found["points"]].count("SLOWER"), 1)
+        self.assertEqual(found["count"]["FASTER"], 0)
+
+    def test_failures_are_worse(self):
+        self.edited("b.db", "UPDATE point SET status = 'different', message = 'conv1 differs' WHERE sequence = 2")
+        found = self.json_of("compare", "a.db", "b.db", status=1)
+        self.assertEqual([p["reason"] for p in found["points"] if p["broken"]], ["B could not be measured: conv1 differs"])
+
+    def test_a_commit_in_the_store(self):
+        commit = self.json_of("info")["git_commit"]
+        found = self.json_of("compare", "--store", "a.db", commit[:8], commit[:8])
+        self.assertEqual(len(found["points"]), 4)
+        error = self.halotile("compare", "--store", "a.db", commit[:8], "0123456789", status=2).stderr
+        self.assertIn(b"commit 0123456789: the store has no points of it", error)
+
+    def test_explanations(self):
+        found = self.json_of("explain", "a.db")
+        self.assertEqual(len(found["points"]), 2)
+        self.assertTrue(found["points"][0]["title"].startswith("fastest: patch.size=8"))
+        one = self.json_of("explain", "a.db", "patch.size=8", "streams=2")["points"][0]
+        self.assertEqual(one["settings"], {"patch.size": 8, "streams": 2})
+        self.assertGreater(one["unpatched_ms"], 0)
+        topics = [f["topic"] for f in one["findings"]]
+        for topic in ("halos", "overlap", "launches", "arithmetic", "memory"):
+            self.assertEqual(topics.count(topic), 1 if topic != "arithmetic" else 0, topics)  # threads are fixed
+        costs = [f["cost"] for f in one["findings"]]
+        self.assertEqual(costs, sorted(costs, reverse=True))
+        for words, why in (
+            (("streams=3",), "'streams=3': no point has it; streams is one of 1, 2"),
+            (("stream=3",), "'stream=3': the points have no setting 'stream'"),
+            (("streams",), "'streams': is no setting"),
+        ):
+            self.assertIn(why, self.halotile("explain", "a.db", *words, status=2).stderr.decode())
+
+    def test_a_config_is_explained_beside_its_unpatched_run(self):
+        found = self.json_of("explain", "config.yaml", "engine=onednn", "threads=auto")["points"][0]
+        self.assertGreater(found["unpatched_ms"], 0)
+        self.assertIn("arithmetic", [f["topic"] for f in found["findings"]])
+        self.assertFalse(self.results.exists(), "nothing is kept")
 
 
 if __name__ == "__main__":
