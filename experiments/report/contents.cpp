@@ -198,7 +198,7 @@ std::string setting_name(const Axes& axes, const Group& group, std::size_t point
   std::string patch;
   std::string rest;
   for (std::size_t a = 0; a < axes.all.size(); ++a) {
-    const Axis& axis = axes.all[a];
+    const ChartAxis& axis = axes.all[a];
     const std::string& value = axis.values[axes.places[point][a]];
     if (axis.key == "patch.size") {
       if (value == "whole") {
@@ -220,7 +220,7 @@ std::string setting_name(const Axes& axes, const Group& group, std::size_t point
 std::string group_name(const Axes& axes, const Group& group) {
   std::string name;
   for (std::size_t a = 0; a < axes.all.size(); ++a) {
-    const Axis& axis = axes.all[a];
+    const ChartAxis& axis = axes.all[a];
     if (axis.values.size() < 2 || differ(axes, group, a)) continue;
     name += (name.empty() ? "" : ", ") + axis.label + " " + axis.values[axes.places[group.points.front()][a]];
   }

@@ -19,14 +19,14 @@ struct StoreContents {
 };
 
 /// One thing that the store's points differ in.
-struct Axis {
+struct ChartAxis {
   std::string key;                  ///< the config's: "patch.size" stands for patch.grid too
   std::string label;                ///< for people: "patch"
   std::vector<std::string> values;  ///< numbers in their order, then words; "whole" last
 };
 
 struct Axes {
-  std::vector<Axis> all;                         ///< patch and streams are the last two, and always there
+  std::vector<ChartAxis> all;                    ///< patch and streams are the last two, and always there
   std::vector<std::vector<std::size_t>> places;  ///< of each point: its value's place on each axis
 };
 

@@ -110,7 +110,7 @@ class PointWriter {
 
 json axes_json(const Axes& axes) {
   json all = json::array();
-  for (const Axis& axis : axes.all)
+  for (const ChartAxis& axis : axes.all)
     all.push_back({{"key", axis.key}, {"label", axis.label}, {"values", axis.values}});
   return all;
 }
