@@ -222,6 +222,14 @@ std::int64_t Tensor::alignment() const {
   return std::gcd(strides * size_of(type), std::int64_t{16});
 }
 
+bool Tensor::seems_better_aligned() const {
+  std::int64_t strides = channels;
+  if (images > 1) strides = std::gcd(strides, image_stride);
+  if (extent.height > 1) strides = std::gcd(strides, row_stride);
+  if (extent.width > 1) strides = std::gcd(strides, col_stride);
+  return std::gcd(strides * size_of(type), std::int64_t{16}) > alignment();
+}
+
 Tensor tensor_of(const MapGeometry& map, Extent2 extent) {
   return {map.dtype, map.images, map.channels, extent, map.image_stride, map.row_stride, map.col_stride};
 }

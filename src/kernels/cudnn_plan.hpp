@@ -24,6 +24,9 @@ struct Tensor {
   auto operator<=>(const Tensor&) const = default;
   /// Bytes that divide the address of every position when they divide the first's: at most 16.
   [[nodiscard]] std::int64_t alignment() const;
+  /// An extent of one has a stride that moves nothing: cuDNN then looks past it, at the channels and the
+  /// other strides, and may take addresses to be better aligned than alignment() says.
+  [[nodiscard]] bool seems_better_aligned() const;
 };
 
 /// `extent` positions of a view, and a gap-free tensor.

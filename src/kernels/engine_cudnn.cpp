@@ -98,6 +98,16 @@ class Handles {
   std::map<cudaStream_t, cudnnHandle_t> handles_;
 };
 
+// A map that cuDNN gets a gap-free copy of, or gives one.
+struct Apart {
+  bool in = false;
+  bool out = false;
+};
+
+std::int64_t copy_bytes(bool apart, const cudnn::Tensor& tensor) {
+  return apart ? round_up(tensor.images * tensor.image_stride * size_of(tensor.type), scratch_alignment) : 0;
+}
+
 // A layer's, in the maps' type. The bias is there, as zeros, also where the layer has none.
 struct Weights {
   Buffer filters;
@@ -127,22 +137,19 @@ class BiasOperation final : public Operation {
 
 class CudnnOperation final : public Operation {
  public:
-  // `rounded`: the plan writes maps of its input's type, gap-free, which are then converted.
-  CudnnOperation(const Window& window, const Problem& problem, const Plan& plan, bool rounded,
+  CudnnOperation(const Window& window, const Problem& problem, const Plan& plan, Apart apart,
                  const Weights& weights, Handles& handles)
       : window_(window),
         problem_(problem),
         plan_(plan),
-        rounded_(rounded),
+        apart_(apart),
+        in_bytes_(copy_bytes(apart.in, problem.in)),
+        out_bytes_(copy_bytes(apart.out, problem.out)),
         weights_(weights),
-        handles_(handles) {
-    if (!rounded) return;
-    const cudnn::Tensor& out = problem.out;
-    rounded_bytes_ = round_up(out.images * out.image_stride * size_of(out.type), scratch_alignment);
-  }
+        handles_(handles) {}
 
   [[nodiscard]] std::size_t scratch_bytes() const override {
-    const std::size_t bytes = plan_.workspace_bytes() + static_cast<std::size_t>(rounded_bytes_);
+    const std::size_t bytes = plan_.workspace_bytes() + static_cast<std::size_t>(in_bytes_ + out_bytes_);
     return bytes > 0 ? bytes + scratch_alignment : 0;
   }
   [[nodiscard]] std::span<const std::byte> weights() const override {
@@ -152,19 +159,21 @@ class CudnnOperation final : public Operation {
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
     const cudaStream_t stream = cuda_stream(context.stream).handle();
     std::byte* const scratch = aligned_scratch(context);
-    const Rect seen = sight_of(window_, in, out).seen;
+    const ConstMapView seen = subview(in, {0, in.images}, sight_of(window_, in, out).seen);
+    const MapView in_copy{dense_geometry(in.dtype, in.images, in.channels, seen.rect, in.whole), scratch};
+    const MapView out_copy{dense_geometry(problem_.out.type, out.images, out.channels, out.rect, out.whole),
+                           scratch + in_bytes_};
+    if (apart_.in) direct::copy_map(seen, in_copy, stream);
     cudnn::Addresses addresses;
-    addresses.in = subview(in, {0, in.images}, seen).data;
+    addresses.in = apart_.in ? in_copy.data : seen.data;
     addresses.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
     addresses.bias = weights_.bias.data();
-    addresses.out = rounded_ ? scratch : out.data;
-    addresses.workspace = scratch + rounded_bytes_;
+    addresses.out = apart_.out ? out_copy.data : out.data;
+    addresses.workspace = scratch + in_bytes_ + out_bytes_;
     require_alignment(addresses.in, problem_.in);
     require_alignment(addresses.out, problem_.out);
     plan_.run(handles_.of(stream), addresses);
-    if (!rounded_) return;
-    ConstMapView from{dense_geometry(in.dtype, out.images, out.channels, out.rect, out.whole), scratch};
-    direct::copy_map(from, out, stream);
+    if (apart_.out) direct::copy_map(out_copy, out, stream);
   }
 
  private:
@@ -183,10 +192,11 @@ class CudnnOperation final : public Operation {
   Window window_;
   Problem problem_;
   const Plan& plan_;  // the engine's, like weights and handles
-  bool rounded_;
+  Apart apart_;
+  std::int64_t in_bytes_;
+  std::int64_t out_bytes_;
   const Weights& weights_;
   Handles& handles_;
-  std::int64_t rounded_bytes_ = 0;
 };
 
 class CudnnEngine final : public CudaEngine {
@@ -221,21 +231,7 @@ class CudnnEngine final : public CudaEngine {
 
   [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
                                                   const MapGeometry& out) override {
-    device_.make_current();
-    const Weights& weights = weights_of(layer);
-    if (sight_of(layer.window, in, out).seen.empty())
-      return std::make_unique<BiasOperation>(layer.relu, map_type(), weights);
-    Problem problem = problem_of(layer, in, out, precision_ == CudnnPrecision::tf32);
-    const Plan* plan = plan_of(problem);
-    const bool rounded = plan == nullptr && out.dtype != in.dtype;
-    if (rounded) {
-      problem.out = cudnn::dense_tensor(in.dtype, out.images, out.channels, out.rect.extent());
-      plan = plan_of(problem);
-      ++roundings_;
-    }
-    if (plan == nullptr) throw_no_plan(layer, problem);
-    used_.insert(plan->engine());
-    return std::make_unique<CudnnOperation>(layer.window, problem, *plan, rounded, weights, handles_);
+    return convolution(layer, in, out, out.dtype);
   }
 
   [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
@@ -243,9 +239,10 @@ class CudnnEngine final : public CudaEngine {
                                                            const MapGeometry& out) override {
     if (features != Interval{0, layer.out_features})
       throw UnsupportedError("engine cudnn: fully connected layers are computed as a whole");
-    // A convolution at one position.
-    return conv2d({layer.in_features, layer.out_features, 1, {}, layer.relu, layer.weight, layer.bias}, in,
-                  out);
+    // A convolution at one position. Few outputs of many terms: cuDNN splits such sums, and rounds the parts
+    // to the type that it writes.
+    return convolution({layer.in_features, layer.out_features, 1, {}, layer.relu, layer.weight, layer.bias},
+                       in, out, DType::f32);
   }
 
  private:
@@ -253,6 +250,37 @@ class CudnnEngine final : public CudaEngine {
     std::unique_ptr<Plan> plan;  // null: cuDNN has none
     std::string why;             // then
   };
+
+  // Written by cuDNN in the type `written` if there is a plan for that, else in the input's.
+  std::unique_ptr<Operation> convolution(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out,
+                                         DType written) {
+    device_.make_current();
+    const Weights& weights = weights_of(layer);
+    if (sight_of(layer.window, in, out).seen.empty())
+      return std::make_unique<BiasOperation>(layer.relu, map_type(), weights);
+    Problem problem = problem_of(layer, in, out, precision_ == CudnnPrecision::tf32);
+    Apart apart{problem.in.seems_better_aligned(), false};
+    if (apart.in) {
+      const cudnn::Tensor& t = problem.in;
+      problem.in = cudnn::dense_tensor(t.type, t.images, t.channels, t.extent);
+    }
+    const bool odd_out = problem.out.seems_better_aligned();
+    const auto write = [&](DType type) {
+      apart.out = odd_out || type != out.dtype;
+      const Extent2 extent = out.rect.extent();
+      problem.out = apart.out ? cudnn::dense_tensor(type, out.images, out.channels, extent)
+                              : cudnn::tensor_of(out, extent);
+      return plan_of(problem);
+    };
+    const Plan* plan = write(written);
+    if (plan == nullptr && written != in.dtype) {
+      plan = write(in.dtype);
+      if (out.dtype != in.dtype) ++roundings_;
+    }
+    if (plan == nullptr) throw_no_plan(layer, problem);
+    used_.insert(plan->engine());
+    return std::make_unique<CudnnOperation>(layer.window, problem, *plan, apart, weights, handles_);
+  }
 
   // Null where cuDNN has none.
   const Plan* plan_of(const Problem& problem) {
