@@ -255,13 +255,16 @@ std::vector<Sum> sums(const FullyConnected& layer, std::int64_t images, const st
   return result;
 }
 
-::testing::AssertionResult exact(const TypedMap& map, const std::vector<Sum>& expected, std::int64_t every) {
+::testing::AssertionResult exact(const TypedMap& map, const std::vector<Sum>& expected, std::int64_t every,
+                                 float slack) {
   const DType type = map.geometry().dtype;
   return check(
       map, all_elements(map),
       [&](float found, std::int64_t n) {
         const Sum* sum = expected_of(map, expected, every, n);
-        return sum == nullptr || found == rounded(type, static_cast<float>(sum->value));
+        if (sum == nullptr) return true;
+        const float sought = rounded(type, static_cast<float>(sum->value));
+        return found == sought || std::abs(found - sought) <= slack;
       },
       [&](std::int64_t n) {
         return std::to_string(rounded(type, static_cast<float>(expected_of(map, expected, every, n)->value)));

@@ -68,9 +68,10 @@ struct Sum {
 [[nodiscard]] std::vector<Sum> sums(const FullyConnected& layer, std::int64_t images,
                                     const std::vector<float>& values, std::int64_t every);
 
-/// Elements are the sums, rounded to the map's type; of channels 0, every, 2 every, ... alone.
+/// Elements are the sums, rounded to the map's type, or within `slack` of them; of channels 0, every,
+/// 2 every, ... alone.
 [[nodiscard]] ::testing::AssertionResult exact(const TypedMap& map, const std::vector<Sum>& expected,
-                                               std::int64_t every = 1);
+                                               std::int64_t every = 1, float slack = 0);
 /// What a sum of products may be off.
 struct Tolerance {
   double unit = 0x1p-22;    ///< for each term, times the terms' magnitudes: tensor cores truncate
