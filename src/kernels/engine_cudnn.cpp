@@ -239,8 +239,8 @@ class CudnnEngine final : public CudaEngine {
                                                            const MapGeometry& out) override {
     if (features != Interval{0, layer.out_features})
       throw UnsupportedError("engine cudnn: fully connected layers are computed as a whole");
-    // A convolution at one position. Few outputs of many terms: cuDNN splits such sums, and rounds the parts
-    // to the type that it writes.
+    // A convolution at one position. Few outputs of many terms: such sums cuDNN may split, and left to write
+    // bf16 its errors are as if it rounded the parts to bf16.
     return convolution({layer.in_features, layer.out_features, 1, {}, layer.relu, layer.weight, layer.bias},
                        in, out, DType::f32);
   }
