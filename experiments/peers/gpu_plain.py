@@ -7,7 +7,8 @@ The 2012 AlexNet with the same weights and input everywhere, outputs compared wi
   patches     the same with every convolution in a 2x2 grid of tiles with halos on 4 streams, in PyTorch and in halotile
   naive       the single-thread CPU pipeline (engine reference, one stream), once, bits compared with the GPU's
   sub_batches batch 256 of float images from host memory, in sub-batches on 1 and more streams, against copying alone
-              and computing alone; in plain fp32, and on tensor cores in fp32 (three tf32 products) and tf32
+              and computing alone; in plain fp32, and on tensor cores in fp32 (three tf32 products) and tf32;
+              torchvision's AlexNet too, which computes about as long as its images are copied
 
 Contestants alternate in rounds; a ratio is the median of the rounds' ratios. About three minutes.
 """
@@ -28,6 +29,7 @@ from networks import load_model, torch_network
 
 CONFIG = CONFIGS / "alexnet_batch32.yaml"  # weights: seed 7, input: seed 1
 MODEL = CONFIGS / "models" / "alexnet.yaml"
+TORCHVISION = CONFIGS / "models" / "alexnet_torchvision.yaml"  # less work for as large an image
 BATCH = 32
 LARGE_BATCH = 256
 TOLERANCE = 1e-3  # of the largest logit
@@ -218,7 +220,7 @@ def naive(bench: Bench) -> dict[str, Any]:
 
 
 def sub_batches(bench: Bench, arithmetic: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Batch 256 from host memory, computed by `arithmetic` (engine and precision; without, plain fp32)."""
+    """Batch 256 from host memory; `arithmetic`: keys that replace the engine `direct`, plain fp32."""
     ways = {**FROM_HOST, COMPUTE_ALONE: WHOLE}
     turns: dict[str, Turn] = {
         name: lambda overrides=overrides: bench.turn(
@@ -253,6 +255,7 @@ WORKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "naive": naive,
     "sub_batches": sub_batches,
     "sub_batches_tensor_core_fp32": partial(sub_batches, arithmetic=TENSOR_CORE),
+    "sub_batches_torchvision_fp32": partial(sub_batches, arithmetic={**TENSOR_CORE, "model": TORCHVISION}),
     "sub_batches_tensor_core_tf32": partial(sub_batches, arithmetic={**TENSOR_CORE, "precision": "tf32"}),
 }
 
