@@ -13,6 +13,7 @@
 #include "sweeping/measured_points.hpp"
 #include "sweeping/point.hpp"
 #include "sweeping/store.hpp"
+#include "sweeping/sweep_plan.hpp"
 #include "text.hpp"
 
 namespace halotile {
@@ -158,16 +159,6 @@ void explain_store(const CommandLine& line) {
   tell(explained, line);
 }
 
-Experiment without_patches(Experiment experiment) {
-  experiment.patch = {};
-  experiment.stages = {};
-  experiment.storage = Storage::view;
-  experiment.streams = 1;
-  experiment.sub_batch = 0;
-  experiment.dispatch = "streams";
-  return experiment;
-}
-
 PointRecord measured(const Experiment& experiment) {
   PointRecord point = measure_point(experiment);
   if (point.status != PointStatus::ok) {
@@ -189,7 +180,7 @@ std::optional<Ceiling> limits(const Session& session) {
 void explain_config(const CommandLine& line) {
   const Experiment experiment = read_experiment(line.config, line.overrides);
   const std::optional<Ceiling> ceiling = limits(Session(experiment));
-  const Experiment plain = without_patches(experiment);
+  const Experiment plain = unpatched_variant(experiment);
   const bool is_plain = to_json(plain) == to_json(experiment);
   const PointRecord point = measured(experiment);
   const PointRecord whole = is_plain ? point : measured(plain);

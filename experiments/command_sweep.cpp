@@ -1,10 +1,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "commands.hpp"
+#include "formats/atomic_file.hpp"
 #include "patching/error.hpp"
 #include "provenance.hpp"
+#include "report/report.hpp"
 #include "sweep_console.hpp"
 #include "sweeping/statistics.hpp"
 #include "sweeping/store.hpp"
@@ -104,6 +107,28 @@ int exit_status(const SweepOutcome& outcome) {
   return status;
 }
 
+// The report, with the timeline of the fastest patched point where it can be traced.
+void write_report_of(const SweepPlan& plan, const Report& report, const std::filesystem::path& store,
+                     const std::filesystem::path& output) {
+  std::filesystem::path trace;
+  const std::optional<std::size_t> best = report.summaries.front().best_patched;
+  const auto planned = std::find_if(plan.points.begin(), plan.points.end(), [&](const PlannedPoint& p) {
+    return best && p.hash == report.contents.points[*best].config_hash;
+  });
+  if (planned != plan.points.end()) {
+    trace = std::filesystem::path(output).replace_extension(".trace.json");
+    try {
+      trace_batch(planned->experiment, trace);
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& e) {
+      fmt::print(stderr, "halotile: the report has no timeline: {}\n", e.what());
+      trace.clear();
+    }
+  }
+  write_report(report, store, trace, output);
+}
+
 }  // namespace
 
 int command_sweep(const CommandLine& line) {
@@ -111,29 +136,37 @@ int command_sweep(const CommandLine& line) {
   const std::filesystem::path file = store_of(line, plan);
   if (line.dry_run) return dry_run(plan, file, line.json);
   Store store(file, Store::Mode::read_write);
+  if (!line.output.empty()) const AtomicFile writable(line.output);  // fails now rather than after hours
   const std::int64_t machine = store.add_machine(lasting_machine_json());
   SweepConsole console(file, line.json);
   console.expect(estimate(plan, known_of(plan, store, machine)));
   SweepSettings settings;
   settings.fail_fast = line.fail_fast;
   SweepOutcome outcome;
+  std::optional<Report> report;
   try {
     outcome = run_sweep(plan, store, machine, settings, console);
+    console.end();
+    if (!line.output.empty()) {
+      report = read_report(file);
+      write_report_of(plan, *report, file, line.output);
+    }
   } catch (const Interrupted&) {
     console.end();
     fmt::print(stderr, "halotile: interrupted; {}\n", console.resumption());
     return exit_interrupted;
   }
-  console.end();
   if (line.json) {
     nlohmann::json json = summary_json(outcome);
     json["command"] = "sweep";
     json["store"] = file.string();
     json["provenance"] = lasting_machine_json();
+    if (report) json["report"] = report_json(*report, line.output);
     fmt::print("{}", json_text(json));
   } else {
     print_summary(outcome);
     fmt::print("store: {}\n", file.string());
+    if (report) fmt::print("report: {}\n", line.output.string());
   }
   return exit_status(outcome);
 }

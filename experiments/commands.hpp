@@ -19,7 +19,7 @@ struct CommandLine {
   std::filesystem::path store;   ///< of points: sweep's, report's, export's; compare: where the commits' are
   double threshold = 0.02;       ///< compare: a share of the time
   bool quiet = false;            ///< compare: print nothing
-  std::filesystem::path output;  ///< report: file to write
+  std::filesystem::path output;  ///< report: file to write; sweep: the report behind it, empty: none
   std::filesystem::path trace;   ///< report: trace of one run to draw; empty: none
   bool dry_run = false;          ///< sweep: tell the points, measure nothing
   bool fail_fast = false;        ///< sweep: end behind the first point that fails

@@ -15,6 +15,8 @@ import pathlib
 import subprocess
 import tempfile
 
+from common import provenance, write_json
+
 SOURCE = pathlib.Path(__file__).resolve().parents[1]
 BATCH = 10
 POINTS = {
@@ -54,12 +56,19 @@ def main():
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--planted", action="store_true", help="B does a tenth more work")
+    parser.add_argument("--output", type=pathlib.Path, help="keep the points and provenance in this JSON file")
     options = parser.parse_args()
+    program = options.program.resolve()
+    kept = {"provenance": provenance(halotile=program), "rounds": options.rounds, "planted": options.planted, "repeats": []}
     verdicts = collections.Counter()
     for i in range(options.repeats):
-        for p in repeat(options.program.resolve(), options.rounds, BATCH + 1 if options.planted else BATCH):
+        points = repeat(program, options.rounds, BATCH + 1 if options.planted else BATCH)
+        kept["repeats"].append([{key: p[key] for key in ("name", "ratio", "low", "high", "verdict")} for p in points])
+        for p in points:
             verdicts[p["verdict"]] += 1
             print(f"{i:3}  {p['ratio']:.3f}  {p['low']:.3f} to {p['high']:.3f}  {p['verdict']:9}  {p['name']}", flush=True)
+        if options.output:
+            write_json(options.output, kept | {"verdicts": verdicts})
     print(", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()))
 
 

@@ -46,6 +46,9 @@ void add_sweep(CLI::App* command, halotile::CommandLine& line) {
   command->add_option("-o,--store", line.store,
                       "The store to add points to (default: NAME.db in output.directory)");
   command->add_flag("--dry-run", line.dry_run, "Tell the points and the time they may take; measure nothing");
+  command->add_option(
+      "--report", line.output,
+      "Behind the sweep, trace a run of the fastest patched setting and write the report (HTML)");
   const auto last_wins = CLI::MultiOptionPolicy::TakeLast;
   command
       ->add_flag("--fail-fast,!--keep-going", line.fail_fast,

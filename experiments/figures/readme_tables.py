@@ -1,4 +1,5 @@
-"""Writes the README's tables from the kept results: what the peers take, what patches cost, on the CPU and on a GPU.
+"""Writes the tables of README and docs/tensor_core.md from the kept results: what the peers take, what patches cost, on
+the CPU and on a GPU.
 
 Reads cpu_peers.json and gpu_peers.json below experiments/results; a table stands between `<!-- table: NAME -->` and
 `<!-- end of table -->`.
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common import RESULTS, ROOT, ExperimentError, guarded, write_text
 from study_tables import BLOCK, markdown
 
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "tensor_core.md")
 NETWORKS = {
     "alexnet_batch32": "AlexNet 2012, batch 32",
     "single_tower_batch32": "single-tower AlexNet, batch 32",
@@ -68,28 +69,47 @@ def large_image(options: argparse.Namespace) -> str:
 
 
 def gpu_peers(options: argparse.Namespace) -> str:
-    kept = works(options.gpu, "gpu_peers.json")
-    if any("best_peer_against_halotile" in work for work in kept.values()):
-        return gpu_works(kept)
-    resident = kept["resident"]["contestants"]
+    resident = works(options.gpu, "gpu_peers.json")["resident"]["contestants"]
     rows = [["AlexNet 2012, batch 32, fp32 without TF32", "ms"]]
     rows += [[name.replace("2x2", "in 2x2 tiles on 4 streams"), f"{resident[name]['median_ms']:.2f}"] for name in GPU]
     return markdown(rows)
 
 
-def gpu_works(kept: dict[str, Any]) -> str:
-    """A row for every work of which both halotile and a peer were timed."""
+def raced(options: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """Every work of which both halotile and a peer were timed: its name, itself, the best peer, the best of ours."""
+    kept = works(options.gpu, "gpu_peers.json")
+    return [
+        (name, work, work["contestants"][work["best_peer"]], work["contestants"][work["best_halotile"]])
+        for name, work in sorted(kept.items(), key=lambda item: gpu_order(item[1]))
+        if work.get("best_peer_against_halotile") is not None
+    ]
+
+
+def gpu_works(options: argparse.Namespace) -> str:
+    """All of them, with the share of the limit and the errors."""
     rows = [["work", "best peer", "ms", "halotile, ms", "times as fast", "of the limit", "error (peer's)"]]
-    for name, work in sorted(kept.items(), key=lambda item: gpu_order(item[1])):
-        if work.get("best_peer_against_halotile") is None:
-            continue
-        peer, own = (work["contestants"][work[who]] for who in ("best_peer", "best_halotile"))
+    for name, work, peer, own in raced(options):
         errors = [c["error_vs_float64"] for c in (own, peer)]
         error = "-" if None in errors else f"{errors[0]:.0e} ({errors[1]:.0e})"
-        times = [f"{c['median_ms']:.2f}" if c["median_ms"] >= 1 else f"{c['median_ms']:.3f}" for c in (peer, own)]
         ratio = f"{work['best_peer_against_halotile']:.2f}"
-        rows.append([gpu_work(name, work), work["best_peer"], *times, ratio, f"{own['share_of_limit']:.0%}", error])
+        cells = [work["best_peer"], short(peer), short(own), ratio, f"{own['share_of_limit']:.0%}", error]
+        rows.append([gpu_work(name, work), *cells])
     return markdown(rows)
+
+
+def gpu_short(options: argparse.Namespace) -> str:
+    """Those in bf16 whose input is on the device."""
+    rows = [["bf16 on tensor cores", "best of PyTorch and XLA, ms", "halotile, ms", "times as fast"]]
+    for name, work, peer, own in raced(options):
+        if work["precision"] == "bf16" and work["kind"] in ("resident", "image"):
+            what = gpu_work(name, work).removesuffix(", bf16")
+            rows.append([what, short(peer), short(own), f"{work['best_peer_against_halotile']:.2f}"])
+    return markdown(rows)
+
+
+def short(contestant: dict[str, Any]) -> str:
+    ms = contestant["median_ms"]
+    return f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}"
 
 
 def gpu_order(work: dict[str, Any]) -> tuple[Any, ...]:
@@ -110,7 +130,13 @@ def gpu_work(name: str, work: dict[str, Any]) -> str:
     return f"{network}, batch {work['batch']}{more}, {work['precision']}"
 
 
-TABLES = {"cpu_peers": cpu_peers, "large_image": large_image, "gpu_peers": gpu_peers}
+TABLES = {
+    "cpu_peers": cpu_peers,
+    "large_image": large_image,
+    "gpu_peers": gpu_peers,
+    "gpu_short": gpu_short,
+    "gpu_works": gpu_works,
+}
 
 
 def main() -> int:
@@ -118,9 +144,10 @@ def main() -> int:
     parser.add_argument("--cpu", default="cpu-2core-avx512", help="folder of the CPU machine's results")
     parser.add_argument("--gpu", default="h200", help="folder of the GPU host's results")
     options = parser.parse_args()
-    text = README.read_text(encoding="utf-8")
-    write_text(README, BLOCK.sub(lambda m: f"{m[1]}{TABLES[m[2]](options)}\n{m[3]}", text))
-    print(f"written: {README}")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        write_text(page, BLOCK.sub(lambda m: f"{m[1]}{TABLES[m[2]](options)}\n{m[3]}", text))
+        print(f"written: {page}")
     return 0
 
 

@@ -35,9 +35,7 @@ json at_path(const json& config, std::string_view path) {
   return *at;
 }
 
-std::string all_when_zero(const json& value) {
-  return value.is_null() || value == 0 ? "all" : text_of(value);
-}
+std::string all_when_zero(const json& value) { return value.is_null() || value == 0 ? "all" : value.dump(); }
 
 std::string patch_of(const json& config) {
   const json grid = at_path(config, "patch.grid");

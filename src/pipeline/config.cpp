@@ -139,7 +139,7 @@ class ExperimentReader {
     if (const auto patch = map.find("patch")) read_patch(*patch);
     experiment_.streams = static_cast<int>(map.integer("streams", 1, 1, 256));
     experiment_.threads = static_cast<int>(read_or_word(map, "threads", "auto", 1024));
-    experiment_.sub_batch = read_or_word(map, "sub_batch", "all", 1 << 20);
+    read_sub_batch(map);
     static const Words dispatches{"streams", "graph", "batched"};
     experiment_.dispatch = map.choice("dispatch", "streams", dispatches);
     const std::string memory = map.choice("memory", "arena", memory_modes);
@@ -183,6 +183,23 @@ class ExperimentReader {
     const auto value = map.find(key);
     if (!value || value->is_word(word)) return 0;
     return value->integer(1, high).value_or(0);
+  }
+
+  void read_sub_batch(YamlMap& map) {
+    constexpr std::int64_t most = 1 << 20;
+    const auto value = map.find("sub_batch");
+    if (!value || !value->is_list()) {
+      experiment_.sub_batch = read_or_word(map, "sub_batch", "all", most);
+      return;
+    }
+    for (const YamlValue& size : value->list())
+      experiment_.first_sub_batches.push_back(size.integer(1, most).value_or(1));
+    if (experiment_.first_sub_batches.empty()) {
+      value->error("is empty; sizes in order are needed, the last one for all that is left: [8, 16, 32]");
+      return;
+    }
+    experiment_.sub_batch = experiment_.first_sub_batches.back();
+    experiment_.first_sub_batches.pop_back();
   }
 
   [[nodiscard]] fs::path path(const YamlValue& value) const {
@@ -435,6 +452,11 @@ Experiment read_point(const fs::path& file, std::span<const std::string> overrid
 }
 
 nlohmann::json to_json(const Experiment& e) {
+  nlohmann::json sub_batch = e.sub_batch;
+  if (!e.first_sub_batches.empty()) {
+    sub_batch = e.first_sub_batches;
+    sub_batch.push_back(e.sub_batch);
+  }
   nlohmann::json preprocess{
       {"resize", e.preprocess.resize},
       {"crop", extent_json(e.preprocess.crop)},
@@ -474,7 +496,7 @@ nlohmann::json to_json(const Experiment& e) {
           {"patch", patch},
           {"streams", e.streams},
           {"threads", e.threads},
-          {"sub_batch", e.sub_batch},
+          {"sub_batch", sub_batch},
           {"dispatch", e.dispatch},
           {"memory", memory_modes[static_cast<std::size_t>(e.memory)]},
           {"output", {{"directory", e.output.directory.string()}, {"save", e.output.save}}},

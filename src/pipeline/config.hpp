@@ -92,6 +92,7 @@ struct Experiment {
   Storage storage = Storage::view;
   int streams = 1;
   int threads = 0;  ///< threads inside each stream; 0: cores / streams, at least 1
+  std::vector<std::int64_t> first_sub_batches;  ///< sub_batch as a list: all but its last
   std::int64_t sub_batch = 0;
   std::string dispatch = "streams";
   MemoryMode memory = MemoryMode::arena;

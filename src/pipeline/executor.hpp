@@ -45,7 +45,8 @@ struct PixelInput {
 struct ExecutorSettings {
   std::int64_t batch = 1;
   int streams = 1;
-  std::int64_t sub_batch = 0;  ///< images handed to a stream at a time; 0: all
+  std::int64_t sub_batch = 0;                   ///< images handed to a stream at a time; 0: all
+  std::vector<std::int64_t> first_sub_batches;  ///< other sizes, in order, before those of sub_batch images
   Storage storage = Storage::view;
   std::set<std::size_t> keep;      ///< layers whose outputs must stay readable after a run; each ends a stage
   std::uint64_t dropout_seed = 0;  ///< of dropout layers that sample

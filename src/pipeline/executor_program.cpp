@@ -1,5 +1,7 @@
 #include "pipeline/executor_program.hpp"
 
+#include <algorithm>
+
 #include "patching/error.hpp"
 #include "pipeline/per_layer.hpp"
 
@@ -25,6 +27,8 @@ Executor::Executor(const Network& network, std::vector<StagePlan> plan, Engine& 
                    const ExecutorSettings& settings) {
   ExecutorSettings resolved = settings;
   if (resolved.sub_batch <= 0 || resolved.sub_batch > resolved.batch) resolved.sub_batch = resolved.batch;
+  for (std::int64_t& size : resolved.first_sub_batches)
+    size = std::clamp<std::int64_t>(size, 1, resolved.batch);
   if (resolved.memory == MemoryMode::per_layer) {
     program_ = make_per_layer_program(network, std::move(plan), engine, resolved);
   } else {

@@ -103,7 +103,7 @@ class PerLayerProgram final : public Executor::Program {
     };
     for (const StagePlan& stage : plan_) refuse(stage.grid().area() > 1, "patch");
     refuse(settings_.streams > 1, "streams");
-    refuse(settings_.sub_batch < settings_.batch, "sub_batch");
+    refuse(settings_.sub_batch < settings_.batch || !settings_.first_sub_batches.empty(), "sub_batch");
     refuse(settings_.storage == Storage::packed, "patch.storage: packed");
     refuse(settings_.graph, settings_.batched ? "dispatch: batched" : "dispatch: graph");
     refuse(settings_.pixels.has_value(), "input.upload: uint8");

@@ -31,8 +31,11 @@ class Scheduler {
     if (request.pack_at_once && request.allocate_in_run) {
       throw std::logic_error("tiles that are packed at once need memory of their slot");
     }
-    for (std::int64_t begin = 0; begin < request.batch; begin += request.sub_batch) {
-      schedule_.chunks.push_back({begin, std::min(request.batch, begin + request.sub_batch)});
+    for (std::int64_t begin = 0; begin < request.batch; begin = schedule_.chunks.back().end) {
+      const std::size_t chunk = schedule_.chunks.size();
+      const std::int64_t size =
+          chunk < request.first_sub_batches.size() ? request.first_sub_batches[chunk] : request.sub_batch;
+      schedule_.chunks.push_back({begin, std::min(request.batch, begin + size)});
     }
     schedule_.slots =
         std::min<std::int64_t>(request.streams, static_cast<std::int64_t>(schedule_.chunks.size()));

@@ -56,6 +56,7 @@ struct ScheduleRequest {
   bool pack_at_once = false;     ///< tiles of a stage are cut and placed together, in memory of their slot
   bool allocate_in_run = false;  ///< outputs without memory of their own get it during the run, no slots
   bool download = false;
+  std::vector<std::int64_t> first_sub_batches = {};  ///< sizes of the chunks before those of sub_batch images
 };
 
 struct Schedule {

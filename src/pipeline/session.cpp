@@ -136,6 +136,7 @@ std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<st
   settings.batch = batch;
   settings.streams = experiment_.streams;
   settings.sub_batch = experiment_.sub_batch;
+  settings.first_sub_batches = experiment_.first_sub_batches;
   settings.storage = experiment_.storage;
   settings.keep = keep;
   settings.dropout_seed = experiment_.dropout.seed;

@@ -12,6 +12,13 @@ namespace {
 // the streams nor the batch decide how a layer is cut. A device with memory of its own takes all at once.
 constexpr std::int64_t feature_block = 512;
 
+// Chunks of all sizes take turns in the slots.
+std::int64_t largest_sub_batch(const ExecutorSettings& settings) {
+  std::int64_t largest = settings.sub_batch;
+  for (const std::int64_t size : settings.first_sub_batches) largest = std::max(largest, size);
+  return largest;
+}
+
 }  // namespace
 
 TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, Engine& engine,
@@ -90,7 +97,7 @@ void TileProgram::plan_maps() {
     const std::size_t layer = vector_[v].step.layer;
     maps_.push_back({network_.layers[layer].memory, output_type(network_, layer, type), true, 0});
   }
-  const MapPlan placed = place_maps(maps_, settings_.batch, settings_.sub_batch);
+  const MapPlan placed = place_maps(maps_, settings_.batch, largest_sub_batch(settings_));
   pixels_offset_ = slots_offset_ = placed.whole_bytes;
   slot_bytes_ = settings_.memory == MemoryMode::pool ? 0 : placed.slot_bytes;
 }
@@ -104,13 +111,15 @@ void TileProgram::make_tasks() {
     request.vector_blocks.push_back(static_cast<std::int64_t>(v.blocks.size()));
   request.batch = settings_.batch;
   request.sub_batch = settings_.sub_batch;
+  request.first_sub_batches = settings_.first_sub_batches;
   request.streams = settings_.streams;
   if (own_memory_) {
     request.upload = !settings_.resident_input;
     request.allocate_in_run = settings_.memory == MemoryMode::pool;
     // Batched copies go between fixed addresses; with a pool each tile is copied on its own.
     if (settings_.storage == Storage::packed && !request.allocate_in_run) {
-      packed_ = std::make_unique<PackedTiles>(network_, plan_, engine_.map_type(), settings_.sub_batch);
+      packed_ =
+          std::make_unique<PackedTiles>(network_, plan_, engine_.map_type(), largest_sub_batch(settings_));
       request.pack_at_once = true;
     }
     std::set<std::size_t> downloads;

@@ -21,7 +21,6 @@ namespace {
 constexpr double shortest_watch = 0.05;  // seconds; counters of the system tick every 0.01 s
 constexpr double other_share = 0.10;     // of one core
 constexpr double stolen_share = 0.02;    // of one core
-constexpr double switches_a_second = 100;
 constexpr double clock_drop = 0.05;
 constexpr double sample_drift = 0.03;
 constexpr double mode_distance = 0.05;
@@ -94,7 +93,6 @@ LoadCounters read_load() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   counters.own_cpu_seconds = seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
-  counters.switches = usage.ru_nivcsw;
   cpu_set_t set;
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) == 0) read_cores(set, counters);
@@ -113,9 +111,6 @@ std::vector<std::string> disturbances(const LoadCounters& before, const LoadCoun
   const double stolen = (after.stolen_seconds - before.stolen_seconds) / wall;
   if (stolen > stolen_share)
     seen.push_back(fmt::format("the hypervisor took {:.0f}% of a core", 100 * stolen));
-  const double switches = static_cast<double>(after.switches - before.switches) / wall;
-  if (switches > switches_a_second)
-    seen.push_back(fmt::format("{:.0f} involuntary context switches a second", switches));
   if (after.throttled > before.throttled) seen.emplace_back("the processor was throttled for heat");
   double drop = 0;
   for (const auto& [core, clock] : before.clocks) {

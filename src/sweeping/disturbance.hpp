@@ -15,7 +15,6 @@ struct LoadCounters {
   double own_cpu_seconds = 0;    ///< of this process, all threads
   double all_cpu_seconds = 0;    ///< of everybody on the cores that this process may use
   double stolen_seconds = 0;     ///< that the hypervisor took from those cores
-  std::int64_t switches = 0;     ///< involuntary context switches of this process
   std::int64_t throttled = 0;    ///< times those cores were throttled for heat
   std::map<int, double> clocks;  ///< MHz by core
 };

@@ -416,7 +416,7 @@ const PointRecord* unpatched(const PointRecord& point, const std::vector<PointRe
   const nlohmann::json wanted = without_patching(point.config);
   for (const PointRecord& p : points) {
     if (p.machine == point.machine && is_timed(p) && is_whole(p.config) &&
-        p.config.value("streams", 1) == 1 && p.config.value("sub_batch", 0) == 0 &&
+        p.config.value("streams", 1) == 1 && p.config.value("sub_batch", nlohmann::json(0)) == 0 &&
         without_patching(p.config) == wanted)
       return &p;
   }

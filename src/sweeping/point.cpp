@@ -12,6 +12,7 @@
 #include <numeric>
 
 #include "patching/error.hpp"
+#include "pipeline/trace.hpp"
 #include "pipeline/traffic.hpp"
 #include "sweeping/cache_flush.hpp"
 #include "sweeping/disturbance.hpp"
@@ -155,6 +156,13 @@ Timing time_batch(const Session& session) {
   const std::unique_ptr<Executor> executor = first_batch(session);
   return measure(
       session.experiment().measure, [&] { executor->run(); }, hooks_for(session, *executor));
+}
+
+void trace_batch(const Experiment& experiment, const std::filesystem::path& file) {
+  const Session session(experiment);
+  const std::unique_ptr<Executor> executor = first_batch(session);
+  for (int i = 0; i < experiment.measure.warmup; ++i) executor->run();
+  write_trace(file, session.engine().device(), [&] { executor->run(); });
 }
 
 PointRecord measure_point(const Experiment& experiment, const Verifier& verifier) {

@@ -1,6 +1,7 @@
 // Measuring one setting: everything that a point of a sweep, or `halotile run`, tells of it.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 
 #include "pipeline/session.hpp"
@@ -26,6 +27,10 @@ struct BatchMeasurement {
 
 /// The timing of the session's first batch alone, not verified: what gauges drift.
 [[nodiscard]] Timing time_batch(const Session& session);
+
+/// Writes a trace of one run of the experiment's first batch, behind its warm-up. Throws what write_trace()
+/// does.
+void trace_batch(const Experiment& experiment, const std::filesystem::path& file);
 
 using Verifier = std::function<Verification(const Session&)>;
 

@@ -213,6 +213,7 @@ Experiment unpatched_variant(Experiment experiment) {
   experiment.storage = Storage::view;
   experiment.streams = 1;
   experiment.sub_batch = 0;
+  experiment.first_sub_batches.clear();
   experiment.dispatch = "streams";
   return experiment;
 }

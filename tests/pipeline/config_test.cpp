@@ -180,6 +180,17 @@ TEST(Config, PatchForms) {
   EXPECT_EQ(read(smallest + "threads: auto\nsub_batch: all").threads, 0);
 }
 
+TEST(Config, SubBatchesOfSeveralSizes) {
+  const Experiment one = read(smallest + "sub_batch: 8");
+  EXPECT_EQ(one.sub_batch, 8);
+  EXPECT_TRUE(one.first_sub_batches.empty());
+  EXPECT_EQ(to_json(one)["sub_batch"], 8);
+  const Experiment several = read(smallest + "sub_batch: [4, 16, 32]");
+  EXPECT_EQ(several.first_sub_batches, (std::vector<std::int64_t>{4, 16}));
+  EXPECT_EQ(several.sub_batch, 32);
+  EXPECT_EQ(to_json(several)["sub_batch"], (nlohmann::json{4, 16, 32}));
+}
+
 TEST(Override, ReplacesAndAddsKeys) {
   const std::string yaml = smallest + "patch: {size: 64, storage: packed}\n";
   EXPECT_EQ(read(yaml, {"patch.size=32"}).patch, (PatchSpec{PatchSpec::Kind::size, {32, 32}}));
@@ -293,6 +304,11 @@ INSTANTIATE_TEST_SUITE_P(
                 "e.yaml:3:10: streams: is '0'; a whole number from 1 to 256 is needed"},
         Refused{"negative_sub_batch", smallest + "sub_batch: -1",
                 "e.yaml:3:12: sub_batch: is '-1'; a whole number from 1 to 1048576 is needed"},
+        Refused{"no_sub_batches", smallest + "sub_batch: []",
+                "e.yaml:3:12: sub_batch: is empty; sizes in order are needed, the last one for all that is "
+                "left: [8, 16, 32]"},
+        Refused{"sub_batch_of_none", smallest + "sub_batch: [4, 0]",
+                "e.yaml:3:16: sub_batch[1]: is '0'; a whole number from 1 to 1048576 is needed"},
         Refused{"threads_word", smallest + "threads: many",
                 "e.yaml:3:10: threads: is 'many'; a whole number from 1 to 1024 is needed"},
         Refused{"no_model", "input: {random: 1}",

@@ -38,10 +38,10 @@ std::string to_string(const Way& way) {
   for (const StageRange& s : way.stages) stages += fmt::format(" [{}, {})", s.first, s.last);
   std::string keep;
   for (const std::size_t k : way.settings.keep) keep += fmt::format(" {}", k);
-  return fmt::format("patch {} {}, stages{}, streams {}, {}, batch {}, sub_batch {}, keep{}",
+  return fmt::format("patch {} {}, stages{}, streams {}, {}, batch {}, sub_batch {} behind {} others, keep{}",
                      kinds[static_cast<int>(way.patch.kind)], halotile::to_string(way.patch.value), stages,
                      way.settings.streams, way.settings.storage == Storage::view ? "view" : "packed",
-                     way.settings.batch, way.settings.sub_batch, keep);
+                     way.settings.batch, way.settings.sub_batch, way.settings.first_sub_batches.size(), keep);
 }
 
 Way whole_way(const Network& network, std::int64_t batch, const std::set<std::size_t>& keep) {
@@ -87,6 +87,7 @@ Way random_way(Draw& draw, const Network& network, std::int64_t batch, const std
   way.settings.keep = keep;
   way.settings.streams = static_cast<int>(draw.integer(1, max_streams));
   way.settings.sub_batch = draw.integer(0, batch);
+  if (draw.once_in(3)) way.settings.first_sub_batches = {draw.integer(1, batch)};
   way.settings.storage = draw.once_in(2) ? Storage::view : Storage::packed;
   way.settings.poison = true;
   return way;

@@ -60,11 +60,15 @@ std::string describe(const Task& t) {
 
 void check_structure(const ScheduleRequest& request, const Schedule& schedule) {
   std::int64_t next = 0;
+  std::size_t number = 0;
   for (const Interval chunk : schedule.chunks) {
     ASSERT_EQ(chunk.begin, next);
     ASSERT_GT(chunk.size(), 0);
-    ASSERT_LE(chunk.size(), request.sub_batch);
+    const std::int64_t wanted =
+        number < request.first_sub_batches.size() ? request.first_sub_batches[number] : request.sub_batch;
+    ASSERT_EQ(chunk.size(), std::min(wanted, request.batch - next));
     next = chunk.end;
+    ++number;
   }
   ASSERT_EQ(next, request.batch);
   const auto chunks = static_cast<std::int64_t>(schedule.chunks.size());
@@ -188,9 +192,11 @@ Case random_case(std::mt19937_64& random, std::string& text) {
     c.request.vector_blocks.push_back(draw(1, 9));
   c.request.batch = draw(1, 6);
   c.request.sub_batch = draw(1, c.request.batch);
+  for (std::int64_t n = draw(-2, 3); n > 0; --n) c.request.first_sub_batches.push_back(draw(1, 4));
   c.request.streams = static_cast<int>(draw(1, 8));
   text += "\nbatch " + std::to_string(c.request.batch) + " sub_batch " + std::to_string(c.request.sub_batch) +
-          " streams " + std::to_string(c.request.streams);
+          " behind " + std::to_string(c.request.first_sub_batches.size()) + " others" + " streams " +
+          std::to_string(c.request.streams);
   return c;
 }
 

@@ -125,7 +125,6 @@ TEST(Disturbance, EachKindIsTold) {
   };
   EXPECT_EQ(told([](LoadCounters& c) { c.all_cpu_seconds += 1; }), "other processes took 50% of a core");
   EXPECT_EQ(told([](LoadCounters& c) { c.stolen_seconds = 0.5; }), "the hypervisor took 25% of a core");
-  EXPECT_EQ(told([](LoadCounters& c) { c.switches = 1000; }), "500 involuntary context switches a second");
   EXPECT_EQ(told([](LoadCounters& c) { c.throttled = 1; }), "the processor was throttled for heat");
   EXPECT_EQ(told([](LoadCounters& c) { c.clocks[0] = 2400; }), "the clock fell by 20%");
 }
