@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import CONFIGS, ExperimentError, median, run_halotile
+from common import CONFIGS, ROOT, ExperimentError, median, run_halotile
 from gpu_race import Contestant, Prepared, Timing, plan_turn
 from PIL import Image
 
@@ -123,7 +123,7 @@ class HalotileContestant(Contestant):
         copied = result["components"]["device_to_host_ms"] if "until" in self.keys else 0.0
         self.probe_ms = max(median(result["samples_ms"]) - copied, 1e-3)
         facts = {
-            "keys": {key: str(value) for key, value in self.keys.items()},
+            "keys": {key: str(value).removeprefix(f"{ROOT}/") for key, value in self.keys.items()},
             "device_bytes": result["map_bytes"] + result["scratch_bytes"] + self.weight_bytes,
             "halo_flops_share": result["halo_flops_share"],
             "engine_note": result.get("engine_note", ""),

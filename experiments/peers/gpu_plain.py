@@ -49,6 +49,12 @@ FROM_HOST: dict[str, dict[str, Any]] = {
     f"{streams} streams of {size}": {"streams": streams, "sub_batch": size, "measure.input": "host"}
     for streams, size in ((1, 256), (4, 64), (4, 32), (8, 32), (8, 16))
 }
+# Where computing takes longer, it had better begin early; where copying does, little had better be left behind it.
+GROWING = [8, 12, 16, 24, 32, 44, 60, 60]
+FROM_HOST |= {
+    f"4 streams, {name}": {"streams": 4, "sub_batch": sizes, "measure.input": "host"}
+    for name, sizes in (("growing", GROWING), ("shrinking", GROWING[::-1]))
+}
 FROM_HOST |= {f"{name}, graph": {**words, **GRAPH} for name, words in FROM_HOST.items()}
 COMPUTE_ALONE = "computing alone"
 TENSOR_CORE = {"engine": "tensor_core", "precision": "fp32"}
