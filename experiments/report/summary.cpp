@@ -29,6 +29,12 @@ double predicted_ratio(const PointRecord& p) {
   return all > repeated ? all / (all - repeated) : 1;
 }
 
+// In percent; no minus before a zero.
+double tenths(double share) {
+  const double rounded = std::round(1e3 * share) / 10;
+  return rounded == 0 ? 0 : rounded;
+}
+
 bool apart(const Timing& a, const Timing& b) { return a.high < b.low || b.high < a.low; }
 
 class Summarizer {
@@ -162,8 +168,8 @@ class Summarizer {
     predicted = std::exp(predicted / count);
     measured = std::exp(measured / count);
     const std::string work =
-        most == 0
-            ? "Tiles repeat no work. On one stream that"
+        most < 5e-4  // 0.0% when told
+            ? "Tiles repeat hardly any work. On one stream that"
             : fmt::format("Halos make tiles repeat {} to {} of their stages' work. On one stream that alone",
                           percent(least), percent(most));
     std::string text = fmt::format(
@@ -228,7 +234,7 @@ class Summarizer {
     say("drift",
         fmt::format("The reference point was measured {} times: its median moved between {:+.1f}% "
                     "and {:+.1f}% of the first. Differences smaller than {:.1f}% may be the machine's.",
-                    count, 100 * least, 100 * most, 100 * (most - least)));
+                    count, tenths(least), tenths(most), tenths(most - least)));
   }
 
   void tell_disturbance() {

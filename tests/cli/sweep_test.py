@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import random
+import re
 import resource
 import signal
 import sqlite3
@@ -205,6 +206,20 @@ class Sweep(Case):
         self.assertIn("dispatch: graph: is for CUDA devices", text)
         stopped = self.json_of(*words, "weights.random=9", "--fail-fast", status=2)
         self.assertEqual((stopped["errors"], stopped["complete"]), (1, False))
+
+    def test_writes_its_report(self):
+        words = ("sweep", "sweep.yaml", "streams=1,2", "patch.size=8,whole", "-o", "s.db")
+        failure = self.halotile(*words, "--report", "nowhere/r.html", status=2).stderr.decode()
+        self.assertIn("nowhere", failure)
+        self.assertEqual(self.points("s.db"), [], "what cannot be written is told before anything is measured")
+        text = self.halotile(*words, "--report", "r.html").stdout.decode()
+        self.assertIn("report: r.html", text)
+        self.assertIn("traceEvents", (self.folder / "r.trace.json").read_text())
+        data = re.search(r'id="data">(.*?)</script>', (self.folder / "r.html").read_text(), re.S)[1]
+        self.assertEqual(len(json.loads(data)["points"]), 4)
+        self.assertTrue(json.loads(data)["timeline"], "of the fastest patched point")
+        again = self.json_of(*words, "--report", "r.html")
+        self.assertEqual((again["measured"], again["report"]["points"]), (0, 4))
 
     def test_exports(self):
         self.halotile("sweep", "sweep.yaml", "streams=1,2")
