@@ -14,7 +14,8 @@ cmake -S tests/fuzz -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="${CXX:-clang++}" 
 cmake --build "$build"
 python3 tests/fuzz/make_corpus.py "$build/corpus"
 
-for target in "${targets[@]}"; do
+fuzz_one() {
+  local target=$1 regressions options coverage
   regressions=tests/fuzz/regressions/$target
   if compgen -G "$regressions/*" >/dev/null; then
     "$build/fuzz_$target" -rss_limit_mb=4096 "$regressions"/* >"$build/$target.log" 2>&1 ||
@@ -27,4 +28,7 @@ for target in "${targets[@]}"; do
     { tail -50 "$build/$target.log"; exit 1; }
   coverage=$(grep -o 'cov: [0-9]* ft: [0-9]* corp: [^ ]*' "$build/$target.log" | tail -1)
   echo "$target: $(grep -o 'number_of_executed_units: [0-9]*' "$build/$target.log"), $coverage"
-done
+}
+export -f fuzz_one
+export build seconds
+printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -c 'set -euo pipefail; fuzz_one {}'  # 123 when one fails
