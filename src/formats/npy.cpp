@@ -8,6 +8,7 @@
 #include <bit>
 #include <charconv>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -226,7 +227,7 @@ std::int64_t checked_count(const NpyHeader& header, std::int64_t element_size, s
   // A zero makes the array empty whatever the other sizes; then no product may overflow either.
   std::int64_t count = std::ranges::count(header.shape, 0) > 0 ? 0 : 1;
   for (const std::int64_t size : header.shape) {
-    if (__builtin_mul_overflow(count, size, &count)) count = available;  // too large in any case
+    if (__builtin_mul_overflow(count, size, &count)) count = std::numeric_limits<std::int64_t>::max();
     if (count > available) break;
   }
   if (count > available / element_size) {
