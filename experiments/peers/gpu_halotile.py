@@ -42,7 +42,7 @@ def patched(grid: int, stages: str, dispatch: str) -> dict[str, Any]:
     return {**whole(dispatch), "patch.grid": [grid, grid], "patch.stages": stages, "streams": streams}
 
 
-def from_pixels(folder: Path, streams: int, sub_batch: int) -> dict[str, Any]:
+def from_pixels(folder: Path, streams: int, sub_batch: int | list[int]) -> dict[str, Any]:
     """8-bit images from the host's memory, in sub-batches on streams; the keys come behind network()'s."""
     keys = {"input.images": folder, "input.upload": "uint8", "measure.input": "host"}
     return {**keys, "streams": streams, "sub_batch": sub_batch, "dispatch": "graph"}

@@ -250,11 +250,23 @@ def photographs(bench: Bench, work: Work, way: Any) -> Iterator[Contestant]:
     batch = bench.sizes.batch(work.batch)
     if not folder.exists():
         halotile.write_images(folder, bench.pixels(work), batch)
-    for streams, parts in ((2, 4), (4, 8), (4, 16)):
-        name = f"halotile u8, {streams} streams, {parts} sub-batches"
-        keys = halotile.from_pixels(folder, streams, max(batch // parts, 1))
+    parts = {
+        "2 streams, quarters": (2, max(batch // 4, 1)),
+        "4 streams, eighths": (4, max(batch // 8, 1)),
+        "4 streams, growing sub-batches": (4, growing(batch)),
+    }
+    for way_of, (streams, sub_batch) in parts.items():
+        name = f"halotile u8, {way_of}"
+        keys = halotile.from_pixels(folder, streams, sub_batch)
         yield way(f"{name}, graph", "halotile", keys)
         yield way(f"{name}, streams", "halotile", {**keys, "dispatch": "streams"}, instead_of=f"{name}, graph")
+
+
+def growing(batch: int) -> list[int]:
+    """Sub-batches that let computing begin early: each is copied while the one before it is computed."""
+    shares = (32, 48, 80, 128, 192, 256)  # the rest in one
+    sizes = [max(batch * share // 1024, 1) for share in shares if batch >= 1024] or [1]
+    return [*sizes, max(batch - sum(sizes), 1)]
 
 
 def run_work(bench: Bench, work: Work) -> dict[str, Any]:

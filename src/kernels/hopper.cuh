@@ -59,6 +59,26 @@ __device__ __forceinline__ bool is_through(std::uint32_t barrier, std::uint32_t 
       : "memory");
   return through != 0;
 }
+// ---- threads ----
+
+// The warp's number in a block of one dimension; the compiler knows it as the same for all lanes.
+__device__ __forceinline__ int warp_of_block() {
+  return __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x / 32), 0);
+}
+// True for one lane of a whole warp. Behind a test of anything else the compiler wraps each instruction that
+// takes uniform registers into a loop over lanes.
+__device__ __forceinline__ bool elect() {
+  std::uint32_t chosen;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "elect.sync _|p, 0xffffffff;\n"
+      "selp.u32 %0, 1, 0, p;\n"
+      "}"
+      : "=r"(chosen));
+  return chosen != 0;
+}
+
 // ---- kernels one behind the other ----
 
 // The next kernel of the stream may begin with what does not depend on this one.

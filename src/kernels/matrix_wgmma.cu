@@ -82,6 +82,8 @@ int launch_int(std::int64_t value) {
   return static_cast<int>(value);
 }
 
+std::int64_t round_up_to_8(std::int64_t value) { return (value + 7) / 8 * 8; }
+
 DeviceLayer device_layer(const MatrixLayer& layer) {
   DeviceLayer d{};
   d.groups = launch_int(layer.groups);
@@ -106,9 +108,11 @@ DeviceLayer device_layer(const MatrixLayer& layer) {
 
 DeviceCall device_call(const MatrixLayer& layer, const MatrixCall& call, int rows) {
   DeviceCall d{};
-  if (layer.whole_chunks() > 0) d.input[0] = input_map(layer, call, 128, rows);
-  if (layer.rest_bytes() >= 64) d.input[1] = input_map(layer, call, 64, rows);
-  if (layer.rest_bytes() % 64 != 0) d.input[2] = input_map(layer, call, 32, rows);
+  // The rows of a block behind the last position keep what was there; nobody stores what comes of them.
+  d.pixels = static_cast<int>(std::min<std::int64_t>(rows, round_up_to_8(call.positions())));
+  if (layer.whole_chunks() > 0) d.input[0] = input_map(layer, call, 128, d.pixels);
+  if (layer.rest_bytes() >= 64) d.input[1] = input_map(layer, call, 64, d.pixels);
+  if (layer.rest_bytes() % 64 != 0) d.input[2] = input_map(layer, call, 32, d.pixels);
   d.filters = call.filters;
   d.bias = call.bias;
   d.output = call.output;
@@ -174,10 +178,19 @@ void launch_shape(Launch& launch, cudaStream_t stream) {
 
 // Those that split layers have too.
 constexpr std::array<BlockShape, 4> split_shapes{{{64, 64}, {128, 64}, {128, 96}, {128, 128}}};
-constexpr std::array<BlockShape, 9> shapes{
-    {{64, 32}, {64, 64}, {128, 64}, {128, 96}, {128, 128}, {128, 192}, {128, 256}, {256, 64}, {256, 96}}};
 // Those that keep the filters: four warpgroups of 64 rows.
-constexpr std::array<BlockShape, 2> keeping_shapes{shapes[7], shapes[8]};
+constexpr std::array<BlockShape, 2> keeping_shapes{{{256, 64}, {256, 96}}};
+constexpr std::array<BlockShape, 11> shapes{{{64, 32},
+                                             {64, 64},
+                                             {128, 64},
+                                             {128, 96},
+                                             {128, 128},
+                                             {128, 192},
+                                             {128, 256},
+                                             {192, 192},
+                                             {256, 128},
+                                             keeping_shapes[0],
+                                             keeping_shapes[1]}};
 
 bool keeps_filters(BlockShape shape) {
   return std::ranges::find(keeping_shapes, shape) != keeping_shapes.end();
@@ -203,6 +216,8 @@ void launch_element(Launch& launch, BlockShape shape, cudaStream_t stream) {
     if (shape.cols == 32) return launch_shape<Shape<element, 1, 32>>(launch, stream);
     return launch_shape<Shape<element, 1, 64>>(launch, stream);
   }
+  if (shape.rows == 192) return launch_shape<Shape<element, 3, 192>>(launch, stream);
+  if (shape.rows == 256) return launch_shape<Shape<element, 4, 128>>(launch, stream);
   switch (shape.cols) {
     case 64:
       return launch_shape<Shape<element, 2, 64>>(launch, stream);

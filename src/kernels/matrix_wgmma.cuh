@@ -44,10 +44,10 @@ struct Shape {
   static constexpr bool totals = totals_;
   static constexpr bool keeps_filters = false;
   static constexpr bool split = false;
-  static constexpr int threads = 128 * warpgroups + 64;
   static constexpr int sums = cols / 2;  // of a thread
+  static constexpr int threads = 128 * warpgroups + 64;
   // Narrow blocks leave room for a second one on the multiprocessor, which multiplies while this one stores.
-  static constexpr int resident = cols <= 128 && !totals ? 2 : 1;
+  static constexpr int resident = rows <= 128 && cols <= 128 && !totals ? 2 : 1;
   static constexpr int stage_bytes = (rows + cols) * row_bytes;
   static constexpr int ring_beside(int blocks) {
     return std::min(most_stages, (shared_limit / blocks - 2048) / stage_bytes);
@@ -174,9 +174,10 @@ __device__ __forceinline__ Items items_of(int warpgroup) {
   return {static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)};
 }
 
-// Visits the stages of items.
-template <typename S, typename Visit>
-__device__ __forceinline__ void for_each_stage(const Launch& launch, Items items, const Visit& visit) {
+// Visits the stages of items: a tap's whole chunks one after the other, then its rest. One thread's latency
+// bounds how fast small blocks are fed, so what is the same for a tap or an item is not computed again.
+template <typename S, typename Copier>
+__device__ __forceinline__ void for_each_stage(const Launch& launch, Items items, Copier copier) {
   const DeviceLayer& layer = launch.layer;
   Calls calls(launch);
   const int stages_of_tap = layer.chunks + (layer.rest > 0 ? 1 : 0);
@@ -184,21 +185,26 @@ __device__ __forceinline__ void for_each_stage(const Launch& launch, Items items
     const bool moved = calls.advance(index);
     const DeviceCall& call = *calls.call;
     const Item item = item_of<S>(launch, index - call.first_item);
-    int stage = S::totals ? 0 : segment_begin(layer, item.segment);
-    const int end = S::totals ? layer.stages : segment_begin(layer, item.segment + 1);
+    const int stage = S::totals ? 0 : segment_begin(layer, item.segment);
+    int left = (S::totals ? layer.stages : segment_begin(layer, item.segment + 1)) - stage;
     const int tap = stage / stages_of_tap;
     int chunk = stage - tap * stages_of_tap;
     int tap_row = tap / layer.kernel_cols;
     int tap_col = tap - tap_row * layer.kernel_cols;
-    visit.begin(call, item, moved);
-    for (; stage < end; ++stage) {
-      visit.stage(call, tap_row, tap_col, chunk);
-      if (++chunk == stages_of_tap) {
-        chunk = 0;
-        if (++tap_col == layer.kernel_cols) {
-          tap_col = 0;
-          ++tap_row;
-        }
+    copier.begin(call, item, moved, tap, chunk);
+    while (left > 0) {
+      copier.tap(tap_row, tap_col, chunk);
+      const int whole = min(layer.chunks - chunk, left);
+      for (int n = 0; n < whole; ++n) copier.chunk();
+      left -= whole;
+      if (left > 0 && layer.rest > 0) {
+        copier.rest();
+        --left;
+      }
+      chunk = 0;
+      if (++tap_col == layer.kernel_cols) {
+        tap_col = 0;
+        ++tap_row;
       }
     }
   }
@@ -208,16 +214,22 @@ __device__ __forceinline__ void for_each_stage(const Launch& launch, Items items
 template <typename S>
 struct InputCopier {
   const DeviceLayer& layer;
-  mutable Ring ring;
-  mutable bool refresh;
-  mutable hopper::Pixel pixel;
-  mutable int channel = 0;  // the group's first
+  Ring ring;
+  bool refresh;
+  const CUtensorMap* map = nullptr;  // of whole chunks; those of rests follow
+  hopper::Pixel pixel{};
+  int pixels = 0;   // that a copy brings
+  int images = 0;   // of the call
+  int channel = 0;  // the group's first
 
-  __device__ void begin(const DeviceCall& call, const Item& item, bool moved) const {
+  __device__ __forceinline__ void begin(const DeviceCall& call, const Item& item, bool moved, int, int) {
     if (refresh || moved) {
-      for (const CUtensorMap& map : call.input) hopper::refresh_map(&map);
+      for (const CUtensorMap& m : call.input) hopper::refresh_map(&m);
     }
     refresh = false;
+    map = call.input;
+    pixels = call.pixels;
+    images = call.images;
     const int2 image = call.image_positions.divide(item.row);
     const int2 out = call.out_cols.divide(image.y);
     pixel.image = image.x;
@@ -226,90 +238,104 @@ struct InputCopier {
     channel = item.group * layer.in;
   }
 
-  __device__ void stage(const DeviceCall& call, int tap_row, int tap_col, int chunk) const {
+  __device__ __forceinline__ void tap(int tap_row, int tap_col, int chunk) {
     pixel.tap_row = static_cast<std::uint16_t>(tap_row * layer.dilation_row);
     pixel.tap_col = static_cast<std::uint16_t>(tap_col * layer.dilation_col);
     pixel.channel = channel + chunk * layer.unit;
-    const std::uint32_t to = ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes;
-    const std::uint32_t full = ring.full_at(ring.slot);
-    hopper::wait(ring.free_at(ring.slot), ring.parity ^ 1U);
-    const int bytes = chunk < layer.chunks ? row_bytes : layer.rest;
-    hopper::arrive_expecting(full, (S::split ? 2 : 1) * S::rows * bytes);
-    copy(call, bytes, to, full);
-    if constexpr (S::split) {
-      pixel.channel = channel + chunk * layer.unit;
-      pixel.image += call.images;
-      copy(call, bytes, to + S::rows * row_bytes, full);
-      pixel.image -= call.images;
-    }
-    ring.next();
+  }
+
+  __device__ __forceinline__ void chunk() {
+    const auto copy = [&](std::uint32_t to, std::uint32_t full) {
+      hopper::copy_pixels(to, map, pixel, full);
+    };
+    stage(row_bytes, copy);
+    pixel.channel += layer.unit;
+  }
+
+  __device__ __forceinline__ void rest() {
+    const auto copy = [&](std::uint32_t to, std::uint32_t full) {
+      const int first = pixel.channel;
+      if (layer.rest >= 64) {
+        hopper::copy_pixels(to, map + 1, pixel, full);
+        pixel.channel += layer.unit / 2;
+      }
+      if (layer.rest % 64 != 0)
+        hopper::copy_pixels(to + (layer.rest >= 64 ? S::rows * 64 : 0), map + 2, pixel, full);
+      pixel.channel = first;
+    };
+    stage(layer.rest, copy);
   }
 
  private:
-  __device__ __forceinline__ void copy(const DeviceCall& call, int bytes, std::uint32_t to,
-                                       std::uint32_t full) const {
-    if (bytes == row_bytes) {
-      hopper::copy_pixels(to, &call.input[0], pixel, full);
-      return;
+  template <typename Copy>
+  __device__ __forceinline__ void stage(int bytes, const Copy& copy) {
+    const std::uint32_t to = ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes;
+    const std::uint32_t full = ring.full_at(ring.slot);
+    hopper::wait(ring.free_at(ring.slot), ring.parity ^ 1U);
+    hopper::arrive_expecting(full, (S::split ? 2 : 1) * pixels * bytes);
+    copy(to, full);
+    if constexpr (S::split) {
+      pixel.image += images;
+      copy(to + S::rows * row_bytes, full);
+      pixel.image -= images;
     }
-    if (bytes >= 64) {
-      hopper::copy_pixels(to, &call.input[1], pixel, full);
-      pixel.channel += layer.unit / 2;
-    }
-    if (bytes % 64 != 0) {
-      hopper::copy_pixels(to + (bytes >= 64 ? S::rows * 64 : 0), &call.input[2], pixel, full);
-    }
+    ring.next();
   }
 };
 
-// Another: with filters.
+// Another: with filters, which lie in the order of the stages.
 template <typename S>
 struct FilterCopier {
   const DeviceLayer& layer;
-  mutable Ring ring;
-  mutable const std::byte* filters = nullptr;  // of the group, from the item's first channel on
-  mutable int col = 0;
+  Ring ring;
+  const std::byte* from = nullptr;  // the stage's first row
+  int col = 0;                      // the item's first channel
 
-  __device__ void begin(const DeviceCall& call, const Item& item, bool) const {
-    filters = call.filters + item.group * (layer.kernel_rows * layer.kernel_cols * tap_bytes());
+  __device__ __forceinline__ void begin(const DeviceCall& call, const Item& item, bool, int tap, int chunk) {
+    const std::int64_t tap_bytes =
+        static_cast<std::int64_t>(layer.filter_rows) * (layer.chunks * row_bytes + layer.rest);
+    from = call.filters + (item.group * layer.kernel_rows * layer.kernel_cols + tap) * tap_bytes +
+           static_cast<std::int64_t>(chunk) * layer.filter_rows * row_bytes;
     col = item.col;
   }
 
-  __device__ void stage(const DeviceCall&, int tap_row, int tap_col, int chunk) const {
-    const std::byte* from = filters + (tap_row * layer.kernel_cols + tap_col) * tap_bytes() +
-                            static_cast<std::int64_t>(chunk) * layer.filter_rows * row_bytes;
+  __device__ __forceinline__ void tap(int, int, int) {}
+
+  __device__ __forceinline__ void chunk() {
+    stage(row_bytes,
+          [&](std::uint32_t to, const std::byte* at, std::uint32_t full) { rows<row_bytes>(to, at, full); });
+  }
+
+  __device__ __forceinline__ void rest() {
+    stage(layer.rest, [&](std::uint32_t to, const std::byte* at, std::uint32_t full) {
+      int done = 0;
+      if (layer.rest >= 64) {
+        rows<64>(to, at, full);
+        done = 64;
+      }
+      if (layer.rest % 64 != 0) rows<32>(to + S::cols * done, at + layer.filter_rows * done, full);
+    });
+  }
+
+ private:
+  template <typename Copy>
+  __device__ __forceinline__ void stage(int bytes, const Copy& copy) {
     constexpr int planes = S::split ? 2 : 1;
     const std::uint32_t to =
         ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes + planes * S::rows * row_bytes;
     const std::uint32_t full = ring.full_at(ring.slot);
-    const int bytes = chunk < layer.chunks ? row_bytes : layer.rest;
     hopper::wait(ring.free_at(ring.slot), ring.parity ^ 1U);
     hopper::arrive_expecting(full, planes * S::cols * bytes);
-    copy(bytes, to, from, full);
-    if constexpr (S::split) copy(bytes, to + S::cols * row_bytes, from + layer.low_filters, full);
+    copy(to, from, full);
+    if constexpr (S::split) copy(to + S::cols * row_bytes, from + layer.low_filters, full);
+    from += layer.filter_rows * bytes;
     ring.next();
-  }
-
- private:
-  __device__ __forceinline__ void copy(int bytes, std::uint32_t to, const std::byte* from,
-                                       std::uint32_t full) const {
-    if (bytes == row_bytes) return rows<row_bytes>(to, from, full);
-    int done = 0;
-    if (bytes >= 64) {
-      rows<64>(to, from, full);
-      done = 64;
-    }
-    if (bytes % 64 != 0) rows<32>(to + S::cols * done, from + layer.filter_rows * done, full);
   }
 
   // The block's columns of a stage, `bytes` each.
   template <int bytes>
-  __device__ __forceinline__ void rows(std::uint32_t to, const std::byte* from, std::uint32_t full) const {
-    hopper::copy_bytes(to, from + col * bytes, S::cols * bytes, full);
-  }
-
-  [[nodiscard]] __device__ __forceinline__ std::int64_t tap_bytes() const {
-    return static_cast<std::int64_t>(layer.filter_rows) * (layer.chunks * row_bytes + layer.rest);
+  __device__ __forceinline__ void rows(std::uint32_t to, const std::byte* at, std::uint32_t full) const {
+    hopper::copy_bytes(to, at + col * bytes, S::cols * bytes, full);
   }
 };
 
@@ -478,16 +504,16 @@ __global__ void __launch_bounds__(S::threads, S::resident)
   }
   __syncthreads();
   hopper::let_next_start();
-  constexpr int copiers = 128 * S::warpgroups;
-  if (threadIdx.x < copiers) {
+  const int warp = hopper::warp_of_block();
+  constexpr int copiers = 4 * S::warpgroups;
+  if (warp < copiers) {
     multiply<S>(launch, items_of<S>(0), ring, 0);
-  } else if (threadIdx.x == copiers) {
+  } else if (warp == copiers && hopper::elect()) {
     // Filters do not depend on the kernel before: they are on their way while it ends.
     for_each_stage<S>(launch, items_of<S>(0), FilterCopier<S>{launch.layer, ring});
-  } else if (threadIdx.x == copiers + 32) {
+  } else if (warp == copiers + 1 && hopper::elect()) {
     hopper::wait_for_previous();
-    for_each_stage<S>(launch, items_of<S>(0),
-                      InputCopier<S>{launch.layer, ring, launch.table != nullptr, {}});
+    for_each_stage<S>(launch, items_of<S>(0), InputCopier<S>{launch.layer, ring, launch.table != nullptr});
   }
 }
 
@@ -526,8 +552,8 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __gr
   const std::uint32_t barriers = rings + S::warpgroups * launch.ring * S::stage_bytes;
   const std::uint32_t kept_full = barriers + S::warpgroups * launch.ring * 16;
   constexpr int consumers = 128 * S::warpgroups;
-  const int warpgroup =
-      static_cast<int>(threadIdx.x < consumers ? threadIdx.x / 128 : (threadIdx.x - consumers) / 32);
+  const int warp = hopper::warp_of_block();
+  const int warpgroup = warp < consumers / 32 ? warp / 4 : warp - consumers / 32;
   Ring ring;
   ring.size = launch.ring;
   ring.stages = rings + warpgroup * launch.ring * S::stage_bytes;
@@ -543,15 +569,15 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __gr
   }
   __syncthreads();
   hopper::let_next_start();
-  if (threadIdx.x < consumers) {
+  if (warp < consumers / 32) {
     hopper::wait(kept_full, 0);
     multiply<S>(launch, items_of<S>(warpgroup), ring, kept);
-  } else if (threadIdx.x % 32 == 0) {
+  } else if (hopper::elect()) {
     // Filters do not depend on the kernel before.
     if (warpgroup == 0) copy_kept_filters<S>(launch, kept, kept_full);
     hopper::wait_for_previous();
     for_each_stage<S>(launch, items_of<S>(warpgroup),
-                      InputCopier<S>{launch.layer, ring, launch.table != nullptr, {}});
+                      InputCopier<S>{launch.layer, ring, launch.table != nullptr});
   }
 }
 

@@ -24,6 +24,7 @@ struct DeviceCall {
   bool vectors;  // the output can be stored by 16 bytes
   int images;
   int positions;
+  int pixels;  // of a box of the maps
   direct::Divider image_positions;  // of the output
   direct::Divider out_cols;
   int first_row;
