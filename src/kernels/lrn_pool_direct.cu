@@ -4,19 +4,25 @@
 //   z = lrn(x), rounded to the maps' type; lrn_direct.cuh has its mathematics, pool2d_direct.cu the taps'
 //
 // Run one after the other, the two kernels read the map, write as much and read that again; here the map is
-// read and the pooled one written. Maps are NHWC views of f32, bf16 or f16 with any strides. Two kernels:
-//   staged  size 5 and aligned channels. A block of 256 threads computes a strip of output rows, as many
+// read and the pooled one written. Maps are NHWC views of f32, bf16 or f16 with any strides. Three kernels:
+//   strips  size 5, aligned channels, windows 3x3 with stride 2: AlexNet's. Of two-byte elements, issuing
+//           instructions takes longest, so positions are walked without arithmetic: a block of 256 threads
+//           computes a strip of output rows, as many columns as fit, all channels; a thread keeps the
+//           channels of 16 bytes and its columns. For an output row the block normalizes the two input rows
+//           that are new into shared memory (two such pairs: one barrier a row); each thread then takes the
+//           maxima along them, and keeps that of the row which the next windows share.
+//   staged  size 5, aligned channels, other windows. A block of 256 threads computes a strip of output rows,
+//   as many
 //           columns as fit, all channels; a thread keeps the channels of 16 bytes. Of an output row, first
 //           the block normalizes the positions that no earlier row has read into a ring of rows in dynamic
 //           shared memory (at most 48 KiB), then every thread takes the maxima of windows there. The ring has
 //           room for a window and the next row's news: those overwrite only what was read two barriers ago,
 //           and a row needs one barrier. Positions outside the image are -infinity, which takes no part.
-//           Blocks read again what the windows of neighbours share: with 3x3 windows and stride 2 one column
-//           and one row of a strip.
 //   direct  all else: a thread computes one channel of an output, and normalizes each of its taps.
 // Preconditions: those of reference.hpp for the pool.
 #include <algorithm>
 
+#include "kernels/early_launch.cuh"
 #include "kernels/kernel_list_direct.hpp"
 #include "kernels/lrn_direct.cuh"
 #include "kernels/map_operations_direct.hpp"
@@ -29,6 +35,7 @@ constexpr std::int64_t shared_limit = 48 << 10;  // bytes: four blocks or more o
 constexpr std::int64_t enough_blocks = 1024;     // to keep every multiprocessor busy to the end
 constexpr int shortest_strip = 3;                // rows
 constexpr int ahead = 2;                         // positions that a thread has under way
+constexpr int strip_columns = 2;                 // strips: outputs of a row that a thread computes at most
 
 struct Axis {
   int kernel, stride, padding, dilation;
@@ -45,7 +52,7 @@ struct Parameters {
   Axis cols;
   LineGrid grid;     // direct
   Divider channels;  // direct
-  // staged
+  // strips and staged
   int vectors;               // of a position
   int tile_rows, tile_cols;  // outputs of a block
   int tiles_down, tiles_across;
@@ -53,38 +60,131 @@ struct Parameters {
   int ring_cols;
 };
 
-// `kernel` is 3 for 3x3 windows without dilation, whose loops are unrolled, otherwise 0.
-template <Power power, int kernel, typename T>
+// Where a block's outputs are.
+struct Tile {
+  int image;
+  int row0, col0;  // of the output
+  int rows, cols;
+
+  template <typename T>
+  __device__ __forceinline__ explicit Tile(const Parameters<T>& p) {
+    const int across = static_cast<int>(blockIdx.x) % p.tiles_across;
+    const int line = static_cast<int>(blockIdx.x) / p.tiles_across;
+    const int down = line % p.tiles_down;
+    image = line / p.tiles_down;
+    rows = min(p.tile_rows, p.out.rows - down * p.tile_rows);
+    cols = min(p.tile_cols, p.out.cols - across * p.tile_cols);
+    row0 = p.out.row0 + down * p.tile_rows;
+    col0 = p.out.col0 + across * p.tile_cols;
+  }
+};
+
+// Three neighbouring positions' maximum, ascending.
+template <typename T, int n>
+__device__ __forceinline__ Pack<T, n> fold_three(const Pack<T, n>* at, int step) {
+  Pack<T, n> value = at[0];
+  fold_maximum(value, at[step]);
+  fold_maximum(value, at[2 * step]);
+  return value;
+}
+
+// Shared memory: two pairs of input rows, ring_cols columns each.
+template <Power power, typename T>
+__global__ void __launch_bounds__(threads, 4) lrn_pool_strips(const Parameters<T> p) {
+  constexpr int n = vector_width<T>;
+  using Values = Pack<T, n>;
+  follow_previous();
+  extern __shared__ uint4 shared[];
+  const Tile tile(p);
+  const int in_row0 = tile.row0 * 2 - p.rows.padding;
+  const int in_col0 = tile.col0 * 2 - p.cols.padding;
+  const int in_cols = tile.cols * 2 + 1;
+  const int v = static_cast<int>(threadIdx.x) % p.vectors;
+  const int lane = static_cast<int>(threadIdx.x) / p.vectors;
+  const int lanes = threads / p.vectors;
+  const bool idle = lane >= lanes;
+  const bool has_before = v > 0;
+  const bool has_behind = v + 1 < p.vectors;
+  const std::int64_t step = lanes * p.in.col_stride;
+  const int line = p.ring_cols * p.vectors;  // of a row in shared memory
+  Values* const mine = reinterpret_cast<Values*>(shared) + lane * p.vectors + v;
+  const T* from = p.in.data + p.in.offset(tile.image, in_row0, in_col0 + lane) + v * n;
+
+  // Normalizes `count` rows from `row` on, at `from`, into shared memory at `to`.
+  const auto normalize_rows = [&]<int count>(std::integral_constant<int, count>, int row, Values* to) {
+    bool row_inside[count];
+#pragma unroll
+    for (int k = 0; k < count; ++k) row_inside[k] = p.in.readable_row(row + k);
+    const T* at = from;
+    for (int x = lane; x < in_cols; x += lanes) {
+      const bool col_inside = p.in.readable_col(in_col0 + x);
+      FiveChannels<T> five[count];
+#pragma unroll
+      for (int k = 0; k < count; ++k) {
+        if (col_inside && row_inside[k])
+          five[k] = read_five(at + k * p.in.row_stride, has_before, has_behind);
+      }
+#pragma unroll
+      for (int k = 0; k < count; ++k)
+        to[k * line] = col_inside && row_inside[k] ? lrn_five<power>(five[k], p.lrn) : lowest<T, n>();
+      at += step;
+      to += lanes * p.vectors;
+    }
+    from += count * p.in.row_stride;
+  };
+
+  // The row that the first windows begin with.
+  Values kept[strip_columns];
+  if (!idle) normalize_rows(std::integral_constant<int, 1>(), in_row0, mine + 2 * line);
+  __syncthreads();
+  const Values* const windows = reinterpret_cast<const Values*>(shared) + 2 * lane * p.vectors + v;
+#pragma unroll
+  for (int i = 0; i < strip_columns; ++i) {
+    if (lane + i * lanes < tile.cols)
+      kept[i] = fold_three(windows + 2 * (line + i * lanes * p.vectors), p.vectors);
+  }
+  T* to = p.out.data + p.out.offset(tile.image, tile.row0, tile.col0 + lane) + v * n;
+  for (int r = 0; r < tile.rows; ++r) {
+    const int pair = r % 2 * 2 * line;
+    if (!idle) normalize_rows(std::integral_constant<int, 2>(), in_row0 + 2 * r + 1, mine + pair);
+    __syncthreads();
+    if (idle) continue;
+#pragma unroll
+    for (int i = 0; i < strip_columns; ++i) {
+      if (lane + i * lanes >= tile.cols) continue;
+      const Values* const window = windows + pair + 2 * i * lanes * p.vectors;
+      Values value = kept[i];
+      fold_maximum(value, fold_three(window, p.vectors));
+      kept[i] = fold_three(window + line, p.vectors);
+      fold_maximum(value, kept[i]);
+      store(to + i * lanes * p.out.col_stride, value);
+    }
+    to += p.out.row_stride;
+  }
+}
+
+template <Power power, typename T>
 __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p) {
   constexpr int n = vector_width<T>;
   using Values = Pack<T, n>;
+  follow_previous();
   extern __shared__ uint4 shared[];
   Values* const ring = reinterpret_cast<Values*>(shared);
 
-  const int across = static_cast<int>(blockIdx.x) % p.tiles_across;
-  const int down = static_cast<int>(blockIdx.x) / p.tiles_across % p.tiles_down;
-  const int image = static_cast<int>(blockIdx.x) / p.tiles_across / p.tiles_down;
-  const int out_rows = min(p.tile_rows, p.out.rows - down * p.tile_rows);
-  const int out_cols = min(p.tile_cols, p.out.cols - across * p.tile_cols);
-  const int row0 = p.out.row0 + down * p.tile_rows;
-  const int col0 = p.out.col0 + across * p.tile_cols;
-  const int in_row0 = row0 * p.rows.stride - p.rows.padding;
-  const int in_col0 = col0 * p.cols.stride - p.cols.padding;
-  const int in_cols = (out_cols - 1) * p.cols.stride + p.cols.reach();
+  const Tile tile(p);
+  const int in_row0 = tile.row0 * p.rows.stride - p.rows.padding;
+  const int in_col0 = tile.col0 * p.cols.stride - p.cols.padding;
+  const int in_cols = (tile.cols - 1) * p.cols.stride + p.cols.reach();
 
   // A thread keeps its channels; `lanes` positions side by side. What is left over only waits.
   const int v = static_cast<int>(threadIdx.x) % p.vectors;
   const int lane = static_cast<int>(threadIdx.x) / p.vectors;
   const int lanes = threads / p.vectors;
   const bool idle = lane >= lanes;
-  const int kernel_h = kernel > 0 ? kernel : p.rows.kernel;
-  const int kernel_w = kernel > 0 ? kernel : p.cols.kernel;
-  const int dilation_h = kernel > 0 ? 1 : p.rows.dilation;
-  const int dilation_w = kernel > 0 ? 1 : p.cols.dilation;
 
   // Rows and columns of the input count from in_row0 and in_col0; row y lies in row y % ring_rows of the
   // ring.
-  const T* const corner = p.in.data + p.in.offset(image, in_row0, in_col0) + v * n;
+  const T* const corner = p.in.data + p.in.offset(tile.image, in_row0, in_col0) + v * n;
   const int lane_row = lane / in_cols;
   const int lane_col = lane - lane_row * in_cols;
   const std::int64_t lane_step = lanes * p.in.col_stride;
@@ -96,7 +196,7 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
   const bool has_before = v > 0;
   const bool has_behind = v + 1 < p.vectors;
 
-  for (int r = 0; r < out_rows; ++r) {
+  for (int r = 0; r < tile.rows; ++r) {
     const int first = r * p.rows.stride;
     const int end = first + p.rows.reach();
     const int begin = r == 0 ? first : max(first, end - p.rows.stride);
@@ -137,15 +237,14 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
     }
     __syncthreads();
     if (idle) continue;
-    T* to = p.out.data + p.out.offset(image, row0 + r, col0 + lane) + v * n;
-    for (int q = lane; q < out_cols; q += lanes, to += lanes * p.out.col_stride) {
+    T* to = p.out.data + p.out.offset(tile.image, tile.row0 + r, tile.col0 + lane) + v * n;
+    for (int q = lane; q < tile.cols; q += lanes, to += lanes * p.out.col_stride) {
       Values value = lowest<T, n>();
-#pragma unroll(kernel > 0 ? kernel : 1)
-      for (int ky = 0; ky < kernel_h; ++ky) {
-        const Values* const row = ring + (first + ky * dilation_h) % p.ring_rows * p.ring_cols * p.vectors;
-#pragma unroll(kernel > 0 ? kernel : 1)
-        for (int kx = 0; kx < kernel_w; ++kx) {
-          fold_maximum(value, row[(q * p.cols.stride + kx * dilation_w) * p.vectors + v]);
+      for (int ky = 0; ky < p.rows.kernel; ++ky) {
+        const Values* const row =
+            ring + (first + ky * p.rows.dilation) % p.ring_rows * p.ring_cols * p.vectors;
+        for (int kx = 0; kx < p.cols.kernel; ++kx) {
+          fold_maximum(value, row[(q * p.cols.stride + kx * p.cols.dilation) * p.vectors + v]);
         }
       }
       store(to, value);
@@ -156,6 +255,7 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
 // Grid: LineGrid, rows of outputs, units of one channel.
 template <Power power, typename T>
 __global__ void __launch_bounds__(threads) lrn_pool_direct(const Parameters<T> p) {
+  follow_previous();
   p.grid.for_each(p.out.images, [&](int image, int r, int unit) {
     const int2 place = p.channels.divide(unit);
     const int row = p.out.row0 + r;
@@ -180,17 +280,20 @@ Axis make_axis(const AxisWindow& window) {
           device_int(window.padding, "a padding"), device_int(window.dilation, "a dilation")};
 }
 
-// Chooses what a block computes, and the bytes of its ring; 0 when not even one column fits.
+// Windows of 3 with stride 2.
+bool suits_strips(const Axis& axis) { return axis.kernel == 3 && axis.stride == 2 && axis.dilation == 1; }
+
+// Chooses what a block computes, with `rows` input rows of it in shared memory and at most `most` columns of
+// outputs; gives the bytes of shared memory, 0 when not even one column fits.
 template <typename T>
-std::size_t fit_ring(Parameters<T>& p) {
-  const std::int64_t ring_rows = std::int64_t{p.rows.reach()} + p.rows.stride;
-  const std::int64_t column = ring_rows * p.vectors * 16;  // bytes
+std::size_t fit_tile(Parameters<T>& p, std::int64_t rows, std::int64_t most) {
+  const std::int64_t column = rows * p.vectors * 16;  // bytes
   const std::int64_t in_cols = shared_limit / column;
   if (p.vectors > threads || in_cols < p.cols.reach()) return 0;
-  const std::int64_t fitting = (in_cols - p.cols.reach()) / p.cols.stride + 1;
+  const std::int64_t fitting = std::min(most, (in_cols - p.cols.reach()) / p.cols.stride + 1);
   p.tiles_across = static_cast<int>(divide_up<std::int64_t>(p.out.cols, fitting));
   p.tile_cols = divide_up(p.out.cols, p.tiles_across);
-  p.ring_rows = static_cast<int>(ring_rows);
+  p.ring_rows = static_cast<int>(rows);
   p.ring_cols = (p.tile_cols - 1) * p.cols.stride + p.cols.reach();
   // Short strips for few images: more blocks, but each strip normalizes rows of its neighbour.
   const std::int64_t columns = std::int64_t{p.out.images} * p.tiles_across;
@@ -214,28 +317,33 @@ void lrn_pool_maps(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, c
   p.vectors = p.out.channels / vector_width<T>;
   const bool vector = p.lrn.size == 5 && p.out.channels % vector_width<T> == 0 && vector_aligned(p.in) &&
                       vector_aligned(p.out);
-  const std::size_t ring = vector ? fit_ring(p) : 0;
-  const bool three = p.rows.kernel == 3 && p.cols.kernel == 3 && p.rows.dilation == 1 && p.cols.dilation == 1;
+  const bool strips = suits_strips(p.rows) && suits_strips(p.cols);
+  std::size_t bytes = 0;
+  if (vector && strips) {
+    bytes = fit_tile(p, 4, strip_columns * std::max(threads / p.vectors, 1));
+  } else if (vector) {
+    bytes = fit_tile(p, std::int64_t{p.rows.reach()} + p.rows.stride, p.out.cols);
+  }
   with_power<T>(lrn, power_kind, [&]<Power power>(PowerOf<power>) {
-    if (ring > 0) {
+    if (bytes > 0) {
       const std::int64_t blocks = std::int64_t{p.out.images} * p.tiles_down * p.tiles_across;
       const auto grid = static_cast<unsigned>(device_int(blocks, "the number of tiles"));
-      const auto kernel = three ? lrn_pool_staged<power, 3, T> : lrn_pool_staged<power, 0, T>;
-      kernel<<<grid, threads, ring, stream>>>(p);
+      const auto kernel = strips ? lrn_pool_strips<power, T> : lrn_pool_staged<power, T>;
+      launch_early(kernel, grid, threads, bytes, stream, "launching lrn_max_pool", p);
     } else {
       p.channels = Divider(p.out.channels);
       p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.out.channels, threads);
-      lrn_pool_direct<power, T><<<p.grid.grid(p.out.images, threads), threads, 0, stream>>>(p);
+      launch_early(lrn_pool_direct<power, T>, p.grid.grid(p.out.images, threads), threads, 0, stream,
+                   "launching lrn_max_pool", p);
     }
   });
-  check_launch("launching lrn_max_pool");
 }
 
 template <Power power, typename T>
 void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
   constexpr std::size_t ring = shared_limit;
-  list.push_back({"lrn_pool", "staged 3x3" + type, address_of(lrn_pool_staged<power, 3, T>), threads, ring});
-  list.push_back({"lrn_pool", "staged" + type, address_of(lrn_pool_staged<power, 0, T>), threads, ring});
+  list.push_back({"lrn_pool", "strips" + type, address_of(lrn_pool_strips<power, T>), threads, ring});
+  list.push_back({"lrn_pool", "staged" + type, address_of(lrn_pool_staged<power, T>), threads, ring});
   list.push_back({"lrn_pool", "direct" + type, address_of(lrn_pool_direct<power, T>), threads, 0});
 }
 

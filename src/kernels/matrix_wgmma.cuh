@@ -45,6 +45,9 @@ struct Shape {
   static constexpr bool keeps_filters = false;
   static constexpr bool split = false;
   static constexpr int sums = cols / 2;  // of a thread
+  // Stages whose products are queued at once. Between such groups a warpgroup that is alone on a
+  // multiprocessor waits for every instruction; large blocks, whose rings are short, take single ones.
+  static constexpr int together = warpgroups * cols <= 128 ? 2 : 1;
   static constexpr int threads = 128 * warpgroups + 64;
   // Narrow blocks leave room for a second one on the multiprocessor, which multiplies while this one stores.
   static constexpr int resident = rows <= 128 && cols <= 128 && !totals ? 2 : 1;
@@ -66,6 +69,7 @@ struct KeepingShape {
   static constexpr bool totals = false;
   static constexpr bool keeps_filters = true;
   static constexpr bool split = false;
+  static constexpr int together = 1;
   static constexpr int threads = 160 * warpgroups;
   static constexpr int sums = cols / 2;
   static constexpr int stage_bytes = rows * row_bytes;
@@ -341,66 +345,122 @@ struct FilterCopier {
 
 // Queues products of 32 bytes along rows that begin at descriptors a and b.
 template <typename S, int count>
-__device__ __forceinline__ void add_products(float (&sum)[S::sums], std::uint64_t a, std::uint64_t b,
-                                             int& add) {
-  hopper::hold(sum);
-  hopper::begin_products();
+__device__ __forceinline__ void queue_products(float (&sum)[S::sums], std::uint64_t a, std::uint64_t b,
+                                               int& add) {
 #pragma unroll
   for (int k = 0; k < count; ++k) {
     hopper::Product<S::element, S::cols>::run(sum, a + 2 * k, b + 2 * k, add);
     add = 1;
   }
+}
+
+// The same as a group of its own.
+template <typename S, int count>
+__device__ __forceinline__ void add_products(float (&sum)[S::sums], std::uint64_t a, std::uint64_t b,
+                                             int& add) {
+  hopper::hold(sum);
+  hopper::begin_products();
+  queue_products<S, count>(sum, a, b, add);
   hopper::commit_products();
   hopper::hold(sum);
 }
+
+// A warpgroup's way through the ring. Without branches: the compiler lets products run on across none.
+class RingReader {
+ public:
+  __device__ __forceinline__ explicit RingReader(Ring& ring)
+      : ring_(ring), speaker_(threadIdx.x % 128 == 0) {}
+
+  // Waits for the next stage; gives its place.
+  __device__ __forceinline__ std::uint32_t take(int stage_bytes) {
+    const int slot = ring_.slot;
+    hopper::wait(ring_.full_at(slot), ring_.parity);
+    taken_[1] = taken_[0];
+    taken_[0] = ring_.free_at(slot);
+    ring_.next();
+    return ring_.stages + static_cast<std::uint32_t>(slot * stage_bytes);
+  }
+  // The products of the one or two stages taken since are queued: gives back those before them.
+  template <int count>
+  __device__ __forceinline__ void queued() {
+    hopper::wait_products<1>();
+    give_back();
+    running_[0] = taken_[0];
+    running_[1] = count == 2 ? taken_[1] : 0;
+  }
+  __device__ __forceinline__ void finish() {
+    hopper::wait_products<0>();
+    give_back();
+  }
+
+ private:
+  __device__ __forceinline__ void give_back() {
+    hopper::arrive_if(speaker_ && running_[1] != 0, running_[1]);
+    hopper::arrive_if(speaker_ && running_[0] != 0, running_[0]);
+  }
+
+  Ring& ring_;
+  bool speaker_;
+  // Barriers of slots, the latest first; 0: none.
+  std::uint32_t taken_[2] = {};
+  std::uint32_t running_[2] = {};  // products may still read them
+};
 
 // `kept`: where a block's filters lie that keeps them.
 // The products of stages [stage, end): sum = sum of them.
 template <typename S>
 __device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& ring, std::uint32_t kept,
                                                 int stage, int end, float (&sum)[S::sums]) {
-  const int warpgroup =
-      S::keeps_filters ? 0 : __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x / 128), 0);
-  const bool speaker = threadIdx.x % 128 == 0;
+  constexpr std::uint32_t to_filters = S::rows * row_bytes;  // in a stage
+  const int warpgroup = S::keeps_filters ? 0 : hopper::warp_of_block() / 4;
   const int stages_of_tap = layer.chunks + (layer.rest > 0 ? 1 : 0);
   int chunk = stage % stages_of_tap;
-  int before = -1;  // slot whose products may still run
+  int left = end - stage;
   int add = 0;
-  bool ready = false;
-  for (; stage < end; ++stage) {
-    const std::uint32_t base = ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes;
-    const std::uint32_t weight = S::keeps_filters ? kept : base + S::rows * row_bytes;
-    if constexpr (S::keeps_filters) kept += S::cols * (chunk < layer.chunks ? row_bytes : layer.rest);
-    if (!ready) hopper::wait(ring.full_at(ring.slot), ring.parity);
-    if (chunk < layer.chunks) {
-      add_products<S, 4>(sum, hopper::descriptor<128>(base + warpgroup * 64 * 128),
-                         hopper::descriptor<128>(weight), add);
-    } else {
-      int done = 0;
-      if (layer.rest >= 64) {
-        add_products<S, 2>(sum, hopper::descriptor<64>(base + warpgroup * 64 * 64),
-                           hopper::descriptor<64>(weight), add);
-        done = 64;
-      }
-      if (layer.rest % 64 != 0) {
-        add_products<S, 1>(sum, hopper::descriptor<32>(base + S::rows * done + warpgroup * 64 * 32),
-                           hopper::descriptor<32>(weight + S::cols * done), add);
-      }
+  RingReader reader(ring);
+  const auto whole_chunks = [&]<int count>(std::integral_constant<int, count>) {
+    std::uint32_t base[count];
+#pragma unroll
+    for (int n = 0; n < count; ++n) base[n] = reader.take(S::stage_bytes);
+    hopper::hold(sum);
+    hopper::begin_products();
+#pragma unroll
+    for (int n = 0; n < count; ++n) {
+      queue_products<S, 4>(sum, hopper::descriptor<128>(base[n] + warpgroup * 64 * 128),
+                           hopper::descriptor<128>(S::keeps_filters ? kept : base[n] + to_filters), add);
+      if constexpr (S::keeps_filters) kept += S::cols * row_bytes;
     }
-    const int slot = ring.slot;
-    ring.next();
-    // While these products run: is the next stage there?
-    ready = stage + 1 < end && hopper::is_through(ring.full_at(ring.slot), ring.parity);
-    if (before >= 0) {
-      hopper::wait_products<1>();
-      if (speaker) hopper::arrive(ring.free_at(before));
+    hopper::commit_products();
+    hopper::hold(sum);
+    reader.template queued<count>();
+  };
+  while (left > 0) {
+    // Without rests a tap's end is none here.
+    int whole = layer.rest == 0 ? left : min(layer.chunks - chunk, left);
+    left -= whole;
+    for (; whole >= S::together; whole -= S::together)
+      whole_chunks(std::integral_constant<int, S::together>());
+    for (; whole > 0; --whole) whole_chunks(std::integral_constant<int, 1>());
+    chunk = 0;
+    if (left == 0) break;
+    const std::uint32_t base = reader.take(S::stage_bytes);
+    const std::uint32_t filters = S::keeps_filters ? kept : base + to_filters;
+    int done = 0;
+    if (layer.rest >= 64) {
+      add_products<S, 2>(sum, hopper::descriptor<64>(base + warpgroup * 64 * 64),
+                         hopper::descriptor<64>(filters), add);
+      done = 64;
     }
-    before = slot;
-    if (++chunk == stages_of_tap) chunk = 0;
+    if (layer.rest % 64 != 0) {
+      add_products<S, 1>(sum, hopper::descriptor<32>(base + S::rows * done + warpgroup * 64 * 32),
+                         hopper::descriptor<32>(filters + S::cols * done), add);
+    }
+    if constexpr (S::keeps_filters) kept += S::cols * layer.rest;
+    reader.template queued<1>();
+    --left;
   }
-  hopper::wait_products<0>();
+  reader.finish();
   hopper::hold(sum);
-  if (speaker) hopper::arrive(ring.free_at(before));
 }
 
 // The three products of `bytes` of a stage, whose high values begin at a and b, low ones behind them.
