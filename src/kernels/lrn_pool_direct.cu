@@ -5,12 +5,8 @@
 //
 // Run one after the other, the two kernels read the map, write as much and read that again; here the map is
 // read and the pooled one written. Maps are NHWC views of f32, bf16 or f16 with any strides. Three kernels:
-//   strips  size 5, aligned channels, windows 3x3 with stride 2: AlexNet's. Of two-byte elements, issuing
-//           instructions takes longest, so positions are walked without arithmetic: a block of 256 threads
-//           computes a strip of output rows, as many columns as fit, all channels; a thread keeps the
-//           channels of 16 bytes and its columns. For an output row the block normalizes the two input rows
-//           that are new into shared memory (two such pairs: one barrier a row); each thread then takes the
-//           maxima along them, and keeps that of the row which the next windows share.
+//   strips  size 5, aligned channels, windows 3x3 with stride 2, AlexNet's: pool_strip.cuh, of normalized
+//           rows. Of two-byte elements issuing instructions takes longest.
 //   staged  size 5, aligned channels, other windows. A block of 256 threads computes a strip of output rows,
 //   as many
 //           columns as fit, all channels; a thread keeps the channels of 16 bytes. Of an output row, first
@@ -26,16 +22,13 @@
 #include "kernels/kernel_list_direct.hpp"
 #include "kernels/lrn_direct.cuh"
 #include "kernels/map_operations_direct.hpp"
+#include "kernels/pool_strip.cuh"
 
 namespace halotile::direct {
 namespace {
 
 constexpr int threads = 256;
-constexpr std::int64_t shared_limit = 48 << 10;  // bytes: four blocks or more on a multiprocessor
-constexpr std::int64_t enough_blocks = 1024;     // to keep every multiprocessor busy to the end
-constexpr int shortest_strip = 3;                // rows
-constexpr int ahead = 2;                         // positions that a thread has under way
-constexpr int strip_columns = 2;                 // strips: outputs of a row that a thread computes at most
+constexpr int ahead = 2;  // positions that a thread has under way
 
 struct Axis {
   int kernel, stride, padding, dilation;
@@ -52,70 +45,39 @@ struct Parameters {
   Axis cols;
   LineGrid grid;     // direct
   Divider channels;  // direct
-  // strips and staged
-  int vectors;               // of a position
-  int tile_rows, tile_cols;  // outputs of a block
-  int tiles_down, tiles_across;
-  int ring_rows;
-  int ring_cols;
+  StripPlan plan;    // strips and staged
+  int ring_rows;     // staged
 };
 
-// Where a block's outputs are.
-struct Tile {
-  int image;
-  int row0, col0;  // of the output
-  int rows, cols;
-
-  template <typename T>
-  __device__ __forceinline__ explicit Tile(const Parameters<T>& p) {
-    const int across = static_cast<int>(blockIdx.x) % p.tiles_across;
-    const int line = static_cast<int>(blockIdx.x) / p.tiles_across;
-    const int down = line % p.tiles_down;
-    image = line / p.tiles_down;
-    rows = min(p.tile_rows, p.out.rows - down * p.tile_rows);
-    cols = min(p.tile_cols, p.out.cols - across * p.tile_cols);
-    row0 = p.out.row0 + down * p.tile_rows;
-    col0 = p.out.col0 + across * p.tile_cols;
-  }
-};
-
-// Three neighbouring positions' maximum, ascending.
-template <typename T, int n>
-__device__ __forceinline__ Pack<T, n> fold_three(const Pack<T, n>* at, int step) {
-  Pack<T, n> value = at[0];
-  fold_maximum(value, at[step]);
-  fold_maximum(value, at[2 * step]);
-  return value;
-}
-
-// Shared memory: two pairs of input rows, ring_cols columns each.
 template <Power power, typename T>
 __global__ void __launch_bounds__(threads, 4) lrn_pool_strips(const Parameters<T> p) {
   constexpr int n = vector_width<T>;
   using Values = Pack<T, n>;
   follow_previous();
   extern __shared__ uint4 shared[];
-  const Tile tile(p);
+  Values* const rows = reinterpret_cast<Values*>(shared);
+  const StripTile tile(p.plan, p.out);
+  const int vectors = p.plan.vectors;
   const int in_row0 = tile.row0 * 2 - p.rows.padding;
   const int in_col0 = tile.col0 * 2 - p.cols.padding;
   const int in_cols = tile.cols * 2 + 1;
-  const int v = static_cast<int>(threadIdx.x) % p.vectors;
-  const int lane = static_cast<int>(threadIdx.x) / p.vectors;
-  const int lanes = threads / p.vectors;
+  const int v = static_cast<int>(threadIdx.x) % vectors;
+  const int lane = static_cast<int>(threadIdx.x) / vectors;
+  const int lanes = threads / vectors;
   const bool idle = lane >= lanes;
   const bool has_before = v > 0;
-  const bool has_behind = v + 1 < p.vectors;
+  const bool has_behind = v + 1 < vectors;
   const std::int64_t step = lanes * p.in.col_stride;
-  const int line = p.ring_cols * p.vectors;  // of a row in shared memory
-  Values* const mine = reinterpret_cast<Values*>(shared) + lane * p.vectors + v;
+  const int line = p.plan.held_cols * vectors;
   const T* from = p.in.data + p.in.offset(tile.image, in_row0, in_col0 + lane) + v * n;
 
-  // Normalizes `count` rows from `row` on, at `from`, into shared memory at `to`.
+  // Normalizes `count` rows from `row` on, at `from`, into shared memory.
   const auto normalize_rows = [&]<int count>(std::integral_constant<int, count>, int row, Values* to) {
     bool row_inside[count];
 #pragma unroll
     for (int k = 0; k < count; ++k) row_inside[k] = p.in.readable_row(row + k);
     const T* at = from;
+    to += lane * vectors + v;
     for (int x = lane; x < in_cols; x += lanes) {
       const bool col_inside = p.in.readable_col(in_col0 + x);
       FiveChannels<T> five[count];
@@ -128,37 +90,23 @@ __global__ void __launch_bounds__(threads, 4) lrn_pool_strips(const Parameters<T
       for (int k = 0; k < count; ++k)
         to[k * line] = col_inside && row_inside[k] ? lrn_five<power>(five[k], p.lrn) : lowest<T, n>();
       at += step;
-      to += lanes * p.vectors;
+      to += lanes * vectors;
     }
     from += count * p.in.row_stride;
   };
 
-  // The row that the first windows begin with.
-  Values kept[strip_columns];
-  if (!idle) normalize_rows(std::integral_constant<int, 1>(), in_row0, mine + 2 * line);
+  StripMaxima<T> maxima(idle ? tile.cols : lane, lanes, tile.cols, vectors);
+  const Values* const windows = rows + 2 * lane * vectors + v;
+  if (!idle) normalize_rows(std::integral_constant<int, 1>(), in_row0, rows + 2 * line);
   __syncthreads();
-  const Values* const windows = reinterpret_cast<const Values*>(shared) + 2 * lane * p.vectors + v;
-#pragma unroll
-  for (int i = 0; i < strip_columns; ++i) {
-    if (lane + i * lanes < tile.cols)
-      kept[i] = fold_three(windows + 2 * (line + i * lanes * p.vectors), p.vectors);
-  }
+  maxima.begin(windows + 2 * line);
   T* to = p.out.data + p.out.offset(tile.image, tile.row0, tile.col0 + lane) + v * n;
   for (int r = 0; r < tile.rows; ++r) {
     const int pair = r % 2 * 2 * line;
-    if (!idle) normalize_rows(std::integral_constant<int, 2>(), in_row0 + 2 * r + 1, mine + pair);
+    if (!idle) normalize_rows(std::integral_constant<int, 2>(), in_row0 + 2 * r + 1, rows + pair);
     __syncthreads();
-    if (idle) continue;
-#pragma unroll
-    for (int i = 0; i < strip_columns; ++i) {
-      if (lane + i * lanes >= tile.cols) continue;
-      const Values* const window = windows + pair + 2 * i * lanes * p.vectors;
-      Values value = kept[i];
-      fold_maximum(value, fold_three(window, p.vectors));
-      kept[i] = fold_three(window + line, p.vectors);
-      fold_maximum(value, kept[i]);
-      store(to + i * lanes * p.out.col_stride, value);
-    }
+    maxima.next(windows + pair, line,
+                [&](int i, const Values& value) { store(to + i * lanes * p.out.col_stride, value); });
     to += p.out.row_stride;
   }
 }
@@ -171,15 +119,15 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
   extern __shared__ uint4 shared[];
   Values* const ring = reinterpret_cast<Values*>(shared);
 
-  const Tile tile(p);
+  const StripTile tile(p.plan, p.out);
   const int in_row0 = tile.row0 * p.rows.stride - p.rows.padding;
   const int in_col0 = tile.col0 * p.cols.stride - p.cols.padding;
   const int in_cols = (tile.cols - 1) * p.cols.stride + p.cols.reach();
 
   // A thread keeps its channels; `lanes` positions side by side. What is left over only waits.
-  const int v = static_cast<int>(threadIdx.x) % p.vectors;
-  const int lane = static_cast<int>(threadIdx.x) / p.vectors;
-  const int lanes = threads / p.vectors;
+  const int v = static_cast<int>(threadIdx.x) % p.plan.vectors;
+  const int lane = static_cast<int>(threadIdx.x) / p.plan.vectors;
+  const int lanes = threads / p.plan.vectors;
   const bool idle = lane >= lanes;
 
   // Rows and columns of the input count from in_row0 and in_col0; row y lies in row y % ring_rows of the
@@ -189,12 +137,12 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
   const int lane_col = lane - lane_row * in_cols;
   const std::int64_t lane_step = lanes * p.in.col_stride;
   const std::int64_t next_line = p.in.row_stride - in_cols * p.in.col_stride;
-  const int ring_next_line = (p.ring_cols - in_cols) * p.vectors;
+  const int ring_next_line = (p.plan.held_cols - in_cols) * p.plan.vectors;
   const auto readable = [&](int y, int x) {
     return p.in.readable_row(in_row0 + y) && p.in.readable_col(in_col0 + x);
   };
   const bool has_before = v > 0;
-  const bool has_behind = v + 1 < p.vectors;
+  const bool has_behind = v + 1 < p.plan.vectors;
 
   for (int r = 0; r < tile.rows; ++r) {
     const int first = r * p.rows.stride;
@@ -204,7 +152,7 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
       int y = begin + lane_row;
       int x = lane_col;
       int slot = y % p.ring_rows;
-      Values* to = ring + (slot * p.ring_cols + x) * p.vectors + v;
+      Values* to = ring + (slot * p.plan.held_cols + x) * p.plan.vectors + v;
       const T* from = corner + y * p.in.row_stride + x * p.in.col_stride;
       while (y < end) {
         FiveChannels<T> five[ahead];
@@ -217,7 +165,7 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
           if (inside[a]) five[a] = read_five(from, has_before, has_behind);
           x += lanes;
           from += lane_step;
-          to += lanes * p.vectors;
+          to += lanes * p.plan.vectors;
           while (x >= in_cols) {
             x -= in_cols;
             from += next_line;
@@ -225,7 +173,7 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
             ++y;
             if (++slot == p.ring_rows) {
               slot = 0;
-              to -= p.ring_rows * p.ring_cols * p.vectors;
+              to -= p.ring_rows * p.plan.held_cols * p.plan.vectors;
             }
           }
         }
@@ -242,9 +190,9 @@ __global__ void __launch_bounds__(threads) lrn_pool_staged(const Parameters<T> p
       Values value = lowest<T, n>();
       for (int ky = 0; ky < p.rows.kernel; ++ky) {
         const Values* const row =
-            ring + (first + ky * p.rows.dilation) % p.ring_rows * p.ring_cols * p.vectors;
+            ring + (first + ky * p.rows.dilation) % p.ring_rows * p.plan.held_cols * p.plan.vectors;
         for (int kx = 0; kx < p.cols.kernel; ++kx) {
-          fold_maximum(value, row[(q * p.cols.stride + kx * p.cols.dilation) * p.vectors + v]);
+          fold_maximum(value, row[(q * p.cols.stride + kx * p.cols.dilation) * p.plan.vectors + v]);
         }
       }
       store(to, value);
@@ -283,27 +231,6 @@ Axis make_axis(const AxisWindow& window) {
 // Windows of 3 with stride 2.
 bool suits_strips(const Axis& axis) { return axis.kernel == 3 && axis.stride == 2 && axis.dilation == 1; }
 
-// Chooses what a block computes, with `rows` input rows of it in shared memory and at most `most` columns of
-// outputs; gives the bytes of shared memory, 0 when not even one column fits.
-template <typename T>
-std::size_t fit_tile(Parameters<T>& p, std::int64_t rows, std::int64_t most) {
-  const std::int64_t column = rows * p.vectors * 16;  // bytes
-  const std::int64_t in_cols = shared_limit / column;
-  if (p.vectors > threads || in_cols < p.cols.reach()) return 0;
-  const std::int64_t fitting = std::min(most, (in_cols - p.cols.reach()) / p.cols.stride + 1);
-  p.tiles_across = static_cast<int>(divide_up<std::int64_t>(p.out.cols, fitting));
-  p.tile_cols = divide_up(p.out.cols, p.tiles_across);
-  p.ring_rows = static_cast<int>(rows);
-  p.ring_cols = (p.tile_cols - 1) * p.cols.stride + p.cols.reach();
-  // Short strips for few images: more blocks, but each strip normalizes rows of its neighbour.
-  const std::int64_t columns = std::int64_t{p.out.images} * p.tiles_across;
-  const std::int64_t strips =
-      std::clamp<std::int64_t>(divide_up(enough_blocks, columns), 1, divide_up(p.out.rows, shortest_strip));
-  p.tile_rows = static_cast<int>(divide_up<std::int64_t>(p.out.rows, strips));
-  p.tiles_down = divide_up(p.out.rows, p.tile_rows);
-  return static_cast<std::size_t>(column * p.ring_cols);
-}
-
 template <typename T>
 void lrn_pool_maps(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
                    LrnPower power_kind, cudaStream_t stream) {
@@ -314,22 +241,22 @@ void lrn_pool_maps(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, c
   if (positions(p.out) == 0 || out.channels == 0) return;
   p.rows = make_axis(pool.window.rows());
   p.cols = make_axis(pool.window.cols());
-  p.vectors = p.out.channels / vector_width<T>;
+  p.plan.vectors = p.out.channels / vector_width<T>;
   const bool vector = p.lrn.size == 5 && p.out.channels % vector_width<T> == 0 && vector_aligned(p.in) &&
                       vector_aligned(p.out);
   const bool strips = suits_strips(p.rows) && suits_strips(p.cols);
-  std::size_t bytes = 0;
-  if (vector && strips) {
-    bytes = fit_tile(p, 4, strip_columns * std::max(threads / p.vectors, 1));
-  } else if (vector) {
-    bytes = fit_tile(p, std::int64_t{p.rows.reach()} + p.rows.stride, p.out.cols);
+  std::int64_t bytes = 0;
+  if (vector && p.plan.vectors <= threads) {
+    p.ring_rows = strips ? 4 : p.rows.reach() + p.rows.stride;
+    bytes = plan_strips(p.plan, p.out.images, p.out.rows, p.out.cols, p.cols.reach(), p.cols.stride,
+                        p.ring_rows, strips ? strip_columns * (threads / p.plan.vectors) : p.out.cols, 1024);
   }
   with_power<T>(lrn, power_kind, [&]<Power power>(PowerOf<power>) {
     if (bytes > 0) {
-      const std::int64_t blocks = std::int64_t{p.out.images} * p.tiles_down * p.tiles_across;
-      const auto grid = static_cast<unsigned>(device_int(blocks, "the number of tiles"));
+      const auto grid = static_cast<unsigned>(device_int(p.plan.blocks(p.out.images), "the number of tiles"));
       const auto kernel = strips ? lrn_pool_strips<power, T> : lrn_pool_staged<power, T>;
-      launch_early(kernel, grid, threads, bytes, stream, "launching lrn_max_pool", p);
+      launch_early(kernel, grid, threads, static_cast<std::size_t>(bytes), stream, "launching lrn_max_pool",
+                   p);
     } else {
       p.channels = Divider(p.out.channels);
       p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.out.channels, threads);
@@ -341,7 +268,7 @@ void lrn_pool_maps(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, c
 
 template <Power power, typename T>
 void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
-  constexpr std::size_t ring = shared_limit;
+  constexpr std::size_t ring = strip_shared_limit;
   list.push_back({"lrn_pool", "strips" + type, address_of(lrn_pool_strips<power, T>), threads, ring});
   list.push_back({"lrn_pool", "staged" + type, address_of(lrn_pool_staged<power, T>), threads, ring});
   list.push_back({"lrn_pool", "direct" + type, address_of(lrn_pool_direct<power, T>), threads, 0});

@@ -45,8 +45,8 @@ struct Shape {
   static constexpr bool keeps_filters = false;
   static constexpr bool split = false;
   static constexpr int sums = cols / 2;  // of a thread
-  // Stages whose products are queued at once. Between such groups a warpgroup that is alone on a
-  // multiprocessor waits for every instruction; large blocks, whose rings are short, take single ones.
+  // Stages whose products are queued at once, where the ring is long. Between such groups a warpgroup that is
+  // alone on a multiprocessor waits for every instruction.
   static constexpr int together = warpgroups * cols <= 128 ? 2 : 1;
   static constexpr int threads = 128 * warpgroups + 64;
   // Narrow blocks leave room for a second one on the multiprocessor, which multiplies while this one stores.
@@ -438,8 +438,10 @@ __device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& 
     // Without rests a tap's end is none here.
     int whole = layer.rest == 0 ? left : min(layer.chunks - chunk, left);
     left -= whole;
-    for (; whole >= S::together; whole -= S::together)
-      whole_chunks(std::integral_constant<int, S::together>());
+    if constexpr (S::together > 1) {
+      for (; ring.size >= 8 && whole >= S::together; whole -= S::together)
+        whole_chunks(std::integral_constant<int, S::together>());
+    }
     for (; whole > 0; --whole) whole_chunks(std::integral_constant<int, 1>());
     chunk = 0;
     if (left == 0) break;
@@ -520,15 +522,18 @@ template <typename S>
 __device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring ring, std::uint32_t kept) {
   const DeviceLayer& layer = launch.layer;
   Calls calls(launch);
+  const Item columns = item_of<S>(launch, 0);  // of a block that keeps its own
+  const Biases<S> biases(*calls.call, columns.group * layer.out + columns.col, layer.out - columns.col);
   float sum[S::sums];
   for (int index = items.first; index < launch.items; index += items.step) {
     calls.advance(index);
     const DeviceCall& call = *calls.call;
+    const bool vectors = call.vectors;
     const Item item = item_of<S>(launch, index - call.first_item);
     if constexpr (S::split) {
       multiply_split_stages<S>(layer, ring, segment_begin(layer, item.segment),
                                segment_begin(layer, item.segment + 1), sum);
-      store<S>(launch, call, item, sum);
+      store<S>(launch, call, vectors, biases, item, sum);
     } else if constexpr (S::totals) {
       float total[S::sums];
       for (int segment = 0; segment < layer.segments; ++segment) {
@@ -537,11 +542,11 @@ __device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring
 #pragma unroll
         for (int i = 0; i < S::sums; ++i) total[i] = segment == 0 ? sum[i] : __fadd_rn(total[i], sum[i]);
       }
-      store<S>(launch, call, item, total);
+      store<S>(launch, call, vectors, biases, item, total);
     } else {
       multiply_stages<S>(layer, ring, kept, segment_begin(layer, item.segment),
                          segment_begin(layer, item.segment + 1), sum);
-      store<S>(launch, call, item, sum);
+      store<S>(launch, call, vectors, biases, item, sum);
     }
   }
 }

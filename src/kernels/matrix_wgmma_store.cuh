@@ -24,7 +24,7 @@ struct DeviceCall {
   bool vectors;  // the output can be stored by 16 bytes
   int images;
   int positions;
-  int pixels;  // of a box of the maps
+  int pixels;                       // of a box of the maps
   direct::Divider image_positions;  // of the output
   direct::Divider out_cols;
   int first_row;
@@ -122,22 +122,58 @@ struct Place {
   int left;  // channels of the group from the block's first on
 };
 
-// All of the block's columns exist, and channels can be stored by 16 bytes.
+// The biases of a thread's columns, 8 j + pair and the next: read where they are wanted, or, where a block
+// keeps its columns, once.
 template <typename S>
-__device__ __forceinline__ void store_vectors(const DeviceCall& call, bool relu, const Place& place,
-                                              float (&sum)[S::sums]) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  if (call.bias != nullptr) {
+class Biases {
+ public:
+  __device__ __forceinline__ Biases(const DeviceCall& call, int first_channel, int left) {
+    there_ = call.bias != nullptr;
+    if constexpr (S::keeps_filters) {
+      const int pair = 2 * static_cast<int>(threadIdx.x % 4);
+#pragma unroll
+      for (int j = 0; j < S::cols / 8; ++j) {
+        kept_[j] = there_ && call.vectors && 8 * j < left
+                       ? __ldg(reinterpret_cast<const float2*>(call.bias + first_channel + pair) + 4 * j)
+                       : float2{};
+      }
+    }
+  }
+
+  // Adds those of channels that there are. `whole`: all of the block's columns are.
+  template <bool whole>
+  __device__ __forceinline__ void add(const DeviceCall& call, const Place& place,
+                                      float (&sum)[S::sums]) const {
+    if (!there_) return;
     const auto* const bias = reinterpret_cast<const float2*>(call.bias + place.first_channel + place.pair);
 #pragma unroll
     for (int j = 0; j < S::cols / 8; ++j) {
-      const float2 b = __ldg(bias + 4 * j);
+      float2 b;
+      if constexpr (S::keeps_filters) {
+        b = kept_[j];
+      } else {
+        if (!whole && 8 * j >= place.left) break;
+        b = __ldg(bias + 4 * j);
+      }
       sum[4 * j] = __fadd_rn(sum[4 * j], b.x);
       sum[4 * j + 1] = __fadd_rn(sum[4 * j + 1], b.y);
       sum[4 * j + 2] = __fadd_rn(sum[4 * j + 2], b.x);
       sum[4 * j + 3] = __fadd_rn(sum[4 * j + 3], b.y);
     }
   }
+
+ private:
+  bool there_;
+  float2 kept_[S::keeps_filters ? S::cols / 8 : 1];
+};
+
+// Channels can be stored by 16 bytes; of those of the block that exist there is a multiple of 8.
+// `whole`: all of the block's columns do.
+template <typename S, bool whole>
+__device__ __forceinline__ void store_vectors(const DeviceCall& call, const Biases<S>& biases, bool relu,
+                                              const Place& place, float (&sum)[S::sums]) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  biases.template add<whole>(call, place, sum);
   if (relu) {
 #pragma unroll
     for (float& y : sum) y = y < 0.0F ? 0.0F : y;
@@ -151,7 +187,8 @@ __device__ __forceinline__ void store_vectors(const DeviceCall& call, bool relu,
       float* const to = static_cast<float*>(call.output) + offset + place.pair;
 #pragma unroll
       for (int j = 0; j < S::cols / 8; ++j) {
-        if (there) store_global(to + 8 * j, sum[4 * j + 2 * h], sum[4 * j + 2 * h + 1]);
+        if (there && (whole || 8 * j < place.left))
+          store_global(to + 8 * j, sum[4 * j + 2 * h], sum[4 * j + 2 * h + 1]);
       }
     } else if constexpr (S::element != Element::tf32) {
       std::uint16_t* const to = static_cast<std::uint16_t*>(call.output) + offset + 8 * (lane % 4);
@@ -162,7 +199,7 @@ __device__ __forceinline__ void store_vectors(const DeviceCall& call, bool relu,
         for (int i = 0; i < 4; ++i)
           words[i] = pack_pair<S::element>(sum[4 * (j + i) + 2 * h], sum[4 * (j + i) + 2 * h + 1]);
         transpose(words, lane);
-        if (there) store_global(to + 8 * j, words);
+        if (there && (whole || 8 * (j + lane % 4) < place.left)) store_global(to + 8 * j, words);
       }
     }
   }
@@ -217,9 +254,10 @@ __device__ __forceinline__ void store_partial(const DeviceCall& call, int channe
   }
 }
 
+// `vectors`: the call's.
 template <typename S>
-__device__ __forceinline__ void store(const Launch& launch, const DeviceCall& call, const Item& item,
-                                      float (&sum)[S::sums]) {
+__device__ __forceinline__ void store(const Launch& launch, const DeviceCall& call, bool vectors,
+                                      const Biases<S>& biases, const Item& item, float (&sum)[S::sums]) {
   const DeviceLayer& layer = launch.layer;
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x / 32) % (S::rows / 16);
@@ -227,10 +265,12 @@ __device__ __forceinline__ void store(const Launch& launch, const DeviceCall& ca
                     layer.out - item.col};
   if (launch.parts > 1) {
     store_partial<S>(call, layer.groups * layer.out, item.segment, place, sum);
-  } else if (call.vectors && place.left >= S::cols) {
-    store_vectors<S>(call, layer.relu, place, sum);
-  } else {
+  } else if (!vectors) {
     store_elements<S>(call, layer.relu, place, sum);
+  } else if (place.left >= S::cols) {
+    store_vectors<S, true>(call, biases, layer.relu, place, sum);
+  } else {
+    store_vectors<S, false>(call, biases, layer.relu, place, sum);
   }
 }
 

@@ -6,16 +6,18 @@
 //   taps     sliding: Y = r Sh - Ph + ky Dh, likewise X; adaptive: floor(r H / O) up to ceil((r + 1) H / O)
 //
 // Maps are NHWC views of f32, bf16 or f16 with any strides. Sums are fp32, rounded once when they are stored;
-// a maximum is one of the elements. Three kernels, 128 threads; a thread has the channels of 16 bytes (4, of
-// 2-byte elements 8; 1 where they are not aligned), neighbouring threads neighbouring channels:
+// a maximum is one of the elements. Three kernels of 128 threads; a thread has the channels of 16 bytes (4,
+// of 2-byte elements 8; 1 where they are not aligned), neighbouring threads neighbouring channels:
 //   cached  a thread computes one output. Overlapping windows meet in the L1 cache.
-//   strip   maximum, windows 3x3 with stride 2: a thread computes 4 outputs of a column, top to bottom, and
-//           keeps the maximum of the row that neighbours share. What is read of memory behind the L1 cache
-//           falls from 3 rows an output row to 2.25.
+//   strip   maximum, windows 3x3 with stride 2, aligned channels: pool_strip.cuh, 256 threads; rows come into
+//           shared memory by asynchronous copies, one pair while another is used. Every element is read
+//           once but for the strips' edges.
 //   shared  a block computes a rectangle of at most 32 outputs by 8 threads' channels; the input that they
 //           read is staged in static shared memory (24 KiB: 192 positions).
 // Preconditions: those of reference.hpp. A position outside in.rect counts as outside the image.
 // Source: PyTorch's MaxPool2d, AvgPool2d and AdaptiveAvgPool2d.
+#include <cuda_pipeline.h>
+
 #include <algorithm>
 #include <array>
 
@@ -24,6 +26,7 @@
 #include "kernels/early_launch.cuh"
 #include "kernels/kernel_list_direct.hpp"
 #include "kernels/map_operations_direct.hpp"
+#include "kernels/pool_strip.cuh"
 
 namespace halotile::direct {
 namespace {
@@ -31,7 +34,7 @@ namespace {
 constexpr int threads = 128;
 constexpr int shared_positions = 192;
 constexpr int shared_vectors = 8;
-constexpr int strip_rows = 4;
+constexpr int strip_threads = 256;
 
 struct Axis {
   int kernel, stride, padding, dilation;
@@ -61,6 +64,7 @@ struct Parameters {
   bool count_include_pad;
   LineGrid grid;
   Divider vectors;  // of a position
+  StripPlan plan;
   // shared
   int tile_rows, tile_cols;  // outputs of a block
   int tiles_down, tiles_across;
@@ -142,55 +146,60 @@ __global__ void __launch_bounds__(threads) pool_cached(const Parameters<T> p) {
   });
 }
 
-// Grid: LineGrid, strips of rows of outputs, units of channels.
-template <typename T, int n>
-__global__ void __launch_bounds__(threads) pool_strip(const Parameters<T> p) {
-  follow_previous();
+// Grid: strips. Shared memory: two pairs of input rows.
+template <typename T>
+__global__ void __launch_bounds__(strip_threads) pool_strip(const Parameters<T> p) {
+  constexpr int n = vector_width<T>;
   using Values = Pack<T, n>;
-  p.grid.for_each(p.out.images, [&](int image, int strip, int unit) {
-    const int2 place = p.vectors.divide(unit);
-    const int col = p.out.col0 + place.x;
-    const int c = place.y * n;
-    const int in_col = 2 * col - p.cols.padding;
-    const bool inside[3] = {p.in.readable_col(in_col), p.in.readable_col(in_col + 1),
-                            p.in.readable_col(in_col + 2)};
-    const int first = strip * strip_rows;
-    const int rows = min(strip_rows, p.out.rows - first);
-    const int row = p.out.row0 + first;
-    const int in_row = 2 * row - p.rows.padding;
-    const T* from = p.in.data + p.in.offset(image, in_row, in_col) + c;
-    T* to = p.out.data + p.out.offset(image, row, col) + c;
-    // The three values of an input row; -infinity outside the image takes no part.
-    const auto read = [&](int k, Values(&x)[3]) {
-      const bool row_inside = p.in.readable_row(in_row + k);
-#pragma unroll
-      for (int i = 0; i < 3; ++i) {
-        x[i] = lowest<T, n>();
-        if (row_inside && inside[i]) {
-          x[i] = load_constant<T, n>(from + k * p.in.row_stride + i * p.in.col_stride);
+  follow_previous();
+  extern __shared__ uint4 shared[];
+  Values* const rows = reinterpret_cast<Values*>(shared);
+  const StripTile tile(p.plan, p.out);
+  const int vectors = p.plan.vectors;
+  const int in_row0 = tile.row0 * 2 - p.rows.padding;
+  const int in_col0 = tile.col0 * 2 - p.cols.padding;
+  const int in_cols = tile.cols * 2 + 1;
+  const int v = static_cast<int>(threadIdx.x) % vectors;
+  const int lane = static_cast<int>(threadIdx.x) / vectors;
+  const int lanes = strip_threads / vectors;
+  const bool idle = lane >= lanes;
+  const int line = p.plan.held_cols * vectors;
+  const T* const from = p.in.data + p.in.offset(tile.image, in_row0, in_col0) + v * n;
+
+  // Begins to copy `count` rows from the strip's row `first` on; -infinity outside the image takes no part.
+  const auto copy_rows = [&](int first, int count, Values* to) {
+    for (int k = 0; k < count && !idle; ++k) {
+      const bool row_inside = p.in.readable_row(in_row0 + first + k);
+      const T* const row = from + (first + k) * p.in.row_stride;
+      for (int x = lane; x < in_cols; x += lanes) {
+        Values* const at = to + k * line + x * vectors + v;
+        if (row_inside && p.in.readable_col(in_col0 + x)) {
+          __pipeline_memcpy_async(at, row + x * p.in.col_stride, 16);
+        } else {
+          *at = lowest<T, n>();
         }
       }
-    };
-    const auto fold_row = [](Values(&x)[3]) {
-      fold_maximum(x[0], x[1]);
-      fold_maximum(x[0], x[2]);
-    };
-    Values shared[3];  // the row that two windows share
-    read(0, shared);
-    fold_row(shared);
-    Values value = shared[0];
-    for (int r = 0; r < rows; ++r) {
-      Values middle[3];
-      read(2 * r + 1, middle);
-      read(2 * r + 2, shared);
-      fold_row(middle);
-      fold_row(shared);
-      fold_maximum(value, middle[0]);
-      fold_maximum(value, shared[0]);
-      store(to + r * p.out.row_stride, value);
-      value = shared[0];
     }
-  });
+    __pipeline_commit();
+  };
+
+  StripMaxima<T> maxima(idle ? tile.cols : lane, lanes, tile.cols, vectors);
+  const Values* const windows = rows + 2 * lane * vectors + v;
+  copy_rows(0, 1, rows + 2 * line);
+  copy_rows(1, 2, rows);
+  __pipeline_wait_prior(1);
+  __syncthreads();
+  maxima.begin(windows + 2 * line);
+  T* to = p.out.data + p.out.offset(tile.image, tile.row0, tile.col0 + lane) + v * n;
+  for (int r = 0; r < tile.rows; ++r) {
+    const int pair = r % 2 * 2 * line;
+    __pipeline_wait_prior(0);
+    __syncthreads();  // this pair is there, and the other one has been used
+    if (r + 1 < tile.rows) copy_rows(2 * r + 3, 2, rows + (2 * line - pair));
+    maxima.next(windows + pair, line,
+                [&](int i, const Values& value) { store(to + i * lanes * p.out.col_stride, value); });
+    to += p.out.row_stride;
+  }
 }
 
 // Grid: x tiles of all images, y blocks of channels. Eight threads take a position's channels.
@@ -269,27 +278,35 @@ bool suits_strip(const Axis& axis) {
   return axis.adaptive == 0 && axis.kernel == 3 && axis.stride == 2 && axis.dilation == 1;
 }
 
-// Small maps have too few strips to keep the device busy.
+// Plans strips; gives their bytes of shared memory, or 0 where they do not suit the layer.
 template <typename T>
-bool enough_strips(const Parameters<T>& p) {
-  constexpr std::int64_t busy = 1 << 17;  // threads
-  return std::int64_t{p.out.images} * divide_up(p.out.rows, strip_rows) * p.out.cols * p.vectors.divisor() >=
-         busy;
+std::int64_t fit_strips(Parameters<T>& p) {
+  p.plan.vectors = p.vectors.divisor();
+  if (!suits_strip(p.rows) || !suits_strip(p.cols) || p.plan.vectors > strip_threads) return 0;
+  return plan_strips(p.plan, p.out.images, p.out.rows, p.out.cols, 3, 2, 4,
+                     strip_columns * (strip_threads / p.plan.vectors), 4096);
+}
+
+// Small maps have too few outputs for strips to keep the device busy.
+template <typename T>
+bool enough_outputs(const Parameters<T>& p) {
+  constexpr std::int64_t busy = 1 << 19;  // vectors
+  return std::int64_t{p.out.images} * p.out.rows * p.out.cols * p.vectors.divisor() >= busy;
 }
 
 template <bool maximum, typename T, int n>
 void launch_lines(Parameters<T>& p, PoolKernel kernel, cudaStream_t stream) {
-  const std::int64_t row = std::int64_t{p.out.cols} * p.vectors.divisor();
-  if constexpr (maximum) {
-    const bool strip = kernel == PoolKernel::strip || (kernel == PoolKernel::automatic && enough_strips(p));
-    if (strip && suits_strip(p.rows) && suits_strip(p.cols)) {
-      p.grid = LineGrid(divide_up(p.out.rows, strip_rows), row, threads);
-      launch_early(pool_strip<T, n>, p.grid.grid(p.out.images, threads), threads, 0, stream,
+  if constexpr (maximum && n > 1) {
+    const bool wanted = kernel == PoolKernel::strip || (kernel == PoolKernel::automatic && enough_outputs(p));
+    const std::int64_t bytes = wanted ? fit_strips(p) : 0;
+    if (bytes > 0) {
+      const auto grid = static_cast<unsigned>(device_int(p.plan.blocks(p.out.images), "the number of tiles"));
+      launch_early(pool_strip<T>, grid, strip_threads, static_cast<std::size_t>(bytes), stream,
                    "launching a pooling", p);
       return;
     }
   }
-  p.grid = LineGrid(p.out.rows, row, threads);
+  p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.vectors.divisor(), threads);
   launch_early(pool_cached<maximum, T, n>, p.grid.grid(p.out.images, threads), threads, 0, stream,
                "launching a pooling", p);
 }
@@ -334,7 +351,7 @@ void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
   constexpr int n = vector_width<T>;
   list.push_back({"pool", "max cached" + type, address_of(pool_cached<true, T, n>), threads, 0});
   list.push_back({"pool", "max cached, unaligned" + type, address_of(pool_cached<true, T, 1>), threads, 0});
-  list.push_back({"pool", "max strip" + type, address_of(pool_strip<T, n>), threads, 0});
+  list.push_back({"pool", "max strip" + type, address_of(pool_strip<T>), strip_threads, strip_shared_limit});
   list.push_back({"pool", "max shared" + type, address_of(pool_shared<true, T>), threads, 0});
   list.push_back({"pool", "average cached" + type, address_of(pool_cached<false, T, n>), threads, 0});
   list.push_back(
