@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # All GPU tests on a GPU host, with a build that was carried there or made there: kernels, pipeline, the program from
-# outside, and the cases called Small again under compute-sanitizer's memcheck, racecheck and initcheck. Writes logs and
-# gpu_tests.json to FOLDER. Exit status 0 when all passed, 1 otherwise.
+# outside, and the cases called Small again under compute-sanitizer's memcheck, racecheck and initcheck. racecheck, which
+# takes minutes, runs beside the others, and leaves out element types whose kernels differ in an instruction alone.
+# Writes logs and gpu_tests.json to FOLDER. Exit status 0 when all passed, 1 otherwise.
 # Usage: experiments/gpu_tests.sh BUILD FOLDER [NAME...]     names: kernels pipeline cli memcheck racecheck initcheck
 set -uo pipefail
-[[ $# -ge 2 ]] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
+[[ $# -ge 2 ]] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
 build=$(cd "$1" && pwd) || exit 2
 mkdir -p "$2" && folder=$(cd "$2" && pwd) || exit 2
@@ -18,9 +19,10 @@ program() {  # a test program, beside the others in portable builds
 }
 
 sanitize() {
-  local status=0 test
+  local status=0 test cases='Small*'
+  [[ $1 != racecheck ]] || cases='Small*-*TensorCore*/*F16:*TensorCore*/*Tf32'
   for test in cuda_kernels_test cuda_pipeline_test; do
-    compute-sanitizer --tool "$1" --error-exitcode 1 "$(program $test)" --gtest_filter='Small*' || status=1
+    compute-sanitizer --tool "$1" --error-exitcode 1 "$(program $test)" --gtest_filter="$cases" || status=1
   done
   return $status
 }
@@ -35,20 +37,34 @@ run() {
   esac
 }
 
-failed=0
-results=()
-for name in "${names[@]}"; do
+# Runs a test and leaves its entry in NAME.json.
+record() {
+  local name=$1 start status seconds passed=false
   start=$(date +%s.%N)
   run "$name" >"$folder/$name.log" 2>&1
   status=$?
-  seconds=$(echo "$(date +%s.%N) - $start" | bc 2>/dev/null || python3 -c "import time; print(time.time() - $start)")
-  [[ $status -eq 0 ]] || failed=1
+  seconds=$(python3 -c "import time; print(f'{time.time() - $start:.1f}')")
+  [[ $status -ne 0 ]] || passed=true
   echo "$name: $([[ $status -eq 0 ]] && echo passed || echo "FAILED ($status)"), ${seconds%.*} s"
-  results+=("{\"name\": \"$name\", \"passed\": $([[ $status -eq 0 ]] && echo true || echo false), \"seconds\": $(printf '%.1f' "$seconds"), \"summary\": $(grep -aE '\[  (PASSED|FAILED)  \]|ERROR SUMMARY|RACECHECK SUMMARY|^Ran |^OK|^FAILED' "$folder/$name.log" | tail -8 | python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().splitlines()))')}")
+  local summary
+  summary=$(grep -aE '\[  (PASSED|FAILED)  \]|ERROR SUMMARY|RACECHECK SUMMARY|^Ran |^OK|^FAILED' "$folder/$name.log" |
+    tail -8 | python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().splitlines()))')
+  echo "{\"name\": \"$name\", \"passed\": $passed, \"seconds\": $seconds, \"summary\": $summary}" >"$folder/$name.json"
+}
+
+for name in "${names[@]}"; do
+  [[ $name != racecheck ]] || record racecheck &
 done
-{
-  echo "{\"machine\": $("$build/halotile" info --json),"
-  echo " \"tests\": [$(IFS=,; echo "${results[*]}")],"
-  echo " \"passed\": $([[ $failed -eq 0 ]] && echo true || echo false)}"
-} | python3 -m json.tool >"$folder/gpu_tests.json"
-exit $failed
+for name in "${names[@]}"; do
+  [[ $name == racecheck ]] || record "$name"
+done
+wait
+entries=("${names[@]/#/$folder/}")
+python3 - "$folder/gpu_tests.json" "$("$build/halotile" info --json)" "${entries[@]/%/.json}" <<'EOF'
+import json, pathlib, sys
+tests = [json.loads(pathlib.Path(name).read_text()) for name in sys.argv[3:]]
+passed = all(test["passed"] for test in tests)
+result = {"machine": json.loads(sys.argv[2]), "tests": tests, "passed": passed}
+pathlib.Path(sys.argv[1]).write_text(json.dumps(result, indent=4) + "\n")
+sys.exit(not passed)
+EOF

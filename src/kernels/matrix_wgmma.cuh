@@ -380,10 +380,11 @@ class RingReader {
     ring_.next();
     return ring_.stages + static_cast<std::uint32_t>(slot * stage_bytes);
   }
-  // The products of the one or two stages taken since are queued: gives back those before them.
-  template <int count>
+  // The products of the one or two stages taken since are queued, in `groups` groups or more: gives back the
+  // stages before them.
+  template <int count, int groups = 1>
   __device__ __forceinline__ void queued() {
-    hopper::wait_products<1>();
+    hopper::wait_products<groups>();
     give_back();
     running_[0] = taken_[0];
     running_[1] = count == 2 ? taken_[1] : 0;
@@ -434,18 +435,7 @@ __device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& 
     hopper::hold(sum);
     reader.template queued<count>();
   };
-  while (left > 0) {
-    // Without rests a tap's end is none here.
-    int whole = layer.rest == 0 ? left : min(layer.chunks - chunk, left);
-    left -= whole;
-    if constexpr (S::together > 1) {
-      for (; ring.size >= 8 && whole >= S::together; whole -= S::together)
-        whole_chunks(std::integral_constant<int, S::together>());
-    }
-    for (; whole > 0; --whole) whole_chunks(std::integral_constant<int, 1>());
-    chunk = 0;
-    if (left == 0) break;
-    const std::uint32_t base = reader.take(S::stage_bytes);
+  const auto rest_products = [&](std::uint32_t base) {
     const std::uint32_t filters = S::keeps_filters ? kept : base + to_filters;
     int done = 0;
     if (layer.rest >= 64) {
@@ -458,6 +448,29 @@ __device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& 
                          hopper::descriptor<32>(filters + S::cols * done), add);
     }
     if constexpr (S::keeps_filters) kept += S::cols * layer.rest;
+  };
+  while (left > 0) {
+    // Without rests a tap's end is none here.
+    int whole = layer.rest == 0 ? left : min(layer.chunks - chunk, left);
+    left -= whole;
+    chunk = 0;
+    if constexpr (S::together > 1) {
+      for (; ring.size >= 8 && whole >= S::together; whole -= S::together)
+        whole_chunks(std::integral_constant<int, S::together>());
+      if (ring.size >= 8 && whole == 1 && left > 0) {  // with the tap's rest
+        const std::uint32_t base = reader.take(S::stage_bytes);
+        const std::uint32_t rest = reader.take(S::stage_bytes);
+        add_products<S, 4>(sum, hopper::descriptor<128>(base + warpgroup * 64 * 128),
+                           hopper::descriptor<128>(base + to_filters), add);
+        rest_products(rest);
+        reader.template queued<2, 2>();
+        --left;
+        continue;
+      }
+    }
+    for (; whole > 0; --whole) whole_chunks(std::integral_constant<int, 1>());
+    if (left == 0) break;
+    rest_products(reader.take(S::stage_bytes));
     reader.template queued<1>();
     --left;
   }

@@ -128,8 +128,29 @@ __device__ __forceinline__ Pack<T, n> pool_window(const Parameters<T>& p, int ro
   return fold.finish(row_count * col_count);
 }
 
-// Grid: LineGrid, rows of outputs, units of channels.
-template <bool maximum, typename T, int n>
+// A maximum over a window of 3x3 without dilation, ascending: all is read before it is compared.
+template <int n, typename T>
+__device__ __forceinline__ Pack<T, n> pool_three(const Parameters<T>& p, const T* from, int row, int col) {
+  const int2 rows = p.rows.taps(row);
+  const int2 cols = p.cols.taps(col);
+  Pack<T, n> x[9];
+#pragma unroll
+  for (int k = 0; k < 9; ++k) {
+    const int y = rows.x + k / 3;
+    const int z = cols.x + k % 3;
+    x[k] = lowest<T, n>();
+    if (p.in.readable_row(y) && p.in.readable_col(z)) {
+      x[k] =
+          load_constant<T, n>(from + (y - p.in.row0) * p.in.row_stride + (z - p.in.col0) * p.in.col_stride);
+    }
+  }
+#pragma unroll
+  for (int k = 1; k < 9; ++k) fold_maximum(x[0], x[k]);
+  return x[0];
+}
+
+// Grid: LineGrid, rows of outputs, units of channels. `three`: all windows are 3x3 without dilation.
+template <bool maximum, bool three, typename T, int n>
 __global__ void __launch_bounds__(threads) pool_cached(const Parameters<T> p) {
   follow_previous();
   p.grid.for_each(p.out.images, [&](int image, int r, int unit) {
@@ -138,6 +159,10 @@ __global__ void __launch_bounds__(threads) pool_cached(const Parameters<T> p) {
     const int col = p.out.col0 + place.x;
     const int c = place.y * n;
     const T* from = p.in.data + image * p.in.image_stride + c;
+    if constexpr (three) {
+      store(p.out.data + p.out.offset(image, row, col) + c, pool_three<n>(p, from, row, col));
+      return;
+    }
     const auto value = pool_window<maximum, n>(p, row, col, [&](int y, int x) {
       const std::int64_t offset = (y - p.in.row0) * p.in.row_stride + (x - p.in.col0) * p.in.col_stride;
       return load_constant<T, n>(from + offset);
@@ -274,9 +299,8 @@ bool fit_tile(Parameters<T>& p) {
   return false;
 }
 
-bool suits_strip(const Axis& axis) {
-  return axis.adaptive == 0 && axis.kernel == 3 && axis.stride == 2 && axis.dilation == 1;
-}
+bool is_three(const Axis& axis) { return axis.adaptive == 0 && axis.kernel == 3 && axis.dilation == 1; }
+bool suits_strip(const Axis& axis) { return is_three(axis) && axis.stride == 2; }
 
 // Plans strips; gives their bytes of shared memory, or 0 where they do not suit the layer.
 template <typename T>
@@ -307,8 +331,11 @@ void launch_lines(Parameters<T>& p, PoolKernel kernel, cudaStream_t stream) {
     }
   }
   p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.vectors.divisor(), threads);
-  launch_early(pool_cached<maximum, T, n>, p.grid.grid(p.out.images, threads), threads, 0, stream,
-               "launching a pooling", p);
+  auto cached = pool_cached<maximum, false, T, n>;
+  if constexpr (maximum && n > 1) {
+    if (is_three(p.rows) && is_three(p.cols)) cached = pool_cached<true, true, T, n>;
+  }
+  launch_early(cached, p.grid.grid(p.out.images, threads), threads, 0, stream, "launching a pooling", p);
 }
 
 template <bool maximum, typename T>
@@ -349,13 +376,15 @@ void pool_maps(const Pool2d& layer, const ConstMapView& in, const MapView& out, 
 template <typename T>
 void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
   constexpr int n = vector_width<T>;
-  list.push_back({"pool", "max cached" + type, address_of(pool_cached<true, T, n>), threads, 0});
-  list.push_back({"pool", "max cached, unaligned" + type, address_of(pool_cached<true, T, 1>), threads, 0});
+  list.push_back({"pool", "max cached" + type, address_of(pool_cached<true, false, T, n>), threads, 0});
+  list.push_back({"pool", "max cached 3x3" + type, address_of(pool_cached<true, true, T, n>), threads, 0});
+  list.push_back(
+      {"pool", "max cached, unaligned" + type, address_of(pool_cached<true, false, T, 1>), threads, 0});
   list.push_back({"pool", "max strip" + type, address_of(pool_strip<T>), strip_threads, strip_shared_limit});
   list.push_back({"pool", "max shared" + type, address_of(pool_shared<true, T>), threads, 0});
-  list.push_back({"pool", "average cached" + type, address_of(pool_cached<false, T, n>), threads, 0});
+  list.push_back({"pool", "average cached" + type, address_of(pool_cached<false, false, T, n>), threads, 0});
   list.push_back(
-      {"pool", "average cached, unaligned" + type, address_of(pool_cached<false, T, 1>), threads, 0});
+      {"pool", "average cached, unaligned" + type, address_of(pool_cached<false, false, T, 1>), threads, 0});
   list.push_back({"pool", "average shared" + type, address_of(pool_shared<false, T>), threads, 0});
 }
 
