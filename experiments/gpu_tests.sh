@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # All GPU tests on a GPU host, with a build that was carried there or made there: kernels, pipeline, the program from
-# outside, and the cases called Small again under compute-sanitizer's memcheck, racecheck and initcheck. racecheck, which
-# takes minutes, runs beside the others, and leaves out element types whose kernels differ in an instruction alone.
-# Writes logs and gpu_tests.json to FOLDER. Exit status 0 when all passed, 1 otherwise.
-# Usage: experiments/gpu_tests.sh BUILD FOLDER [NAME...]     names: kernels pipeline cli memcheck racecheck initcheck
+# outside, and the cases called Small again under compute-sanitizer's memcheck, racecheck and initcheck. racecheck,
+# which takes minutes, leaves out element types whose kernels differ in an instruction alone. Writes logs to FOLDER,
+# and after every test gpu_tests.json. Exit status 0 when all passed, 1 otherwise.
+# Usage: experiments/gpu_tests.sh BUILD FOLDER [NAME...]     names: kernels pipeline cli memcheck initcheck racecheck
 set -uo pipefail
 [[ $# -ge 2 ]] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
@@ -11,7 +11,7 @@ build=$(cd "$1" && pwd) || exit 2
 mkdir -p "$2" && folder=$(cd "$2" && pwd) || exit 2
 shift 2
 names=("$@")
-[[ ${#names[@]} -gt 0 ]] || names=(kernels pipeline cli memcheck racecheck initcheck)
+[[ ${#names[@]} -gt 0 ]] || names=(kernels pipeline cli memcheck initcheck racecheck)
 export HALOTILE_REQUIRE_GPU=1 HALOTILE_SOURCE_DIR="$source_dir"
 
 program() {  # a test program, beside the others in portable builds
@@ -37,34 +37,23 @@ run() {
   esac
 }
 
-# Runs a test and leaves its entry in NAME.json.
-record() {
-  local name=$1 start status seconds passed=false
+failed=0
+results=()
+for name in "${names[@]}"; do
   start=$(date +%s.%N)
   run "$name" >"$folder/$name.log" 2>&1
   status=$?
+  [[ $status -eq 0 ]] || failed=1
   seconds=$(python3 -c "import time; print(f'{time.time() - $start:.1f}')")
-  [[ $status -ne 0 ]] || passed=true
   echo "$name: $([[ $status -eq 0 ]] && echo passed || echo "FAILED ($status)"), ${seconds%.*} s"
-  local summary
   summary=$(grep -aE '\[  (PASSED|FAILED)  \]|ERROR SUMMARY|RACECHECK SUMMARY|^Ran |^OK|^FAILED' "$folder/$name.log" |
     tail -8 | python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().splitlines()))')
-  echo "{\"name\": \"$name\", \"passed\": $passed, \"seconds\": $seconds, \"summary\": $summary}" >"$folder/$name.json"
-}
-
-for name in "${names[@]}"; do
-  [[ $name != racecheck ]] || record racecheck &
+  passed=$([[ $status -eq 0 ]] && echo true || echo false)
+  results+=("{\"name\": \"$name\", \"passed\": $passed, \"seconds\": $seconds, \"summary\": $summary}")
+  {
+    echo "{\"machine\": $("$build/halotile" info --json),"
+    echo " \"tests\": [$(IFS=,; echo "${results[*]}")],"
+    echo " \"passed\": $([[ $failed -eq 0 ]] && echo true || echo false)}"
+  } | python3 -m json.tool >"$folder/gpu_tests.json"
 done
-for name in "${names[@]}"; do
-  [[ $name == racecheck ]] || record "$name"
-done
-wait
-entries=("${names[@]/#/$folder/}")
-python3 - "$folder/gpu_tests.json" "$("$build/halotile" info --json)" "${entries[@]/%/.json}" <<'EOF'
-import json, pathlib, sys
-tests = [json.loads(pathlib.Path(name).read_text()) for name in sys.argv[3:]]
-passed = all(test["passed"] for test in tests)
-result = {"machine": json.loads(sys.argv[2]), "tests": tests, "passed": passed}
-pathlib.Path(sys.argv[1]).write_text(json.dumps(result, indent=4) + "\n")
-sys.exit(not passed)
-EOF
+exit $failed

@@ -50,14 +50,10 @@ FROM_HOST: dict[str, dict[str, Any]] = {
     for streams, size in ((1, 256), (4, 64), (4, 32), (8, 32))
 }
 # Where computing takes longer, it had better begin early; where copying does, little had better be left behind it.
-LISTS = {
-    "growing from 16": [16, 24, 36, 52, 64, 64],
-    "growing from 24": [24, 40, 64, 128],
-    "shrinking to 8": [60, 60, 44, 32, 24, 16, 12, 8],
-    "shrinking to 16": [80, 64, 48, 32, 16, 16],
-}
+GROWING = [8, 12, 16, 24, 32, 44, 60, 60]
 FROM_HOST |= {
-    f"4 streams, {name}": {"streams": 4, "sub_batch": sizes, "measure.input": "host"} for name, sizes in LISTS.items()
+    f"4 streams, {name}": {"streams": 4, "sub_batch": sizes, "measure.input": "host"}
+    for name, sizes in (("growing", GROWING), ("shrinking", GROWING[::-1]))
 }
 FROM_HOST |= {f"{name}, graph": {**words, **GRAPH} for name, words in FROM_HOST.items()}
 COMPUTE_ALONE = "computing alone"
