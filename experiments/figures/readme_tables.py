@@ -31,6 +31,12 @@ LARGE = {
     "halotile per_conv 4x4": "halotile, every layer in 4x4 tiles",
     "halotile fused 4x4": "halotile, all layers fused, 4x4 tiles",
 }
+SUB_BATCHES = {
+    "sub_batches": "AlexNet 2012, fp32 (`direct`)",
+    "sub_batches_tensor_core_fp32": "AlexNet 2012, fp32 on tensor cores",
+    "sub_batches_tensor_core_tf32": "AlexNet 2012, tf32",
+    "sub_batches_torchvision_fp32": "torchvision's AlexNet, fp32 on tensor cores",
+}
 GPU = ("PyTorch eager", "PyTorch compile channels_last", "PyTorch eager 2x2", "halotile, graph", "halotile 2x2, graph")
 
 
@@ -107,6 +113,20 @@ def gpu_short(options: argparse.Namespace) -> str:
     return markdown(rows)
 
 
+def gpu_sub_batches(options: argparse.Namespace) -> str:
+    """Batches from host memory: on one stream, and in sub-batches on four or more."""
+    kept = works(options.gpu, "gpu_peers.json")
+    rows = [["256 images from host memory", "copying, ms", "computing, ms", "1 stream, ms", "best way", "ms", "times as fast"]]
+    for name, shown in SUB_BATCHES.items():
+        work = kept[name]
+        times = {way: value["median_ms"] for way, value in work["contestants"].items()}
+        one = min(time for way, time in times.items() if way.startswith("1 streams"))
+        alone = [f"{work[key]:.2f}" for key in ("copy_alone_ms", "compute_alone_ms")]
+        best, speed = times[work["best"]], work["targets"][0]["value"]
+        rows.append([shown, *alone, f"{one:.2f}", work["best"], f"{best:.2f}", f"{speed:.2f}"])
+    return markdown(rows)
+
+
 def short(contestant: dict[str, Any]) -> str:
     ms = contestant["median_ms"]
     return f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}"
@@ -136,6 +156,7 @@ TABLES = {
     "gpu_peers": gpu_peers,
     "gpu_short": gpu_short,
     "gpu_works": gpu_works,
+    "gpu_sub_batches": gpu_sub_batches,
 }
 
 

@@ -228,9 +228,6 @@ Axis make_axis(const AxisWindow& window) {
           device_int(window.padding, "a padding"), device_int(window.dilation, "a dilation")};
 }
 
-// Windows of 3 with stride 2.
-bool suits_strips(const Axis& axis) { return axis.kernel == 3 && axis.stride == 2 && axis.dilation == 1; }
-
 template <typename T>
 void lrn_pool_maps(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
                    LrnPower power_kind, cudaStream_t stream) {

@@ -22,7 +22,7 @@ namespace halotile::direct {
 enum class PoolKernel : std::uint8_t {
   automatic,
   cached,  ///< through the L1 cache
-  strip,   ///< the same, several outputs of a column by one thread
+  strip,   ///< whole rows are copied into shared memory, a thread computes columns of a strip of outputs
   shared,  ///< a tile of the input is staged in static shared memory
 };
 

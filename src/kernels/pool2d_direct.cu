@@ -300,13 +300,13 @@ bool fit_tile(Parameters<T>& p) {
 }
 
 bool is_three(const Axis& axis) { return axis.adaptive == 0 && axis.kernel == 3 && axis.dilation == 1; }
-bool suits_strip(const Axis& axis) { return is_three(axis) && axis.stride == 2; }
 
 // Plans strips; gives their bytes of shared memory, or 0 where they do not suit the layer.
 template <typename T>
 std::int64_t fit_strips(Parameters<T>& p) {
   p.plan.vectors = p.vectors.divisor();
-  if (!suits_strip(p.rows) || !suits_strip(p.cols) || p.plan.vectors > strip_threads) return 0;
+  const bool sliding = p.rows.adaptive == 0 && p.cols.adaptive == 0;
+  if (!sliding || !suits_strips(p.rows) || !suits_strips(p.cols) || p.plan.vectors > strip_threads) return 0;
   return plan_strips(p.plan, p.out.images, p.out.rows, p.out.cols, 3, 2, 4,
                      strip_columns * (strip_threads / p.plan.vectors), 4096);
 }

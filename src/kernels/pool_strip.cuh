@@ -19,6 +19,12 @@ constexpr int strip_columns = 2;                       // of a row that a thread
 constexpr std::int64_t strip_shared_limit = 48 << 10;  // bytes: four blocks or more on a multiprocessor
 constexpr int shortest_strip = 3;                      // rows
 
+/// Whether an axis has windows of 3 with stride 2.
+template <typename Axis>
+[[nodiscard]] bool suits_strips(const Axis& axis) {
+  return axis.kernel == 3 && axis.stride == 2 && axis.dilation == 1;
+}
+
 /// How blocks divide the outputs.
 struct StripPlan {
   int vectors = 0;  // of 16 bytes, of a position
