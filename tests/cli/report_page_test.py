@@ -207,35 +207,38 @@ class Page(unittest.TestCase):
         stages = self.page.js("document.querySelector('#tiles-panel select').options.length")
         self.assertEqual(stages, len(data_of(self.small)["picture"]["stages"]))
 
-    def wait_file(self, name):
+    def saved(self, button, name):
+        """The file that a button saves. The browser now and then loses a download that the page has begun: it is asked again."""
         path = self.downloads / name
-        deadline = time.monotonic() + 20
-        while not path.exists() or path.with_name(name + ".crdownload").exists():
-            self.assertLess(time.monotonic(), deadline, f"{name} was not saved; there are {os.listdir(self.downloads)}")
-            time.sleep(0.05)
-        return path.read_bytes()
+        for _ in range(3):
+            self.page.js("document.getElementById('live').textContent = ''")
+            self.press_on(button, "Enter")
+            self.page.wait(f"document.getElementById('live').textContent === '{path.suffix[1:].upper()} saved'")
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                if path.exists() and not path.with_name(name + ".crdownload").exists():
+                    return path.read_bytes()
+                time.sleep(0.05)
+        self.fail(f"{name} was not saved; there are {os.listdir(self.downloads)}")
 
     def test_exports(self):
         self.open(self.small)
         self.scroll_through()
         for chart in [*CHARTS, "tiles"]:
             panel = "tiles-panel" if chart == "tiles" else chart
-            self.press_on(f"#{panel} .tools button:nth-child(1)", "Enter")
-            svg = self.wait_file(f"alexnet_small-{chart}.svg")
+            svg = self.saved(f"#{panel} .tools button:nth-child(1)", f"alexnet_small-{chart}.svg")
             root = xml.etree.ElementTree.fromstring(svg)
             self.assertTrue(root.tag.endswith("svg"), chart)
             self.assertGreater(sum(1 for _ in root.iter()), 12, chart)
             if chart != "tiles":
                 self.assertTrue(re.search(rb'<rect width="800" height="\d+"[^>]*fill="#(fff|ffffff)"', svg), f"{chart}: white ground")
-            self.press_on(f"#{panel} .tools button:nth-child(2)", "Enter")
-            png = self.wait_file(f"alexnet_small-{chart}.png")
+            png = self.saved(f"#{panel} .tools button:nth-child(2)", f"alexnet_small-{chart}.png")
             self.assertEqual(png[:8], b"\x89PNG\r\n\x1a\n", chart)
             self.assertGreater(int.from_bytes(png[16:20], "big"), 1500, f"{chart}: wide enough for paper")
             self.assertGreater(len(png), 8000, chart)
         self.page.js("document.querySelector('.filters input').focus()")
         self.page.type("fused")
-        self.press_on("#csv", "Enter")
-        lines = self.wait_file("alexnet_small-points.csv").decode().strip().split("\r\n")
+        lines = self.saved("#csv", "alexnet_small-points.csv").decode().strip().split("\r\n")
         self.assertEqual(len(lines), 1 + 30)
         self.assertIn("patch.size", lines[0])
 
