@@ -8,8 +8,7 @@ target_compile_options(halotile_options INTERFACE
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
 if(HALOTILE_SANITIZE)
   target_compile_options(halotile_options INTERFACE
-    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${HALOTILE_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=all>
-    $<$<BOOL:$<TARGET_PROPERTY:HALOTILE_IS_TEST>>:-fno-sanitize=undefined>)  # a quarter of a test's compile time
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${HALOTILE_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=all>)
   target_link_options(halotile_options INTERFACE -fsanitize=${HALOTILE_SANITIZE})
   # Function multiversioning resolves before the sanitizers start; such builds take one fixed instruction set.
   target_compile_definitions(halotile_options INTERFACE HALOTILE_NO_MULTIVERSIONING)

@@ -250,23 +250,21 @@ def photographs(bench: Bench, work: Work, way: Any) -> Iterator[Contestant]:
     batch = bench.sizes.batch(work.batch)
     if not folder.exists():
         halotile.write_images(folder, bench.pixels(work), batch)
-    parts = {
-        "2 streams, quarters": (2, max(batch // 4, 1)),
-        "4 streams, eighths": (4, max(batch // 8, 1)),
-        "4 streams, growing sub-batches": (4, growing(batch)),
-    }
-    for way_of, (streams, sub_batch) in parts.items():
-        name = f"halotile u8, {way_of}"
+    for words, streams, sub_batch in (
+        ("2 streams, quarters", 2, max(batch // 4, 1)),
+        ("4 streams, eighths", 4, max(batch // 8, 1)),
+        ("4 streams, growing sub-batches", 4, growing(batch)),
+    ):
+        name = f"halotile u8, {words}"
         keys = halotile.from_pixels(folder, streams, sub_batch)
         yield way(f"{name}, graph", "halotile", keys)
         yield way(f"{name}, streams", "halotile", {**keys, "dispatch": "streams"}, instead_of=f"{name}, graph")
 
 
 def growing(batch: int) -> list[int]:
-    """Sub-batches that let computing begin early: each is copied while the one before it is computed."""
-    shares = (32, 48, 80, 128, 192, 256)  # the rest in one
-    sizes = [max(batch * share // 1024, 1) for share in shares if batch >= 1024] or [1]
-    return [*sizes, max(batch - sum(sizes), 1)]
+    """Sub-batches that let computing begin early: each is copied while the one before it is computed. The last is for
+    all images that are left."""
+    return [max(batch * share // 1024, 1) for share in (32, 48, 80, 128, 192, 256, 288)]
 
 
 def run_work(bench: Bench, work: Work) -> dict[str, Any]:
