@@ -136,7 +136,9 @@ int command_sweep(const CommandLine& line) {
   const std::filesystem::path file = store_of(line, plan);
   if (line.dry_run) return dry_run(plan, file, line.json);
   Store store(file, Store::Mode::read_write);
-  if (!line.output.empty()) const AtomicFile writable(line.output);  // fails now rather than after hours
+  if (!line.output.empty()) {
+    const AtomicFile writable(line.output);  // fails now rather than after hours
+  }
   const std::int64_t machine = store.add_machine(lasting_machine_json());
   SweepConsole console(file, line.json);
   console.expect(estimate(plan, known_of(plan, store, machine)));

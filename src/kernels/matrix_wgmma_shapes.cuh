@@ -1,0 +1,87 @@
+// The blocks of threads of matrix_wgmma.cuh: what they compute, and how their shared memory is laid out. None
+// of it changes a bit of a result. Device code.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/matrix_layer.hpp"
+
+namespace halotile::tensor_core {
+namespace {
+
+constexpr int row_bytes = 128;
+constexpr int shared_limit = 227 * 1024;
+constexpr int most_stages = 16;
+
+// totals: blocks add their outputs' segments themselves.
+template <Element element_, int warpgroups_, int cols_, bool totals_ = false>
+struct Shape {
+  static constexpr Element element = element_;
+  static constexpr int warpgroups = warpgroups_;
+  static constexpr int rows = 64 * warpgroups;
+  static constexpr int cols = cols_;
+  static constexpr bool totals = totals_;
+  static constexpr bool keeps_filters = false;
+  static constexpr bool split = false;
+  static constexpr int sums = cols / 2;  // of a thread
+  // Stages whose products are queued at once, where the ring is long. Between such groups a warpgroup that is
+  // alone on a multiprocessor waits for every instruction.
+  static constexpr int together = warpgroups * cols <= 128 ? 2 : 1;
+  static constexpr int threads = 128 * warpgroups + 64;
+  // Narrow blocks leave room for a second one on the multiprocessor, which multiplies while this one stores.
+  static constexpr int resident = rows <= 128 && cols <= 128 && !totals ? 2 : 1;
+  static constexpr int stage_bytes = (rows + cols) * row_bytes;
+  static constexpr int ring_beside(int blocks) {
+    return std::min(most_stages, (shared_limit / blocks - 2048) / stage_bytes);
+  }
+  static constexpr int shared_bytes(int ring) { return ring * stage_bytes + 1024 + 2 * ring * 8; }
+};
+
+// Blocks that keep the filters of their columns in shared memory; every warpgroup has items and a ring of
+// input of its own, so that one stores while others multiply.
+template <Element element_, int cols_>
+struct KeepingShape {
+  static constexpr Element element = element_;
+  static constexpr int warpgroups = 4;
+  static constexpr int rows = 64;  // of an item
+  static constexpr int cols = cols_;
+  static constexpr bool totals = false;
+  static constexpr bool keeps_filters = true;
+  static constexpr bool split = false;
+  static constexpr int together = 1;
+  static constexpr int threads = 160 * warpgroups;
+  static constexpr int sums = cols / 2;
+  static constexpr int stage_bytes = rows * row_bytes;
+  // Stages that fit beside the filters.
+  static constexpr int ring_beside(std::int64_t filter_bytes) {
+    const std::int64_t left = (shared_limit - 3072 - filter_bytes) / (warpgroups * stage_bytes);
+    return static_cast<int>(std::clamp<std::int64_t>(left, 0, most_stages));
+  }
+  static constexpr std::int64_t shared_bytes(std::int64_t filter_bytes, int ring) {
+    return (filter_bytes + 1023) / 1024 * 1024 + 1024 + warpgroups * ring * (stage_bytes + 16) + 8;
+  }
+};
+
+// A stage has high and low values: (rows, rows, columns, columns) x 128 bytes.
+template <int warpgroups_, int cols_>
+struct SplitShape {
+  static constexpr Element element = Element::tf32;
+  static constexpr int warpgroups = warpgroups_;
+  static constexpr int rows = 64 * warpgroups;
+  static constexpr int cols = cols_;
+  static constexpr bool totals = false;
+  static constexpr bool keeps_filters = false;
+  static constexpr bool split = true;
+  static constexpr int threads = 128 * warpgroups + 64;
+  static constexpr int sums = cols / 2;
+  static constexpr int resident = warpgroups == 1 ? 2 : 1;
+  static constexpr int stage_bytes = 2 * (rows + cols) * row_bytes;
+  static constexpr int ring_beside(int blocks) {
+    return std::min(most_stages, (shared_limit / blocks - 2048) / stage_bytes);
+  }
+  static constexpr int shared_bytes(int ring) { return ring * stage_bytes + 1024 + 2 * ring * 8; }
+};
+
+}  // namespace
+}  // namespace halotile::tensor_core
