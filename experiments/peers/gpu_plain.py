@@ -227,7 +227,10 @@ def naive(bench: Bench) -> dict[str, Any]:
 
 def sub_batches(bench: Bench, arithmetic: dict[str, Any] | None = None) -> dict[str, Any]:
     """Batch 256 from host memory; `arithmetic`: keys that replace the engine `direct`, plain fp32."""
-    ways = {**FROM_HOST, COMPUTE_ALONE: WHOLE}
+    from_host = {
+        name: words for name, words in FROM_HOST.items() if bench.options.device == "cuda" or "dispatch" not in words
+    }
+    ways = {**from_host, COMPUTE_ALONE: WHOLE}
     turns: dict[str, Turn] = {
         name: lambda overrides=overrides: bench.turn(
             {**overrides, **(arithmetic or {}), "input.batch": LARGE_BATCH}
@@ -235,8 +238,8 @@ def sub_batches(bench: Bench, arithmetic: dict[str, Any] | None = None) -> dict[
         for name, overrides in ways.items()
     }
     timings = race(turns, bench.options.rounds)
-    one = fastest(timings, [name for name, words in FROM_HOST.items() if words["streams"] == 1])
-    best = fastest(timings, [name for name, words in FROM_HOST.items() if words["streams"] >= 4])
+    one = fastest(timings, [name for name, words in from_host.items() if words["streams"] == 1])
+    best = fastest(timings, [name for name, words in from_host.items() if words["streams"] >= 4])
     copy = median([t["components"]["host_to_device_ms"] for t in timings[one]])
     compute = time_of(timings, COMPUTE_ALONE)
     return {
