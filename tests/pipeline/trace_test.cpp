@@ -170,7 +170,8 @@ TEST(Trace, RunOnTheHostHasATrackPerStreamAndASlicePerTile) {
   EXPECT_TRUE(names.contains("p: image 0, stage 1, row 0, column 1, 2 images"));
   EXPECT_TRUE(names.contains("f: block 0"));
   std::set<std::string> tracks;
-  for (const auto& [track, name] : track_names(trace)) tracks.insert(name);
+  // Where two streams place tiles at the same time, a stage's reassembly takes a second track: "..., 2".
+  for (const auto& [track, name] : track_names(trace)) tracks.insert(name.substr(0, name.find(", ")));
   EXPECT_EQ(tracks, (std::set<std::string>{"stream 0", "stream 1", "stream 0: layers", "stream 1: layers",
                                            "reassembly of stage 0", "reassembly of stage 1"}));
 }
