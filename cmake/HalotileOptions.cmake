@@ -4,6 +4,8 @@ target_compile_features(halotile_options INTERFACE cxx_std_20)
 # Contraction off: a multiply and an add are fused only where the code says fma, so bits do not depend on the compiler.
 target_compile_options(halotile_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion;-Wnon-virtual-dtor;-Wold-style-cast;-Woverloaded-virtual;-Werror;-ffp-contract=off;-fno-math-errno>
+  # Files compiled as one see each other's names.
+  $<$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>:-Wno-shadow>
   # GCC 12 warns of overlapping copies inside its own std::string.
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
 if(HALOTILE_SANITIZE)

@@ -17,7 +17,7 @@ namespace {
 using oracle::GuardedMap;
 
 constexpr float inf = std::numeric_limits<float>::infinity();
-constexpr std::uint64_t seed = 31;
+constexpr std::uint64_t pointwise_seed = 31;
 
 struct ViewCase {
   std::string name;
@@ -35,7 +35,7 @@ class PointwiseTest : public testing::TestWithParam<ViewCase> {
   [[nodiscard]] static GuardedMap input(DType dtype) {
     const ViewCase& c = GetParam();
     GuardedMap in(dtype, c.images, c.channels, c.extent, c.in_gaps);
-    in.randomize(seed);
+    in.randomize(pointwise_seed);
     return in;
   }
   [[nodiscard]] static GuardedMap output(DType dtype) {
@@ -45,7 +45,7 @@ class PointwiseTest : public testing::TestWithParam<ViewCase> {
 };
 
 TEST_P(PointwiseTest, CopyKeepsOrRoundsEveryElement) {
-  SCOPED_TRACE(seed);
+  SCOPED_TRACE(pointwise_seed);
   for (const DType from : {DType::f32, DType::bf16, DType::f16}) {
     for (const DType to : {DType::f32, DType::bf16, DType::f16}) {
       SCOPED_TRACE(std::string(to_string(from)) + " to " + std::string(to_string(to)));
@@ -68,7 +68,7 @@ TEST_P(PointwiseTest, CopyKeepsOrRoundsEveryElement) {
 }
 
 TEST_P(PointwiseTest, ReluBetweenMapsAndInPlace) {
-  SCOPED_TRACE(seed);
+  SCOPED_TRACE(pointwise_seed);
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     GuardedMap in = input(dtype);
     GuardedMap out = output(dtype);
@@ -91,7 +91,7 @@ TEST_P(PointwiseTest, ReluBetweenMapsAndInPlace) {
 }
 
 TEST_P(PointwiseTest, SoftmaxStaysWithinTheDerivedBound) {
-  SCOPED_TRACE(seed);
+  SCOPED_TRACE(pointwise_seed);
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     for (const DType result : {DType::f32, DType::bf16, DType::f16}) {
       const GuardedMap in = input(dtype);
@@ -116,7 +116,7 @@ INSTANTIATE_TEST_SUITE_P(Views, PointwiseTest,
 
 TEST(PointwiseView, PartsOfAMapAreReadAndWrittenByCoordinates) {
   GuardedMap whole(DType::f32, 3, 5, {6, 7});
-  whole.randomize(seed);
+  whole.randomize(pointwise_seed);
   const Rect rect{{2, 5}, {1, 6}};
   GuardedMap part(DType::f32, 3, 5, rect, {6, 7}, {1, 2, 3});
   copy_map(whole.view(), part.view());

@@ -12,7 +12,7 @@
 namespace halotile {
 namespace {
 
-constexpr std::uint64_t seed = 20131;
+constexpr std::uint64_t reassembly_seed = 20131;
 constexpr std::int64_t stage_number = 3;
 constexpr std::int64_t images = 4;
 
@@ -51,10 +51,10 @@ std::string refusal(const Action& action) {
 }
 
 TEST(Reassembler, TakesTilesInAnyOrder) {
-  SCOPED_TRACE("seed " + std::to_string(seed));
+  SCOPED_TRACE("seed " + std::to_string(reassembly_seed));
   const StagePlan plan = plan_of({3, 2});
   std::vector<TileKey> keys = keys_of(plan);
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(reassembly_seed);
   Reassembler reassembler(plan, stage_number, images);
   EXPECT_EQ(reassembler.size(), 24);
   for (int repeat = 0; repeat < 20; ++repeat) {

@@ -11,7 +11,7 @@
 namespace halotile {
 namespace {
 
-constexpr std::uint64_t seed = 20240501;
+constexpr std::uint64_t key_seed = 20240501;
 
 constexpr TileKey largest{
     (std::int64_t{1} << TileKey::image_bits) - 1, (std::int64_t{1} << TileKey::stage_bits) - 1,
@@ -36,8 +36,8 @@ TEST(TileKey, PacksMostSignificantFirst) {
 }
 
 TEST(TileKey, PackedKeysOrderAsKeysDo) {
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937_64 random(seed);
+  SCOPED_TRACE("seed " + std::to_string(key_seed));
+  std::mt19937_64 random(key_seed);
   for (int i = 0; i < 20000; ++i) {
     const TileKey a = random_key(random);
     const TileKey b = random_key(random);

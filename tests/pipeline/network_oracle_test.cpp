@@ -15,11 +15,11 @@ using oracle::Expected;
 using oracle::Map;
 using support::Model;
 
-constexpr std::uint64_t seed = 20160601;
+constexpr std::uint64_t oracle_seed = 20160601;
 #ifdef HALOTILE_SANITIZED
-constexpr int networks = 40;
+constexpr int oracle_networks = 40;
 #else
-constexpr int networks = 300;
+constexpr int oracle_networks = 300;
 #endif
 
 Map magnitude_of(const Expected& x) {
@@ -148,12 +148,12 @@ Expected exact(const ConstMapView& view) {
 TEST(NetworkOracle, ReferenceIsWithinTheDerivedBoundBehindEveryLayer) {
   std::int64_t elements = 0;
   double largest_share = 0;  // of the bound that an error used
-  for (int i = 0; i < networks; ++i) {
-    support::Draw draw(seed + static_cast<std::uint64_t>(i));
+  for (int i = 0; i < oracle_networks; ++i) {
+    support::Draw draw(oracle_seed + static_cast<std::uint64_t>(i));
     support::ModelLimits limits;
     limits.edge = 14;
     const std::string text = support::random_model(draw, limits);
-    SCOPED_TRACE("seed " + std::to_string(seed + static_cast<std::uint64_t>(i)) + "\n" + text);
+    SCOPED_TRACE("seed " + std::to_string(oracle_seed + static_cast<std::uint64_t>(i)) + "\n" + text);
     const Model model(text);
     const auto engine = make_reference_engine();
     const auto way = support::random_way(draw, model.network(), 2, model.all_layers());

@@ -168,15 +168,15 @@ TEST(Network, UntilCutsBehindALayer) {
   EXPECT_EQ(far.find("network alexnet has no layer 'zebra'; its layers are conv1, relu1, "), 0U) << far;
 }
 
-struct Refused {
+struct NetworkCase {
   std::string name;
   std::string yaml;
   std::string message;  // whole, or where it begins when it ends in "..."
 };
 
-std::ostream& operator<<(std::ostream& out, const Refused& c) { return out << c.name; }
+std::ostream& operator<<(std::ostream& out, const NetworkCase& c) { return out << c.name; }
 
-class RefusedModel : public testing::TestWithParam<Refused> {};
+class RefusedModel : public testing::TestWithParam<NetworkCase> {};
 
 TEST_P(RefusedModel, IsOneLineWithPlaceAndRemedy) {
   const TempFolder folder;
@@ -198,105 +198,107 @@ constexpr const char* huge_input = "input: {channels: 2147483647, height: 1, wid
 INSTANTIATE_TEST_SUITE_P(
     Files, RefusedModel,
     testing::Values(
-        Refused{"holds_nothing", "", "m.yaml: is empty; a mapping (key: value lines) is needed"},
-        Refused{"no_layers_key", "input: {channels: 1, height: 2, width: 3}",
-                "m.yaml:1:1: lacks the key 'layers', ..."},
-        Refused{"no_layers", "input: {channels: 1, height: 2, width: 3}\nlayers: []",
-                "m.yaml:2:9: layers: holds no layers; a network needs at least one"},
-        Refused{"layers_is_a_mapping", "input: {channels: 1, height: 2, width: 3}\nlayers: {type: relu}",
-                "m.yaml:2:9: layers: is a mapping; a list is needed"},
-        Refused{"layer_is_a_word", input_8 + "  - relu",
-                "m.yaml:3:5: layers[0]: is 'relu'; a mapping (key: value) is needed..."},
-        Refused{"no_input", "layers: [{type: relu}]",
-                "m.yaml:1:1: lacks the key 'input', for example `input: {channels: 3, height: 227, width: "
-                "227}`..."},
-        Refused{"input_without_height", "input: {channels: 1, width: 3}\nlayers: [{type: relu}]",
-                "m.yaml:1:8: input: lacks the key 'height', for example `height: 224`"},
-        Refused{"input_0", "input: {channels: 0, height: 2, width: 3}\nlayers: [{type: relu}]",
-                "m.yaml:1:19: input.channels: is '0'" + from_1},
-        Refused{"no_type", input_8 + "  - {name: x}",
-                "m.yaml:3:5: layers[0]: lacks the key 'type', for example `type: conv`"},
-        Refused{"unknown_type", input_8 + "  - {type: maxpool, kernel: 2}",
-                "m.yaml:3:12: layers[0].type: is 'maxpool'; one of conv, relu, lrn, max_pool, avg_pool, "
-                "adaptive_avg_pool, "
-                "flatten, dropout, fully_connected, softmax is needed; did you mean 'max_pool'?"},
-        Refused{"misspelt_key", input_8 + "  - {type: conv, out_channels: 4, kernal: 3, kernel: 3}",
-                "m.yaml:3:35: layers[0].kernal: is not a known key; did you mean 'kernel'?"},
-        Refused{"misspelt_top_key", "nmae: x\n" + input_8 + "  - {type: relu}",
-                "m.yaml:1:1: nmae: is not a known key; did you mean 'name'?"},
-        Refused{"wrong_type", input_8 + "  - {type: conv, out_channels: many, kernel: 3}",
-                "m.yaml:3:32: layers[0].out_channels: is 'many'" + from_1},
-        Refused{"duplicate_key", input_8 + "  - {type: relu, name: a, name: b}",
-                "m.yaml:3:27: layers[0].name: stands twice; keep one of the two"},
-        Refused{"duplicate_name", input_8 + "  - {type: relu, name: a}\n  - {type: relu, name: a}",
-                "m.yaml:4:5: layers[1]: has the name 'a', which an earlier layer has; names must differ"},
-        Refused{"negative_stride", input_8 + "  - {type: conv, out_channels: 4, kernel: 3, stride: -1}",
-                "m.yaml:3:54: layers[0].stride: is '-1'" + from_1},
-        Refused{"stride_0", input_8 + "  - {type: max_pool, kernel: 3, stride: 0}",
-                "m.yaml:3:41: layers[0].stride: is '0'" + from_1},
-        Refused{"negative_padding",
-                input_8 + "  - {type: conv, out_channels: 4, kernel: 3, padding: [0, -1]}",
-                "m.yaml:3:59: layers[0].padding[1]: is '-1'" + from_0},
-        Refused{"dilation_0", input_8 + "  - {type: conv, out_channels: 4, kernel: 3, dilation: 0}",
-                "m.yaml:3:56: layers[0].dilation: is '0'" + from_1},
-        Refused{
+        NetworkCase{"holds_nothing", "", "m.yaml: is empty; a mapping (key: value lines) is needed"},
+        NetworkCase{"no_layers_key", "input: {channels: 1, height: 2, width: 3}",
+                    "m.yaml:1:1: lacks the key 'layers', ..."},
+        NetworkCase{"no_layers", "input: {channels: 1, height: 2, width: 3}\nlayers: []",
+                    "m.yaml:2:9: layers: holds no layers; a network needs at least one"},
+        NetworkCase{"layers_is_a_mapping", "input: {channels: 1, height: 2, width: 3}\nlayers: {type: relu}",
+                    "m.yaml:2:9: layers: is a mapping; a list is needed"},
+        NetworkCase{"layer_is_a_word", input_8 + "  - relu",
+                    "m.yaml:3:5: layers[0]: is 'relu'; a mapping (key: value) is needed..."},
+        NetworkCase{
+            "no_input", "layers: [{type: relu}]",
+            "m.yaml:1:1: lacks the key 'input', for example `input: {channels: 3, height: 227, width: "
+            "227}`..."},
+        NetworkCase{"input_without_height", "input: {channels: 1, width: 3}\nlayers: [{type: relu}]",
+                    "m.yaml:1:8: input: lacks the key 'height', for example `height: 224`"},
+        NetworkCase{"input_0", "input: {channels: 0, height: 2, width: 3}\nlayers: [{type: relu}]",
+                    "m.yaml:1:19: input.channels: is '0'" + from_1},
+        NetworkCase{"no_type", input_8 + "  - {name: x}",
+                    "m.yaml:3:5: layers[0]: lacks the key 'type', for example `type: conv`"},
+        NetworkCase{"unknown_type", input_8 + "  - {type: maxpool, kernel: 2}",
+                    "m.yaml:3:12: layers[0].type: is 'maxpool'; one of conv, relu, lrn, max_pool, avg_pool, "
+                    "adaptive_avg_pool, "
+                    "flatten, dropout, fully_connected, softmax is needed; did you mean 'max_pool'?"},
+        NetworkCase{"misspelt_key", input_8 + "  - {type: conv, out_channels: 4, kernal: 3, kernel: 3}",
+                    "m.yaml:3:35: layers[0].kernal: is not a known key; did you mean 'kernel'?"},
+        NetworkCase{"misspelt_top_key", "nmae: x\n" + input_8 + "  - {type: relu}",
+                    "m.yaml:1:1: nmae: is not a known key; did you mean 'name'?"},
+        NetworkCase{"wrong_type", input_8 + "  - {type: conv, out_channels: many, kernel: 3}",
+                    "m.yaml:3:32: layers[0].out_channels: is 'many'" + from_1},
+        NetworkCase{"duplicate_key", input_8 + "  - {type: relu, name: a, name: b}",
+                    "m.yaml:3:27: layers[0].name: stands twice; keep one of the two"},
+        NetworkCase{"duplicate_name", input_8 + "  - {type: relu, name: a}\n  - {type: relu, name: a}",
+                    "m.yaml:4:5: layers[1]: has the name 'a', which an earlier layer has; names must differ"},
+        NetworkCase{"negative_stride", input_8 + "  - {type: conv, out_channels: 4, kernel: 3, stride: -1}",
+                    "m.yaml:3:54: layers[0].stride: is '-1'" + from_1},
+        NetworkCase{"stride_0", input_8 + "  - {type: max_pool, kernel: 3, stride: 0}",
+                    "m.yaml:3:41: layers[0].stride: is '0'" + from_1},
+        NetworkCase{"negative_padding",
+                    input_8 + "  - {type: conv, out_channels: 4, kernel: 3, padding: [0, -1]}",
+                    "m.yaml:3:59: layers[0].padding[1]: is '-1'" + from_0},
+        NetworkCase{"dilation_0", input_8 + "  - {type: conv, out_channels: 4, kernel: 3, dilation: 0}",
+                    "m.yaml:3:56: layers[0].dilation: is '0'" + from_1},
+        NetworkCase{
             "groups_do_not_divide", input_8 + "  - {type: conv, out_channels: 6, kernel: 3, groups: 4}",
             "m.yaml:3:5: layers[0]: has groups 4, which does not divide its 4 input and 6 output channels"},
-        Refused{"kernel_over_padded_input",
-                input_8 + "  - {type: conv, out_channels: 4, kernel: 11, padding: 1}",
-                "m.yaml:3:5: layers[0]: (conv1, on a 8x8 map of 4 channels): the kernel (11 positions) is "
-                "larger than the "
-                "padded input (10 positions); use a smaller kernel or a larger input"},
-        Refused{"pool_padding", input_8 + "  - {type: max_pool, kernel: 3, padding: 2}",
-                "m.yaml:3:5: layers[0]: has padding 2x2 with kernel 3x3; a pool's padding may be at most "
-                "half its kernel, "
-                "or windows would hold nothing but padding"},
-        Refused{"dilated_average", input_8 + "  - {type: avg_pool, kernel: 3, dilation: 2}",
-                "m.yaml:3:33: layers[0].dilation: is not a known key..."},
-        Refused{"no_kernel", input_8 + "  - {type: conv, out_channels: 4}",
-                "m.yaml:3:5: layers[0]: lacks the key 'kernel', for example `kernel: 3`"},
-        Refused{"no_features", input_8 + "  - {type: fully_connected}",
-                "m.yaml:3:5: layers[0]: lacks the key 'out_features', for example `out_features: 4096`"},
-        Refused{"conv_behind_flatten",
-                input_8 + "  - {type: flatten}\n  - {type: conv, out_channels: 4, kernel: 1}",
-                "m.yaml:4:5: layers[1]: is a conv layer behind flatten or fully_connected; it needs a "
-                "feature map"},
-        Refused{"dropout_p", input_8 + "  - {type: dropout, p: 2}",
-                "m.yaml:3:24: layers[0].p: is '2'; a number from 0 to 1 is needed"},
-        Refused{"ceil_mode_word", input_8 + "  - {type: max_pool, kernel: 2, ceil_mode: yes}",
-                "m.yaml:3:44: layers[0].ceil_mode: is 'yes'; true or false is needed"},
+        NetworkCase{
+            "kernel_over_padded_input", input_8 + "  - {type: conv, out_channels: 4, kernel: 11, padding: 1}",
+            "m.yaml:3:5: layers[0]: (conv1, on a 8x8 map of 4 channels): the kernel (11 positions) is "
+            "larger than the "
+            "padded input (10 positions); use a smaller kernel or a larger input"},
+        NetworkCase{"pool_padding", input_8 + "  - {type: max_pool, kernel: 3, padding: 2}",
+                    "m.yaml:3:5: layers[0]: has padding 2x2 with kernel 3x3; a pool's padding may be at most "
+                    "half its kernel, "
+                    "or windows would hold nothing but padding"},
+        NetworkCase{"dilated_average", input_8 + "  - {type: avg_pool, kernel: 3, dilation: 2}",
+                    "m.yaml:3:33: layers[0].dilation: is not a known key..."},
+        NetworkCase{"no_kernel", input_8 + "  - {type: conv, out_channels: 4}",
+                    "m.yaml:3:5: layers[0]: lacks the key 'kernel', for example `kernel: 3`"},
+        NetworkCase{"no_features", input_8 + "  - {type: fully_connected}",
+                    "m.yaml:3:5: layers[0]: lacks the key 'out_features', for example `out_features: 4096`"},
+        NetworkCase{"conv_behind_flatten",
+                    input_8 + "  - {type: flatten}\n  - {type: conv, out_channels: 4, kernel: 1}",
+                    "m.yaml:4:5: layers[1]: is a conv layer behind flatten or fully_connected; it needs a "
+                    "feature map"},
+        NetworkCase{"dropout_p", input_8 + "  - {type: dropout, p: 2}",
+                    "m.yaml:3:24: layers[0].p: is '2'; a number from 0 to 1 is needed"},
+        NetworkCase{"ceil_mode_word", input_8 + "  - {type: max_pool, kernel: 2, ceil_mode: yes}",
+                    "m.yaml:3:44: layers[0].ceil_mode: is 'yes'; true or false is needed"},
         // Products that leave 64 bits, or any memory.
-        Refused{
+        NetworkCase{
             "input_overflows",
             "input: {channels: 2147483647, height: 2147483647, width: 2147483647}\nlayers: [{type: relu}]",
             "m.yaml:2:9: layers: the input is too large: ..."},
-        Refused{"output_overflows", input_8 + "  - {type: adaptive_avg_pool, output: 2147483647}",
-                "m.yaml:3:5: layers[0]: (adaptive_avg_pool1, on a 8x8 map of 4 channels): ..."},
-        Refused{"conv_weights_overflow",
-                std::string(huge_input) +
-                    "  - {type: conv, out_channels: 2147483647, kernel: [3, 1], padding: 2}",
-                "m.yaml:3:5: layers[0]: (conv1, on a 1x1 map of 2147483647 channels): ..."},
-        Refused{"conv_weight_bytes_overflow",
-                std::string(huge_input) + "  - {type: conv, out_channels: 2147483647, kernel: 1}",
-                "m.yaml:3:5: layers[0]: (conv1, on a 1x1 map of 2147483647 channels): the bytes of the "
-                "weights overflows: ..."},
-        Refused{"fully_connected_weights_overflow",
-                std::string(huge_input) + "  - {type: fully_connected, out_features: 2147483647}",
-                "m.yaml:3:5: layers[0]: (fully_connected1, on a 1x1 map of 2147483647 channels): the bytes "
-                "of the weights..."},
-        Refused{"kernel_overflows",
-                input_8 + "  - {type: conv, out_channels: 1, kernel: 2147483647, padding: 2147483647, "
-                          "dilation: 2147483647}",
-                "m.yaml:3:5: layers[0]: (conv1, on a 8x8 map of 4 channels): ..."},
-        Refused{"several_at_once",
-                input_8 +
-                    "  - {type: conv, out_channels: 4, kernel: 3, strid: 2}\n  - {type: relu, slope: 1}\n"
-                    "  - {type: max_pool, kernel: 0}",
-                "m.yaml:3:46: layers[0].strid: is not a known key; did you mean 'stride'?\n"
-                "m.yaml:4:18: layers[1].slope: is not a known key; known here: name, type\n"
-                "m.yaml:5:30: layers[2].kernel: is '0'" +
-                    from_1}),
-    [](const testing::TestParamInfo<Refused>& c) { return c.param.name; });
+        NetworkCase{"output_overflows", input_8 + "  - {type: adaptive_avg_pool, output: 2147483647}",
+                    "m.yaml:3:5: layers[0]: (adaptive_avg_pool1, on a 8x8 map of 4 channels): ..."},
+        NetworkCase{"conv_weights_overflow",
+                    std::string(huge_input) +
+                        "  - {type: conv, out_channels: 2147483647, kernel: [3, 1], padding: 2}",
+                    "m.yaml:3:5: layers[0]: (conv1, on a 1x1 map of 2147483647 channels): ..."},
+        NetworkCase{"conv_weight_bytes_overflow",
+                    std::string(huge_input) + "  - {type: conv, out_channels: 2147483647, kernel: 1}",
+                    "m.yaml:3:5: layers[0]: (conv1, on a 1x1 map of 2147483647 channels): the bytes of the "
+                    "weights overflows: ..."},
+        NetworkCase{
+            "fully_connected_weights_overflow",
+            std::string(huge_input) + "  - {type: fully_connected, out_features: 2147483647}",
+            "m.yaml:3:5: layers[0]: (fully_connected1, on a 1x1 map of 2147483647 channels): the bytes "
+            "of the weights..."},
+        NetworkCase{"kernel_overflows",
+                    input_8 + "  - {type: conv, out_channels: 1, kernel: 2147483647, padding: 2147483647, "
+                              "dilation: 2147483647}",
+                    "m.yaml:3:5: layers[0]: (conv1, on a 8x8 map of 4 channels): ..."},
+        NetworkCase{"several_at_once",
+                    input_8 +
+                        "  - {type: conv, out_channels: 4, kernel: 3, strid: 2}\n  - {type: relu, slope: 1}\n"
+                        "  - {type: max_pool, kernel: 0}",
+                    "m.yaml:3:46: layers[0].strid: is not a known key; did you mean 'stride'?\n"
+                    "m.yaml:4:18: layers[1].slope: is not a known key; known here: name, type\n"
+                    "m.yaml:5:30: layers[2].kernel: is '0'" +
+                        from_1}),
+    [](const testing::TestParamInfo<NetworkCase>& c) { return c.param.name; });
 
 }  // namespace
 }  // namespace halotile

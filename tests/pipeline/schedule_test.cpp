@@ -13,7 +13,7 @@
 namespace halotile {
 namespace {
 
-constexpr std::uint64_t seed = 20140904;
+constexpr std::uint64_t schedule_seed = 20140904;
 constexpr int cases = 1500;
 
 struct Case {
@@ -201,7 +201,7 @@ Case random_case(std::mt19937_64& random, std::string& text) {
 }
 
 TEST(ScheduleProperty, ReadsFollowWritersAndOverwritesFollowReaders) {
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(schedule_seed);
   int done = 0;
   for (int i = 0; i < cases; ++i) {
     std::string text;
@@ -209,7 +209,7 @@ TEST(ScheduleProperty, ReadsFollowWritersAndOverwritesFollowReaders) {
     std::int64_t tiles = 0;
     for (const StagePlan& stage : c.plan) tiles = std::max(tiles, stage.grid().area());
     if (tiles > 64) continue;  // all pairs are looked at
-    SCOPED_TRACE("seed " + std::to_string(seed) + ", case " + std::to_string(i) + ":\n" + text);
+    SCOPED_TRACE("seed " + std::to_string(schedule_seed) + ", case " + std::to_string(i) + ":\n" + text);
     const Schedule schedule = make_schedule(c.request);
     ASSERT_NO_FATAL_FAILURE(check_structure(c.request, schedule));
     ASSERT_NO_FATAL_FAILURE(check_order(c.request, schedule));
@@ -232,7 +232,7 @@ ByPlace tasks_of(const Schedule& schedule, TaskRole role) {
 
 // What devices with memory of their own add: copies in and out, memory from a pool, tiles packed at once.
 TEST(ScheduleProperty, OtherWorkIsOrderedAroundTheTiles) {
-  std::mt19937_64 random(seed + 1);
+  std::mt19937_64 random(schedule_seed + 1);
   for (int i = 0; i < cases / 2; ++i) {
     std::string text;
     Case c = random_case(random, text);
@@ -240,7 +240,7 @@ TEST(ScheduleProperty, OtherWorkIsOrderedAroundTheTiles) {
     c.request.download = random() % 2 == 0;
     c.request.pack_at_once = random() % 2 == 0;
     c.request.allocate_in_run = !c.request.pack_at_once && random() % 2 == 0;
-    SCOPED_TRACE("seed " + std::to_string(seed + 1) + ", case " + std::to_string(i) + ":\n" + text);
+    SCOPED_TRACE("seed " + std::to_string(schedule_seed + 1) + ", case " + std::to_string(i) + ":\n" + text);
     const Schedule schedule = make_schedule(c.request);
     const Clocks clocks(schedule, c.request.streams);
     ByPlace tiles = tasks_of(schedule, TaskRole::tile);

@@ -208,15 +208,15 @@ TEST_F(Verify, LogitsInAMapBelongToTheirOwnStage) {
   EXPECT_EQ(v.stages[1].layer, "s");
 }
 
-struct Refused {
+struct SessionCase {
   std::string name;
   std::string config;
   std::string message;  // part of it
 };
 
-std::ostream& operator<<(std::ostream& out, const Refused& c) { return out << c.name; }
+std::ostream& operator<<(std::ostream& out, const SessionCase& c) { return out << c.name; }
 
-class RefusedSession : public testing::TestWithParam<Refused> {};
+class RefusedSession : public testing::TestWithParam<SessionCase> {};
 
 TEST_P(RefusedSession, SaysWhatAndWhatInstead) {
   const TempFolder folder;
@@ -232,35 +232,36 @@ TEST_P(RefusedSession, SaysWhatAndWhatInstead) {
 INSTANTIATE_TEST_SUITE_P(
     Sessions, RefusedSession,
     testing::Values(
-        Refused{"cpu_engine_on_cuda", "input: {random: 1}\ndevice: 'cuda:1'\nengine: reference",
-                "engine: reference: runs on the CPU, but device is cuda:1; use engine: direct"},
-        Refused{"cuda_engine_on_cpu", "input: {random: 1}\ndevice: cpu\nengine: direct",
-                "engine: direct: runs on CUDA GPUs, but device is cpu; set device: auto or cuda"},
-        Refused{"no_such_gpu", "input: {random: 1}\ndevice: 'cuda:99'", "device: cuda:99: "},
-        Refused{"precision_of_reference", "input: {random: 1}\nengine: reference\nprecision: bf16",
-                "precision: bf16: engine reference computes in fp32 only"},
-        Refused{"precision_of_onednn", "input: {random: 1}\nprecision: tf32",
-                "precision: tf32: engine onednn has fp32 and bf16"},
-        Refused{"unknown_until", "input: {random: 1}\nuntil: q", "network m has no layer 'q'"},
-        Refused{"unknown_saved_layer", "input: {random: 1}\noutput: {save: {conv9: x.npy}}",
-                "network m has no layer 'conv9'"},
-        Refused{"unknown_grouped_layer", "input: {random: 1}\npatch: {stages: [[a, q]]}",
-                "network m has no layer 'q'"},
-        Refused{"groups_out_of_order", "input: {random: 1}\npatch: {stages: [[p], [a]]}",
-                "patch.stages: 'a' is out of order or behind the feature maps"},
-        Refused{"group_behind_the_maps", "input: {random: 1}\npatch: {stages: [[a], [f]]}",
-                "patch.stages: 'f' is out of order"},
-        Refused{"empty_group", "input: {random: 1}\npatch: {stages: [[a], []]}",
-                "patch.stages: a group is empty"},
-        Refused{"no_groups", "input: {random: 1}\npatch: {stages: []}", "patch.stages: the list is empty"},
-        Refused{"photographs_of_two_channels", "input: {images: [empty/readme.txt]}",
-                "photographs have 3 channels, the network takes 2"},
-        Refused{"no_images", "input: {images: [empty]}", "empty holds no images"},
-        Refused{"missing_array", "input: {file: x.npy}", "x.npy"},
-        Refused{"missing_model", "input: {random: 1}\nmodel: q.yaml", "model: stands twice"},
-        Refused{"too_small_input", "input: {random: 1, height: 1, width: 1}",
-                "is larger than the padded input"}),
-    [](const testing::TestParamInfo<Refused>& c) { return c.param.name; });
+        SessionCase{"cpu_engine_on_cuda", "input: {random: 1}\ndevice: 'cuda:1'\nengine: reference",
+                    "engine: reference: runs on the CPU, but device is cuda:1; use engine: direct"},
+        SessionCase{"cuda_engine_on_cpu", "input: {random: 1}\ndevice: cpu\nengine: direct",
+                    "engine: direct: runs on CUDA GPUs, but device is cpu; set device: auto or cuda"},
+        SessionCase{"no_such_gpu", "input: {random: 1}\ndevice: 'cuda:99'", "device: cuda:99: "},
+        SessionCase{"precision_of_reference", "input: {random: 1}\nengine: reference\nprecision: bf16",
+                    "precision: bf16: engine reference computes in fp32 only"},
+        SessionCase{"precision_of_onednn", "input: {random: 1}\nprecision: tf32",
+                    "precision: tf32: engine onednn has fp32 and bf16"},
+        SessionCase{"unknown_until", "input: {random: 1}\nuntil: q", "network m has no layer 'q'"},
+        SessionCase{"unknown_saved_layer", "input: {random: 1}\noutput: {save: {conv9: x.npy}}",
+                    "network m has no layer 'conv9'"},
+        SessionCase{"unknown_grouped_layer", "input: {random: 1}\npatch: {stages: [[a, q]]}",
+                    "network m has no layer 'q'"},
+        SessionCase{"groups_out_of_order", "input: {random: 1}\npatch: {stages: [[p], [a]]}",
+                    "patch.stages: 'a' is out of order or behind the feature maps"},
+        SessionCase{"group_behind_the_maps", "input: {random: 1}\npatch: {stages: [[a], [f]]}",
+                    "patch.stages: 'f' is out of order"},
+        SessionCase{"empty_group", "input: {random: 1}\npatch: {stages: [[a], []]}",
+                    "patch.stages: a group is empty"},
+        SessionCase{"no_groups", "input: {random: 1}\npatch: {stages: []}",
+                    "patch.stages: the list is empty"},
+        SessionCase{"photographs_of_two_channels", "input: {images: [empty/readme.txt]}",
+                    "photographs have 3 channels, the network takes 2"},
+        SessionCase{"no_images", "input: {images: [empty]}", "empty holds no images"},
+        SessionCase{"missing_array", "input: {file: x.npy}", "x.npy"},
+        SessionCase{"missing_model", "input: {random: 1}\nmodel: q.yaml", "model: stands twice"},
+        SessionCase{"too_small_input", "input: {random: 1, height: 1, width: 1}",
+                    "is larger than the padded input"}),
+    [](const testing::TestParamInfo<SessionCase>& c) { return c.param.name; });
 
 }  // namespace
 }  // namespace halotile

@@ -181,15 +181,15 @@ TEST(LoadYaml, ReadsOneMapping) {
   EXPECT_EQ(load_yaml(folder.write("f.yaml", "a: 1\n"))["a"].Scalar(), "1");
 }
 
-struct Refused {
+struct YamlCase {
   std::string name;
   std::string text;
   std::string message;
 };
 
-std::ostream& operator<<(std::ostream& out, const Refused& c) { return out << c.name; }
+std::ostream& operator<<(std::ostream& out, const YamlCase& c) { return out << c.name; }
 
-class RefusedYaml : public testing::TestWithParam<Refused> {};
+class RefusedYaml : public testing::TestWithParam<YamlCase> {};
 
 TEST_P(RefusedYaml, IsAConfigError) {
   const TempFolder folder;
@@ -201,16 +201,16 @@ TEST_P(RefusedYaml, IsAConfigError) {
 
 INSTANTIATE_TEST_SUITE_P(
     Files, RefusedYaml,
-    testing::Values(Refused{"empty", "", "f.yaml: is empty; a mapping (key: value lines) is needed"},
-                    Refused{"comment_only", "# nothing\n", "f.yaml: is empty"},
-                    Refused{"list", "- a\n- b\n", "f.yaml: holds no mapping"},
-                    Refused{"word", "hello", "f.yaml: holds no mapping"},
-                    Refused{"open_bracket", "a: 1\nb: [1, 2\n", "f.yaml:3:1: is not valid YAML: "},
-                    Refused{"bad_indent", "a: 1\n  b: 2\n", "f.yaml:2:4: is not valid YAML: "},
-                    Refused{"binary", std::string("\x00\x01\xff\xfe", 4), "f.yaml"},
-                    Refused{"unknown_alias", "a: *nobody\n", "f.yaml:1:4: is not valid YAML: "},
-                    Refused{"deep", std::string(20000, '['), "f.yaml"}),
-    [](const testing::TestParamInfo<Refused>& c) { return c.param.name; });
+    testing::Values(YamlCase{"empty", "", "f.yaml: is empty; a mapping (key: value lines) is needed"},
+                    YamlCase{"comment_only", "# nothing\n", "f.yaml: is empty"},
+                    YamlCase{"list", "- a\n- b\n", "f.yaml: holds no mapping"},
+                    YamlCase{"word", "hello", "f.yaml: holds no mapping"},
+                    YamlCase{"open_bracket", "a: 1\nb: [1, 2\n", "f.yaml:3:1: is not valid YAML: "},
+                    YamlCase{"bad_indent", "a: 1\n  b: 2\n", "f.yaml:2:4: is not valid YAML: "},
+                    YamlCase{"binary", std::string("\x00\x01\xff\xfe", 4), "f.yaml"},
+                    YamlCase{"unknown_alias", "a: *nobody\n", "f.yaml:1:4: is not valid YAML: "},
+                    YamlCase{"deep", std::string(20000, '['), "f.yaml"}),
+    [](const testing::TestParamInfo<YamlCase>& c) { return c.param.name; });
 
 TEST(LoadYaml, NamesFilesThatCannotBeRead) {
   const TempFolder folder;

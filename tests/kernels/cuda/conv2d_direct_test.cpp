@@ -25,15 +25,6 @@ struct ConvCase {
   friend void PrintTo(const ConvCase& c, std::ostream* out) { *out << c.name; }
 };
 
-Window window(Extent2 kernel, Extent2 stride = {1, 1}, Extent2 padding = {0, 0}, Extent2 dilation = {1, 1}) {
-  Window w;
-  w.kernel = kernel;
-  w.stride = stride;
-  w.padding = padding;
-  w.dilation = dilation;
-  return w;
-}
-
 class Conv2dDirect : public ::testing::TestWithParam<ConvCase> {
  protected:
   // Runs all variants in the given layouts against one reference result each.

@@ -24,15 +24,6 @@ struct LrnPoolCase {
   friend void PrintTo(const LrnPoolCase& c, std::ostream* out) { *out << c.name; }
 };
 
-Window window(Extent2 kernel, Extent2 stride, Extent2 padding = {0, 0}, Extent2 dilation = {1, 1}) {
-  Window w;
-  w.kernel = kernel;
-  w.stride = stride;
-  w.padding = padding;
-  w.dilation = dilation;
-  return w;
-}
-
 class LrnPoolDirect : public ::testing::TestWithParam<LrnPoolCase> {};
 
 TEST_P(LrnPoolDirect, HasTheBitsOfLrnAndThenPool) {

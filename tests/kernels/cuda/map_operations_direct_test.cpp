@@ -27,17 +27,6 @@ struct PoolCase {
   friend void PrintTo(const PoolCase& c, std::ostream* out) { *out << c.name; }
 };
 
-Window window(Extent2 kernel, Extent2 stride, Extent2 padding = {0, 0}, Extent2 dilation = {1, 1},
-              bool ceil_mode = false) {
-  Window w;
-  w.kernel = kernel;
-  w.stride = stride;
-  w.padding = padding;
-  w.dilation = dilation;
-  w.ceil_mode = ceil_mode;
-  return w;
-}
-
 Window adaptive(Extent2 output) {
   Window w;
   w.adaptive_output = output;

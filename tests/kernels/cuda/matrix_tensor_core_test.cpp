@@ -228,10 +228,6 @@ TEST_P(TensorCoreConv, RealsAreWithinTheBoundAndTheirBitsDependOnNothingElse) {
   }
 }
 
-Window window(Extent2 kernel, Extent2 stride = {1, 1}, Extent2 padding = {0, 0}, Extent2 dilation = {1, 1}) {
-  return {kernel, stride, padding, dilation};
-}
-
 const ConvCase small_cases[] = {
     {"Pointwise", 64, 96, 1, window({1, 1}), {9, 11}},
     {"ThreeByThree", 64, 64, 1, window({3, 3}, {1, 1}, {1, 1}), {9, 11}, 2, true, true},

@@ -31,6 +31,11 @@ namespace halotile::testing {
 /// A stream of that device.
 [[nodiscard]] CudaStream& stream();
 
+[[nodiscard]] inline Window window(Extent2 kernel, Extent2 stride = {1, 1}, Extent2 padding = {0, 0},
+                                   Extent2 dilation = {1, 1}, bool ceil_mode = false) {
+  return {kernel, stride, padding, dilation, ceil_mode};
+}
+
 /// How a view's elements lie in memory.
 enum class Layout : std::uint8_t {
   dense,  ///< packed: no gaps
