@@ -157,7 +157,9 @@ class Stores(Case):
     def test_a_config_is_explained_beside_its_unpatched_run(self):
         found = self.json_of("explain", "config.yaml", "engine=onednn", "threads=auto")["points"][0]
         self.assertGreater(found["unpatched_ms"], 0)
-        self.assertIn("arithmetic", [f["topic"] for f in found["findings"]])
+        topics = {f["topic"] for f in found["findings"]}
+        # Which of the two bounds a layer is a matter of what was measured.
+        self.assertTrue(topics & {"arithmetic", "bandwidth"}, topics)
         self.assertFalse(self.results.exists(), "nothing is kept")
 
 
