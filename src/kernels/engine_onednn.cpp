@@ -10,8 +10,8 @@
 // block of input channels. The kernels want dense images: a view whose rows are not contiguous is packed into
 // scratch, and a result that goes into a wider map is computed in scratch and copied. What a tile reads
 // outside the image becomes the primitive's own padding, so a halo position outside the image is a zero at
-// every layer. Those kernels refuse maps narrower than their padding; a tile so narrow at the image's edge is
-// computed with some of its neighbours, whose results are dropped.
+// every layer. Those kernels refuse padding beyond what windows or the tile reach; such a tile gets its
+// padding as zeros in scratch. A product with zero changes no sum, so both ways give the same bits.
 #include <dnnl.h>
 #include <omp.h>
 
@@ -20,9 +20,11 @@
 #include <cstring>
 #include <dnnl.hpp>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 
+#include "kernels/conv2d_plain.hpp"
 #include "kernels/conv2d_winograd.hpp"
 #include "kernels/cpu_operations.hpp"
 #include "kernels/pointwise.hpp"
@@ -95,27 +97,43 @@ struct ConvShape {
   Halo padding;
 };
 
-// Some output rows of a tile and the input rows they read, relative to the begins of the tile's rectangles.
+// Some output rows of a tile and the input that the primitive sees, relative to the begins of the tile's
+// rectangles. What of that lies outside in.rect is zeros.
 struct Band {
   Interval in_rows;
+  Interval in_cols;
   Interval out_rows;
   ConvShape shape;
 };
 
+// The same with its padding in the input, and with the positions behind the last window that no window reads
+// but that kernels for 1x1 windows ask for.
+Band with_zeros(const Band& band, const Window& window) {
+  const auto grow = [](Interval i, std::int64_t before, std::int64_t outputs, const AxisWindow& w) {
+    const std::int64_t begin = i.begin - before;
+    return Interval{begin, begin + outputs * w.stride + (w.kernel - 1) * w.dilation};
+  };
+  const ConvShape& s = band.shape;
+  const Interval rows = grow(band.in_rows, s.padding.top, s.out.height, window.rows());
+  const Interval cols = grow(band.in_cols, s.padding.left, s.out.width, window.cols());
+  return {rows, cols, band.out_rows, {{rows.size(), cols.size()}, s.out, {}}};
+}
+
 class Conv2dOperation final : public Operation {
  public:
-  // in_cols, out_cols: what the primitives see, relative to the begins of in.rect and out.rect; more than the
-  // rectangles have where outputs are dropped.
   Conv2dOperation(const dnnl::engine& engine, std::span<const Band> bands,
-                  std::span<const ConvPrimitive> primitives, const MapGeometry& in, const MapGeometry& out,
-                  Interval in_cols, Interval out_cols)
-      : stream_(engine), in_cols_(in_cols), out_cols_(out_cols) {
+                  std::span<const ConvPrimitive> primitives, const MapGeometry& in, const MapGeometry& out)
+      : stream_(engine) {
+    const Interval in_cols = bands.front().in_cols;
     const bool dense_in = in.col_stride == in.channels && in.row_stride == in_cols.size() * in.channels;
-    const bool dense_out = out.col_stride == out.channels && out.row_stride == out_cols.size() * out.channels;
-    const Interval have{0, in.rect.cols.size()};
-    const Interval keep{0, out.rect.cols.size()};
-    pack_in_ = (!dense_in && in.rect.rows.size() > 1) || !have.contains(in_cols);
-    pack_out_ = (!dense_out && out.rect.rows.size() > 1) || out_cols != keep;
+    const bool dense_out =
+        out.col_stride == out.channels && out.row_stride == out.rect.cols.size() * out.channels;
+    const Rect have{{0, in.rect.rows.size()}, {0, in.rect.cols.size()}};
+    pack_in_ = !dense_in && in.rect.rows.size() > 1;
+    pack_out_ = !dense_out && out.rect.rows.size() > 1;
+    for (const Band& band : bands) {
+      if (!have.rows.contains(band.in_rows) || !have.cols.contains(band.in_cols)) pack_in_ = true;
+    }
     for (std::size_t b = 0; b < bands.size(); ++b) {
       const ConvShape& shape = bands[b].shape;
       if (pack_in_) in_bytes_ = std::max(in_bytes_, packed_bytes(shape.in, in));
@@ -131,8 +149,8 @@ class Conv2dOperation final : public Operation {
     for (std::int64_t image = 0; image < out.images; ++image) {
       const Interval one{image, image + 1};
       for (Part& part : parts_) {
-        const Rect seen{shift(part.in_rows, in.rect.rows.begin), shift(in_cols_, in.rect.cols.begin)};
-        const ConstMapView source = subview(in, one, {seen.rows, intersect(in.rect.cols, seen.cols)});
+        const Rect seen{shift(part.in_rows, in.rect.rows.begin), shift(part.in_cols, in.rect.cols.begin)};
+        const ConstMapView source = subview(in, one, intersect(in.rect, seen));
         const MapView target = subview(out, one, {shift(part.out_rows, out.rect.rows.begin), out.rect.cols});
         if (pack_in_) {
           if (seen != source.rect) std::memset(packed_in, 0, in_bytes_);
@@ -143,10 +161,8 @@ class Conv2dOperation final : public Operation {
         set_data(part.dst, pack_out_ ? packed_out : target.data);
         set_data(part.scratchpad, packed_out + out_bytes_);
         execute(part.conv.primitive, stream_, {part.args.data(), part.arg_count});
-        if (pack_out_) {
-          const Rect made{target.rect.rows, shift(out_cols_, out.rect.cols.begin)};
-          copy_map({dense_geometry(out.dtype, 1, out.channels, made, out.whole), packed_out}, target);
-        }
+        if (pack_out_)
+          copy_map({dense_geometry(out.dtype, 1, out.channels, target.rect, out.whole), packed_out}, target);
       }
     }
   }
@@ -162,6 +178,7 @@ class Conv2dOperation final : public Operation {
     memory dst;
     memory scratchpad;
     Interval in_rows;
+    Interval in_cols;
     Interval out_rows;
     std::array<dnnl_exec_arg_t, 5> args{};
     std::size_t arg_count = 0;
@@ -179,6 +196,7 @@ class Conv2dOperation final : public Operation {
               memory(conv.desc.dst_desc(), engine, nullptr),
               memory(conv.desc.scratchpad_desc(), engine, nullptr),
               band.in_rows,
+              band.in_cols,
               band.out_rows};
     part.args = {{{DNNL_ARG_SRC, part.src.get()},
                   {DNNL_ARG_WEIGHTS, conv.weight.get()},
@@ -190,8 +208,6 @@ class Conv2dOperation final : public Operation {
   }
 
   dnnl::stream stream_;
-  Interval in_cols_;
-  Interval out_cols_;
   bool pack_in_ = false;
   bool pack_out_ = false;
   std::size_t in_bytes_ = 0;
@@ -300,22 +316,20 @@ class OneDnnEngine final : public CpuEngine {
       if (weight.bytes() == 0) weight = winograd_weight(layer, map_type_, device());
       return winograd_conv2d(layer, weight, out, threads());
     }
+    const std::string& kernel = kernel_of(layer, in.whole, out.whole);
+    if (kernel.empty()) {
+      Buffer& weight = plain_weights_[layer.weight.data()];
+      if (weight.bytes() == 0) weight = plain_conv2d_weight(layer, device());
+      return plain_conv2d(layer, weight, out, threads());
+    }
     if (in.rect.empty()) return std::make_unique<BiasOnly>(layer);
-    MapGeometry seen_in = in;
-    MapGeometry seen_out = out;
     std::vector<Band> bands = cut_bands(layer, in, out, rows_of_band(out));
-    while (!accepted(layer, in.whole, out.whole, bands) && widen(layer.window.cols(), seen_in, seen_out)) {
-      bands = cut_bands(layer, seen_in, seen_out, rows_of_band(seen_out));
+    if (!accepted(layer, kernel, bands)) {
+      for (Band& band : bands) band = with_zeros(band, layer.window);
     }
     std::vector<ConvPrimitive> primitives;
-    for (const Band& band : bands)
-      primitives.push_back(conv_primitive(layer, in.whole, out.whole, band.shape));
-    const std::int64_t in_begin = seen_in.rect.cols.begin - in.rect.cols.begin;
-    const std::int64_t out_begin = seen_out.rect.cols.begin - out.rect.cols.begin;
-    const ConvShape& shape = bands.front().shape;
-    return std::make_unique<Conv2dOperation>(engine_, bands, primitives, in, out,
-                                             Interval{in_begin, in_begin + shape.in.width},
-                                             Interval{out_begin, out_begin + shape.out.width});
+    for (const Band& band : bands) primitives.push_back(conv_primitive(layer, kernel, band.shape));
+    return std::make_unique<Conv2dOperation>(engine_, bands, primitives, in, out);
   }
 
   [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
@@ -381,6 +395,7 @@ class OneDnnEngine final : public CpuEngine {
       }
       const auto [above, below] = pads(w.rows(), have, make);
       bands.push_back({{have.begin - in.rect.rows.begin, have.end - in.rect.rows.begin},
+                       {0, in_width},
                        {make.begin - out.rect.rows.begin, make.end - out.rect.rows.begin},
                        {{have.size(), in_width},
                         {make.size(), out.rect.cols.size()},
@@ -389,23 +404,13 @@ class OneDnnEngine final : public CpuEngine {
     return bands;
   }
 
-  // Adds neighbouring columns to the outputs, and to the inputs what they read. False if there are none.
-  static bool widen(const AxisWindow& axis, MapGeometry& in, MapGeometry& out) {
-    const Interval cols = out.rect.cols;
-    const std::int64_t by = std::max<std::int64_t>(1, axis.kernel / 2);
-    out.rect.cols = intersect(Interval{cols.begin - by, cols.end + by}, Interval{0, out.whole.width});
-    in.rect.cols = intersect(reach(axis, in.whole.width, out.rect.cols), Interval{0, in.whole.width});
-    return out.rect.cols != cols;
-  }
-
-  // Whether the implementation that computes the whole map takes all bands.
-  bool accepted(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out, std::span<const Band> bands) {
+  // Whether the kernel that computes the layer takes all bands.
+  bool accepted(const Conv2d& layer, const std::string& kernel, std::span<const Band> bands) {
     const ThreadCount count(threads());
     try {
-      const std::string& wanted = implementation(layer, whole_in, whole_out);
       return std::all_of(bands.begin(), bands.end(), [&](const Band& band) {
         return convolutions_.contains(conv_key(layer, band.shape)) ||
-               conv_desc(layer, band.shape, wanted).impl_info_str() == wanted;
+               conv_desc(layer, band.shape, kernel).has_value();
       });
     } catch (const dnnl::error& error) {
       fail("a convolution", error);
@@ -418,43 +423,55 @@ class OneDnnEngine final : public CpuEngine {
              shape.padding.left, shape.padding.bottom, shape.padding.right, layer.relu}};
   }
 
-  // Name of what computes the whole map.
-  const std::string& implementation(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out) {
-    std::string& name = implementations_[layer.weight.data()];
-    if (name.empty()) {
-      // A whole map's padding at the end is what the last window reaches.
-      const auto end = [](const AxisWindow& axis, std::int64_t inputs, std::int64_t outputs) {
-        return std::max<std::int64_t>(0, reach(axis, inputs, {0, outputs}).end - inputs);
-      };
-      const Window& w = layer.window;
-      const ConvShape whole{
-          whole_in,
-          whole_out,
-          {w.padding.height, w.padding.width, end(w.rows(), whole_in.height, whole_out.height),
-           end(w.cols(), whole_in.width, whole_out.width)}};
-      name = conv_desc(layer, whole, "jit").impl_info_str();
+  // Name of the kernel that computes the layer: of the direct ones that take the whole map, with its padding
+  // or as zeros, the first. Empty: there is none.
+  const std::string& kernel_of(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out) {
+    const auto [known, is_new] = conv_kernels_.try_emplace(layer.weight.data());
+    if (!is_new) return known->second;
+    // A whole map's padding at the end is what the last window reaches.
+    const auto end = [](const AxisWindow& axis, std::int64_t inputs, std::int64_t outputs) {
+      return std::max<std::int64_t>(0, reach(axis, inputs, {0, outputs}).end - inputs);
+    };
+    const Window& w = layer.window;
+    const Band whole{{0, whole_in.height},
+                     {0, whole_in.width},
+                     {0, whole_out.height},
+                     {whole_in,
+                      whole_out,
+                      {w.padding.height, w.padding.width, end(w.rows(), whole_in.height, whole_out.height),
+                       end(w.cols(), whole_in.width, whole_out.width)}}};
+    const ThreadCount count(threads());
+    try {
+      for (const ConvShape& shape : {whole.shape, with_zeros(whole, w).shape}) {
+        const auto made = conv_desc(layer, shape, "jit");
+        if (made && known->second.empty()) known->second = made->impl_info_str();
+      }
+    } catch (const dnnl::error& error) {
+      fail("a convolution", error);
     }
-    return name;
+    return known->second;
   }
 
-  const ConvPrimitive& conv_primitive(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out,
+  const ConvPrimitive& conv_primitive(const Conv2d& layer, const std::string& kernel,
                                       const ConvShape& shape) {
     const ConvKey key = conv_key(layer, shape);
     const auto found = convolutions_.find(key);
     if (found != convolutions_.end()) return found->second;
     const ThreadCount count(threads());
     try {
-      auto desc = conv_desc(layer, shape, implementation(layer, whole_in, whole_out));
-      ConvPrimitive made{desc, dnnl::convolution_forward(desc), conv_weight(layer, desc), bias(layer.bias)};
+      auto desc = conv_desc(layer, shape, kernel);
+      if (!desc) desc = conv_desc(layer, shape, "");
+      ConvPrimitive made{*desc, dnnl::convolution_forward(*desc), conv_weight(layer, *desc),
+                         bias(layer.bias)};
       return convolutions_.emplace(key, std::move(made)).first->second;
     } catch (const dnnl::error& error) {
       fail("a convolution", error);
     }
   }
 
-  // The first implementation whose name begins with `name`; without one, oneDNN's own choice.
-  [[nodiscard]] dnnl::convolution_forward::primitive_desc conv_desc(const Conv2d& layer, const ConvShape& s,
-                                                                    std::string_view name) const {
+  // The first of oneDNN's kernels whose name begins with `name`, if it has one for this shape.
+  [[nodiscard]] std::optional<dnnl::convolution_forward::primitive_desc> conv_desc(
+      const Conv2d& layer, const ConvShape& s, std::string_view name) const {
     const auto type = data_type(map_type_);
     const Window& w = layer.window;
     const memory::desc src({1, layer.in_channels, s.in.height, s.in.width}, type, memory::format_tag::nhwc);
@@ -476,7 +493,7 @@ class OneDnnEngine final : public CpuEngine {
     do {
       if (std::string_view(made.impl_info_str()).starts_with(name)) return made;
     } while (made.next_impl());
-    return {desc, attr, engine_};
+    return std::nullopt;
   }
 
   static memory::dims conv_weight_dims(const Conv2d& layer) {
@@ -543,10 +560,12 @@ class OneDnnEngine final : public CpuEngine {
   dnnl::engine engine_;
   dnnl::stream stream_;
   std::map<ConvKey, ConvPrimitive> convolutions_;
-  std::map<const float*, std::string> implementations_;
-  std::map<const float*, Buffer> winograd_weights_;  // by the address of the plain weight
+  // By the address of the layer's weight:
+  std::map<const float*, std::string> conv_kernels_;
+  std::map<const float*, Buffer> plain_weights_;
+  std::map<const float*, Buffer> winograd_weights_;
   std::map<Key, FullyConnectedPrimitive> fully_connected_;
-  std::map<const float*, std::vector<Packed>> packed_;  // by the address of the plain weight
+  std::map<const float*, std::vector<Packed>> packed_;
 };
 
 }  // namespace

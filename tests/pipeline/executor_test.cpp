@@ -73,11 +73,6 @@ Counts run_random(std::uint64_t from, int count, const support::ModelLimits& lim
   return counts;
 }
 
-void report(const Counts& counts) {
-  std::cout << "             equal bits in " << counts.equal << " of " << counts.runs
-            << " runs, largest difference " << counts.worst << "\n";
-}
-
 TEST(Executor, ReferenceHasTheBitsOfTheWholeForEveryPatching) {
   const Counts c = run_random(seed, networks, {}, make_reference_engine, true);
   EXPECT_EQ(c.equal, networks * ways);
@@ -86,11 +81,13 @@ TEST(Executor, ReferenceHasTheBitsOfTheWholeForEveryPatching) {
 std::unique_ptr<Engine> onednn_f32() { return make_onednn_engine(DType::f32, 1); }
 
 // Measured, not promised by oneDNN: with another version this may have to become a count.
-TEST(Executor, OneDnnHasTheBitsOfTheWholeForUsualWindows) {
-  support::ModelLimits usual;
-  usual.usual_windows = true;
-  const Counts c = run_random(seed + 100000, networks / 2, usual, onednn_f32, true);
-  EXPECT_EQ(c.equal, c.runs);
+TEST(Executor, OneDnnHasTheBitsOfTheWholeForAllWindows) {
+  for (const bool usual : {true, false}) {
+    support::ModelLimits limits;
+    limits.usual_windows = usual;
+    const Counts c = run_random(seed + (usual ? 100000 : 200000), networks / 2, limits, onednn_f32, true);
+    EXPECT_EQ(c.equal, c.runs);
+  }
 }
 
 // Layers that the engine computes by conv2d_winograd, alone and fused, beside one that it does not.
@@ -167,13 +164,6 @@ TEST(Executor, OneDnnHasTheBitsOfTheWholeInTilesNarrowerThanTheirPadding) {
       }
     }
   }
-}
-
-TEST(Executor, OneDnnIsCloseToTheWholeForAllWindows) {
-  const Counts c = run_random(seed + 200000, networks / 2, {}, onednn_f32, false);
-  report(c);
-  EXPECT_LT(c.worst, 1e-4) << "outputs are of the order of 1: more than rounding differs";
-  EXPECT_GT(c.equal, c.runs / 2);
 }
 
 TEST(Executor, Bf16IsMeasured) {
