@@ -3,6 +3,7 @@
 #include "commands.hpp"
 #include "formats/image_list.hpp"
 #include "patching/error.hpp"
+#include "pipeline/stop.hpp"
 #include "plan_picture.hpp"
 #include "provenance.hpp"
 #include "text.hpp"
@@ -34,6 +35,7 @@ std::int64_t in_flight(const StagePlan& stage) {
   std::int64_t largest = 0;
   const Extent2 grid = stage.grid();
   for (std::int64_t row = 0; row < grid.height; ++row) {
+    throw_if_stopped();
     for (std::int64_t column = 0; column < grid.width; ++column) {
       std::int64_t held = 0;
       for (std::size_t b = 1; b < stage.layers().size(); ++b) {
@@ -83,6 +85,7 @@ nlohmann::json stage_json(const StagePlan& stage, std::int64_t number) {
   }
   const Extent2 grid = stage.grid();
   for (std::int64_t row = 0; row < grid.height; ++row) {
+    throw_if_stopped();
     for (std::int64_t column = 0; column < grid.width; ++column) {
       json["tiles"].push_back(tile_json(stage, number, row, column));
     }
@@ -107,6 +110,7 @@ void print_plan(const std::vector<StagePlan>& plan, const Network& network) {
     Extent2 core;
     Halo halo;
     for (std::int64_t row = 0; row < grid.height; ++row) {
+      throw_if_stopped();
       for (std::int64_t column = 0; column < grid.width; ++column) {
         const Extent2 e = stage.core(row, column).extent();
         core = {std::max(core.height, e.height), std::max(core.width, e.width)};

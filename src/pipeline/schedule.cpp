@@ -3,9 +3,27 @@
 #include <algorithm>
 #include <array>
 #include <stdexcept>
+#include <string>
+
+#include "patching/error.hpp"
+#include "pipeline/stop.hpp"
 
 namespace halotile {
 namespace {
+
+// A tile of a chunk takes about 130 bytes: 4 GiB in all.
+constexpr std::int64_t most_tiles = std::int64_t{1} << 25;
+
+void check_number_of_tiles(const ScheduleRequest& request, std::int64_t chunks) {
+  std::int64_t tiles = 0;
+  for (const StagePlan& stage : request.stages) {
+    tiles += checked_multiply(stage.grid().area(), chunks, "the number of tiles");
+    if (tiles > most_tiles) {
+      throw ShapeError("the tiles of a run are more than " + std::to_string(most_tiles) +
+                       "; use larger patches, or a larger sub_batch");
+    }
+  }
+}
 
 // Per stream, one behind the last task of interest; 0 for none. Streams run in order, so the last stands for
 // all.
@@ -37,6 +55,7 @@ class Scheduler {
           chunk < request.first_sub_batches.size() ? request.first_sub_batches[chunk] : request.sub_batch;
       schedule_.chunks.push_back({begin, std::min(request.batch, begin + size)});
     }
+    check_number_of_tiles(request, static_cast<std::int64_t>(schedule_.chunks.size()));
     schedule_.slots =
         std::min<std::int64_t>(request.streams, static_cast<std::int64_t>(schedule_.chunks.size()));
     memory_.resize(static_cast<std::size_t>(schedule_.slots));
@@ -86,6 +105,7 @@ class Scheduler {
     first_task_[s][c] = static_cast<std::uint32_t>(schedule_.tasks.size());
     last_of_stage_.assign(streams_, 0);
     for (std::int64_t row = 0; row < grid.height; ++row) {
+      throw_if_stopped();
       for (std::int64_t column = 0; column < grid.width; ++column) {
         const std::size_t lightest = lightest_of(load);
         load[lightest] += 1 + stage.flops(row, column) * images;

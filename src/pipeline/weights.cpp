@@ -75,6 +75,17 @@ std::vector<float> to_memory_order(const std::vector<float>& weight, const MapSh
   return moved;
 }
 
+std::vector<float> allocate_weight(const Layer& layer, std::int64_t outputs, std::int64_t fan_in) {
+  const std::int64_t count = outputs * fan_in;
+  try {
+    return std::vector<float>(static_cast<std::size_t>(count));
+  } catch (const std::exception&) {  // out of memory, or more than a vector holds
+    throw ConfigError(
+        fmt::format("layer {}: its weights take {} MiB, more memory than there is; make it smaller",
+                    layer.name, count * 4 >> 20));
+  }
+}
+
 std::uint64_t mix(std::uint64_t hash, const std::vector<float>& values) {
   for (const float value : values) hash = splitmix64(hash ^ std::bit_cast<std::uint32_t>(value));
   return hash;
@@ -102,7 +113,7 @@ Weights Weights::random(const Network& network, std::uint64_t seed) {
     const float weight_bound = std::sqrt(6.0F / static_cast<float>(fan_in));
     const float bias_bound = 1.0F / std::sqrt(static_cast<float>(fan_in));
     const RandomSequence weight_values(seed, layer.name + ".weight");
-    made.weight.resize(static_cast<std::size_t>(outputs * fan_in));
+    made.weight = allocate_weight(layer, outputs, fan_in);
     if (layer.kind == LayerKind::fully_connected && memory_before(network, i).extent.area() > 1) {
       const std::vector<std::size_t> order = flattening(memory_before(network, i));
       for (std::size_t o = 0, at = 0; o < static_cast<std::size_t>(outputs); ++o) {

@@ -369,5 +369,13 @@ TEST(Executor, ImpossibleMemoryIsAClearError) {
   EXPECT_THROW((void)make_executor(model, *engine, way), Error);
 }
 
+TEST(Executor, MoreTilesThanFitAreAClearError) {
+  const Model model("input: {channels: 1, height: 8192, width: 8192}\nlayers:\n  - {type: relu}\n");
+  const auto engine = make_reference_engine();
+  Way way = support::whole_way(model.network(), 1, {});
+  way.patch = {PatchSpec::Kind::size, {1, 1}};
+  EXPECT_THROW((void)make_executor(model, *engine, way), ShapeError);
+}
+
 }  // namespace
 }  // namespace halotile
