@@ -3,12 +3,13 @@
 The 2012 AlexNet with the same weights and input everywhere, outputs compared with PyTorch's before anything is timed
 (a difference ends the script):
 
-  resident    batch 32, input on the device: PyTorch eager, channels_last, in a CUDA graph, compiled; halotile
-  patches     the same with every convolution in a 2x2 grid of tiles with halos on 4 streams, in PyTorch and in halotile
+  resident    batch 32, input on the device: PyTorch eager, channels_last, in a CUDA graph, compiled; halotile; both
+              also with every convolution in a 2x2 grid of tiles with halos on 4 streams
   naive       the single-thread CPU pipeline (engine reference, one stream), once, bits compared with the GPU's
   sub_batches batch 256 of float images from host memory, in sub-batches on 1 and more streams, against copying alone
-              and computing alone; in plain fp32, and on tensor cores in fp32 (three tf32 products) and tf32;
-              torchvision's AlexNet too, which computes about as long as its images are copied
+              and computing alone; sub_batches_tensor_core_fp32 (three tf32 products) and sub_batches_tensor_core_tf32
+              on tensor cores; sub_batches_torchvision_fp32 there with torchvision's AlexNet, which computes about as
+              long as its images are copied
 
 Contestants alternate in rounds; a ratio is the median of the rounds' ratios. About three minutes.
 """
