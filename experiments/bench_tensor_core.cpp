@@ -1,12 +1,11 @@
 // Times the tensor-core products of matrices on the layers of AlexNet, every shape of block.
 //
-//   bench_tensor_core [--element bf16|f16|tf32] [--layer NAME] [--kernel wgmma|mma] [BATCH...]     default: 1
-//   32 1024
+//   bench_tensor_core [--element bf16|f16|tf32|f32] [--layer NAME] [--kernel wgmma|mma] [BATCH...]
 //
-// Each line is one layer, batch and shape: median milliseconds, TFLOP/s, and the share of the matrix rate
-// measured on an H200 (795 bf16 and f16, 414 tf32). Before a shape is timed, a sample of its outputs is
-// compared with sums in double on the CPU and all of them with the first shape's, bit for bit. Batch 0 stands
-// for one image of 8192 x 8192.
+// The batches are 1, 32 and 1024 by default. Each line is one layer, batch and shape: median milliseconds,
+// TFLOP/s, and the share of the matrix rate measured on an H200 (795 bf16 and f16, 414 tf32). Before a shape
+// is timed, a sample of its outputs is compared with sums in double on the CPU and all of them with the first
+// shape's, bit for bit. Batch 0 stands for one image of 8192 x 8192.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 

@@ -16,7 +16,7 @@ namespace halotile {
 
 class SweepConsole final : public SweepWatcher {
  public:
-  /// `estimate`: what the points that are missing will take, in words; silent: prints nothing but progress.
+  /// `store` is named in what it prints; silent: prints nothing but progress.
   SweepConsole(std::filesystem::path store, bool silent) : store_(std::move(store)), silent_(silent) {}
 
   void begin(std::size_t points, std::size_t finished) override;
@@ -24,6 +24,7 @@ class SweepConsole final : public SweepWatcher {
   void measured(const PointRecord& point, std::size_t finished) override;
   void waiting(std::size_t points) override;
 
+  /// What the points that are missing will take, in words; begin() prints it.
   void expect(std::string estimate) { estimate_ = std::move(estimate); }
   /// What is there when the sweep was interrupted.
   [[nodiscard]] std::string resumption() const;

@@ -42,9 +42,9 @@ struct Window {
   [[nodiscard]] bool pointwise() const;
 };
 
-/// Number of outputs along an axis of `input` positions.
-/// Throws ShapeError for a kernel, stride or dilation below 1, negative padding, a dilated kernel larger than
-/// the padded input, or sizes that overflow.
+/// Number of outputs along an axis of `input` positions. Throws ShapeError for an input below 1, an
+/// adaptive output below 0, a kernel, stride or dilation below 1, negative padding, a dilated kernel larger
+/// than the padded input, or sizes that overflow.
 [[nodiscard]] std::int64_t output_size(const AxisWindow& window, std::int64_t input);
 /// The same for both axes.
 [[nodiscard]] Extent2 output_extent(const Window& window, Extent2 input);

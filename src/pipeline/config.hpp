@@ -41,7 +41,7 @@ enum class OnError : std::uint8_t { stop, skip };
 
 struct InputConfig {
   std::variant<RandomInput, ImageInput, NpyInput> source;
-  std::int64_t batch = 0;        ///< images per forward pass; 0: all there are (1 when random)
+  std::int64_t batch = 0;        ///< images per forward pass; 0: all, but at most 32 maps (random: 1)
   std::filesystem::path labels;  ///< CSV file with the classes of the images; empty: none
   OnError on_error = OnError::stop;
   int decoders = 0;               ///< threads that read images ahead; 0: half of the cores, at least 1

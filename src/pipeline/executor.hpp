@@ -52,10 +52,11 @@ struct ExecutorSettings {
   std::uint64_t dropout_seed = 0;  ///< of dropout layers that sample
   bool poison = false;             ///< fill maps and scratch with NaN before every run (verification)
 
-  // For devices with memory of their own; elsewhere the first two are errors, the others without effect.
+  // For devices with memory of their own; elsewhere `batched`, `graph` and any memory but the arena are
+  // errors, the others without effect.
   MemoryMode memory = MemoryMode::arena;
   bool batched = false;         ///< tiles of a stage go through its steps together; one stream
-  bool graph = false;           ///< capture the first run's work in a graph, and replay that from then on
+  bool graph = false;           ///< capture the second run's work in a graph, and replay that from then on
   bool resident_input = false;  ///< runs start from the device's copy of the input, see load_input()
   std::optional<PixelInput> pixels;  ///< the input is u8
   bool download = true;              ///< kept outputs go to the host in every run; else when output() asks

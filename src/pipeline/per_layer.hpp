@@ -10,8 +10,8 @@
 namespace halotile {
 
 /// Biases stay where the engine has them; the original's were in constant memory too. Throws UnsupportedError
-/// when the plan has patches, or the settings ask for several streams, sub-batches, pixels, a graph or a
-/// resident input.
+/// on the CPU, when the plan has patches, or when the settings ask for several streams, sub-batches, packed
+/// tiles, a graph (with or without `batched`), pixels or a resident input.
 [[nodiscard]] std::unique_ptr<Executor::Program> make_per_layer_program(const Network& network,
                                                                         std::vector<StagePlan> plan,
                                                                         Engine& engine,

@@ -19,8 +19,10 @@ namespace halotile {
 /// The experiment's network with input size and `until` applied.
 [[nodiscard]] Network load_network(const Experiment& experiment);
 
-/// Stages as the experiment groups them, with one ending behind each kept spatial layer.
-/// Throws ConfigError when hand-made groups do not cover the spatial layers in order.
+/// Stages as the experiment groups them, with one ending behind each kept spatial layer. Layers that
+/// hand-made groups leave out belong to the group before, those at the beginning to the first. Throws
+/// ConfigError when there is no such group, one is empty, or one names a layer that is unknown, out of order
+/// or behind the spatial layers.
 /// `lrn_with_pools`: per_conv puts an LRN to the max pool behind it, for engines that fuse the two.
 [[nodiscard]] std::vector<StageRange> make_stages(const Experiment& experiment, const Network& network,
                                                   const std::set<std::size_t>& keep, bool lrn_with_pools);

@@ -34,8 +34,8 @@ struct Step {
 /// there on (and for feature maps always `map_type`).
 [[nodiscard]] DType output_type(const Network& network, std::size_t layer, DType map_type);
 
-/// Ends of stages for `stages: per_conv`: every convolution and every pooling starts a stage, pointwise
-/// layers stay with what is before them.
+/// The stages of `stages: per_conv`: every convolution and every pooling starts one, pointwise layers stay
+/// with what is before them. A network that begins with pointwise layers has them in a stage of their own.
 [[nodiscard]] std::vector<StageRange> per_conv_stages(const Network& network);
 /// The same stages with an LRN right before a max pool at the pool's stage instead of the convolution's.
 [[nodiscard]] std::vector<StageRange> lrn_with_pools(const Network& network, std::vector<StageRange> stages);

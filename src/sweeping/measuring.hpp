@@ -25,7 +25,7 @@ struct MeasureHooks {
 /// Median, quartiles and interval of these samples.
 [[nodiscard]] Timing timing_of(std::vector<double> milliseconds, StopReason stop);
 
-/// In words: "the interval is tight".
+/// In words: "measure.max_seconds were up".
 [[nodiscard]] const char* words_of(StopReason reason);
 
 }  // namespace halotile

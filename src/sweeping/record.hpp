@@ -62,8 +62,9 @@ struct StageRecord {
 };
 
 struct PointRecord {
-  std::string config_hash;    ///< 16 hexadecimal digits: the resolved config without output and the keys of
-                              ///< `measure` that say how long, with the contents of files for their names
+  std::string config_hash;    ///< 16 hexadecimal digits: the resolved config without output, input's labels,
+                              ///< on_error and decoders, and all of measure but its cache, input and
+                              ///< output; with the contents of files for their names
   nlohmann::json config;      ///< resolved, as to_json(Experiment)
   nlohmann::json settings;    ///< the axes' values at this point: {"patch.size": 64, "streams": 2}
   std::int64_t machine = 0;   ///< MachineRecord::id

@@ -1,8 +1,8 @@
 // The store: a SQLite file that keeps what sweeps measured. Write-ahead log, one transaction a point, so that
 // a sweep killed at any moment loses nothing finished; several processes may write it at once.
 //
-// Tables: machine, ceiling, sweep, point, drift. A point is identified by its config's hash and its machine;
-// docs/sweeps.md lists the columns.
+// Tables: machine, ceiling, sweep, point, drift, claim. A point is identified by its config's hash and its
+// machine; docs/sweeps.md lists the columns.
 #pragma once
 
 #include <filesystem>
