@@ -136,8 +136,8 @@ int command_sweep(const CommandLine& line) {
   const std::filesystem::path file = store_of(line, plan);
   if (line.dry_run) return dry_run(plan, file, line.json);
   Store store(file, Store::Mode::read_write);
-  if (!line.output.empty()) {
-    const AtomicFile writable(line.output);  // fails now rather than after hours
+  if (!line.report.empty()) {
+    const AtomicFile writable(line.report);  // fails now rather than after hours
   }
   const std::int64_t machine = store.add_machine(lasting_machine_json());
   SweepConsole console(file, line.json);
@@ -149,9 +149,9 @@ int command_sweep(const CommandLine& line) {
   try {
     outcome = run_sweep(plan, store, machine, settings, console);
     console.end();
-    if (!line.output.empty()) {
+    if (!line.report.empty()) {
       report = read_report(file);
-      write_report_of(plan, *report, file, line.output);
+      write_report_of(plan, *report, file, line.report);
     }
   } catch (const Interrupted&) {
     console.end();
@@ -163,12 +163,12 @@ int command_sweep(const CommandLine& line) {
     json["command"] = "sweep";
     json["store"] = file.string();
     json["provenance"] = lasting_machine_json();
-    if (report) json["report"] = report_json(*report, line.output);
+    if (report) json["report"] = report_json(*report, line.report);
     fmt::print("{}", json_text(json));
   } else {
     print_summary(outcome);
     fmt::print("store: {}\n", file.string());
-    if (report) fmt::print("report: {}\n", line.output.string());
+    if (report) fmt::print("report: {}\n", line.report.string());
   }
   return exit_status(outcome);
 }

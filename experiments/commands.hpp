@@ -16,15 +16,16 @@ struct CommandLine {
   bool kernels = false;                ///< info: what the CUDA kernels take of the GPU
   std::string a;                       ///< compare: a result, a store, a folder of them, or a commit
   std::string b;
-  std::filesystem::path store;   ///< of points: sweep's, report's, export's; compare: where the commits' are
-  double threshold = 0.02;       ///< compare: a share of the time
-  bool quiet = false;            ///< compare: print nothing
-  std::filesystem::path output;  ///< report: file to write; sweep: the report behind it, empty: none
-  std::filesystem::path trace;   ///< report: trace of one run to draw; empty: none
-  bool dry_run = false;          ///< sweep: tell the points, measure nothing
-  bool fail_fast = false;        ///< sweep: end behind the first point that fails
-  std::string format = "csv";    ///< export: or jsonl
-  std::filesystem::path file;    ///< export: where to; empty: standard output
+  std::filesystem::path store;  ///< of points: sweep's, report's, export's; compare: where the commits' are
+  double threshold = 0.02;      ///< compare: a share of the time
+  bool quiet = false;           ///< compare: print nothing
+  std::filesystem::path output = "report.html";  ///< report: file to write
+  std::filesystem::path report;                  ///< sweep: the report to write behind it; empty: none
+  std::filesystem::path trace;                   ///< report: trace of one run to draw; empty: none
+  bool dry_run = false;                          ///< sweep: tell the points, measure nothing
+  bool fail_fast = false;                        ///< sweep: end behind the first point that fails
+  std::string format = "csv";                    ///< export: or jsonl
+  std::filesystem::path file;                    ///< export: where to; empty: standard output
 };
 
 int command_run(const CommandLine& line);

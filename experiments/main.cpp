@@ -47,7 +47,7 @@ void add_sweep(CLI::App* command, halotile::CommandLine& line) {
                       "The store to add points to (default: NAME.db in output.directory)");
   command->add_flag("--dry-run", line.dry_run, "Tell the points and the time they may take; measure nothing");
   command->add_option(
-      "--report", line.output,
+      "--report", line.report,
       "Behind the sweep, trace a run of the fastest patched setting and write the report (HTML)");
   const auto last_wins = CLI::MultiOptionPolicy::TakeLast;
   command
@@ -90,7 +90,7 @@ void add_explain(CLI::App* command, halotile::CommandLine& line) {
 
 void add_report(CLI::App* command, halotile::CommandLine& line) {
   command->add_option("STORE", line.store, "Store that halotile sweep wrote")->required();
-  command->add_option("-o,--output", line.output, "HTML file to write")->default_val("report.html");
+  command->add_option("-o,--output", line.output, "HTML file to write")->default_str(line.output.string());
   command->add_option("--trace", line.trace, "Trace of one run (measure.trace) to draw as a timeline");
 }
 

@@ -101,6 +101,11 @@ class Report(support.Case):
         tiles = {tuple(s[4:]) for s in timeline["slices"] if s[4] == 0}
         self.assertEqual(tiles, {(0, row, column) for row in range(3) for column in range(2)})
 
+    def test_is_called_report_html_unless_told_otherwise(self):
+        self.assertIn("=report.html", self.halotile("report", "--help").stdout.decode())
+        self.assertEqual(self.json_of("report", "sweep.db")["file"], "report.html")
+        self.assertIn("report.html", self.files())
+
     def test_replaces_a_report_whole(self):
         self.write("report.html", "before")
         self.halotile("report", "sweep.db", "-o", "report.html")

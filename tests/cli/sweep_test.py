@@ -221,6 +221,10 @@ class Sweep(Case):
         again = self.json_of(*words, "--report", "r.html")
         self.assertEqual((again["measured"], again["report"]["points"]), (0, 4))
 
+    def test_writes_no_report_unasked(self):
+        self.halotile("sweep", "sweep.yaml", "streams=1", "patch.size=8,whole", "-o", "s.db")
+        self.assertEqual(self.files(), ["config.yaml", "model.yaml", "s.db", "sweep.yaml"])
+
     def test_exports(self):
         self.halotile("sweep", "sweep.yaml", "streams=1,2")
         self.halotile("export", "results/sweep.db", "-o", "points.csv")
