@@ -172,7 +172,7 @@ std::optional<Ceiling> limits(const Session& session) {
   try {
     return measure_ceiling(session);
   } catch (const UnsupportedError& error) {
-    print_note(std::string("halotile: ") + error.what());
+    print_note(error.what());
     return std::nullopt;
   }
 }

@@ -293,7 +293,7 @@ class Run {
   }
 
   static void tell_skipped(Progress& progress, const SkippedImage& skipped) {
-    progress.note("halotile: skipped: " + skipped.error);
+    progress.note("skipped: " + skipped.error);
   }
 
   const Session& session_;

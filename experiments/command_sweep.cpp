@@ -122,7 +122,7 @@ void write_report_of(const SweepPlan& plan, const Report& report, const std::fil
     } catch (const Interrupted&) {
       throw;
     } catch (const Error& e) {
-      fmt::print(stderr, "halotile: the report has no timeline: {}\n", e.what());
+      print_error("halotile: the report has no timeline: {}\n", e.what());
       trace.clear();
     }
   }
@@ -155,7 +155,7 @@ int command_sweep(const CommandLine& line) {
     }
   } catch (const Interrupted&) {
     console.end();
-    fmt::print(stderr, "halotile: interrupted; {}\n", console.resumption());
+    print_error("halotile: interrupted; {}\n", console.resumption());
     return exit_interrupted;
   }
   if (line.json) {

@@ -1,5 +1,6 @@
 // halotile: runs, verifies and explains patch-parallel convolution from a config.
-#include <fmt/format.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
@@ -11,6 +12,7 @@
 #include "commands.hpp"
 #include "patching/error.hpp"
 #include "pipeline/stop.hpp"
+#include "text.hpp"
 
 namespace {
 
@@ -20,6 +22,16 @@ constexpr int exit_interrupted = 130;
 void on_interrupt(int signal) {
   halotile::stop_requested = true;
   std::signal(signal, SIG_DFL);  // a second Ctrl-C ends at once
+}
+
+// A standard stream that is closed leaves its number to the next file that is opened, and what is printed
+// goes into that file.
+void hold_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) != -1) continue;
+    // Standard output is still one that takes nothing.
+    static_cast<void>(::open("/dev/null", stream == STDERR_FILENO ? O_WRONLY : O_RDONLY));
+  }
 }
 
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& what,
@@ -95,12 +107,14 @@ void add_report(CLI::App* command, halotile::CommandLine& line) {
 }
 
 void print_output_lost(const char* why) {
-  fmt::print(stderr, "halotile: standard output takes no more ({}); what was printed is incomplete\n", why);
+  halotile::print_error("halotile: standard output takes no more ({}); what was printed is incomplete\n",
+                        why);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  hold_standard_streams();
   CLI::App app{
       "halotile: patch-parallel convolution. Cuts images into halo-padded tiles, runs them on separate "
       "streams, "
@@ -151,7 +165,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::CallForHelp& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    fmt::print(stderr, "halotile: {} (try halotile --help)\n", e.what());
+    halotile::print_error("halotile: {} (try halotile --help)\n", e.what());
     return exit_trouble;
   }
 
@@ -163,15 +177,15 @@ int main(int argc, char** argv) {
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
     print_output_lost(std::strerror(errno));
   } catch (const halotile::Interrupted&) {
-    fmt::print(stderr, "halotile: interrupted; no result was written\n");
+    halotile::print_error("halotile: interrupted; no result was written\n");
     return exit_interrupted;
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "halotile: out of memory; use a smaller batch or input\n");
+    halotile::print_error("halotile: out of memory; use a smaller batch or input\n");
   } catch (const std::exception& e) {
     if (std::ferror(stdout) != 0) {
       print_output_lost(e.what());
     } else {
-      fmt::print(stderr, "halotile: {}\n", e.what());
+      halotile::print_error("halotile: {}\n", e.what());
     }
   }
   return exit_trouble;

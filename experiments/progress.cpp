@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <utility>
 
 #include "text.hpp"
@@ -20,7 +19,7 @@ Progress::Progress(std::int64_t total, bool wanted, std::string unit)
 Progress::~Progress() { clear(); }
 
 void Progress::clear() {
-  if (drawn_) std::fputs("\r\x1b[K", stderr);
+  if (drawn_) print_error("\r\x1b[K");
   drawn_ = false;
 }
 
@@ -31,15 +30,14 @@ void Progress::update(std::int64_t done) {
   const double seconds = std::chrono::duration<double>(now - start_).count();
   const double left = seconds * static_cast<double>(total_ - done) / static_cast<double>(done);
   const double rate = static_cast<double>(done) / seconds;
-  fmt::print(stderr, "\r\x1b[K{}/{} {}, {}{} left", done, total_, unit_,
-             rate < 1 ? "" : fmt::format("{:.1f} {}/s, ", rate, unit_), duration_text(left));
-  std::fflush(stderr);
+  print_error("\r\x1b[K{}/{} {}, {}{} left", done, total_, unit_,
+              rate < 1 ? "" : fmt::format("{:.1f} {}/s, ", rate, unit_), duration_text(left));
   drawn_ = true;
 }
 
 void Progress::note(const std::string& line) {
   clear();
-  fmt::print(stderr, "{}\n", line);
+  print_note(line);
 }
 
 }  // namespace halotile

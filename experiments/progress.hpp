@@ -19,7 +19,7 @@ class Progress {
   void update(std::int64_t done);
   /// Takes the line away, for others to print.
   void clear();
-  /// Prints a line of its own on standard error.
+  /// Prints a note (see text.hpp) on a line of its own.
   void note(const std::string& line);
 
  private:

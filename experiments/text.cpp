@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 namespace halotile {
@@ -39,8 +40,17 @@ std::string json_text(const nlohmann::json& json) {
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
-void print_note(const std::string& note) {
-  if (!note.empty()) fmt::print(stderr, "halotile: {}\n", note);
+void print_error_text(fmt::string_view format, fmt::format_args values) noexcept {
+  try {
+    fmt::memory_buffer text;
+    fmt::vformat_to(std::back_inserter(text), format, values);
+    std::fwrite(text.data(), 1, text.size(), stderr);
+  } catch (...) {  // no memory for the text
+  }
+}
+
+void print_note(std::string_view note) noexcept {
+  if (!note.empty()) print_error("halotile: {}\n", note);
 }
 
 std::string bytes_text(std::size_t bytes) {

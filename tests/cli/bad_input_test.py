@@ -207,6 +207,35 @@ class BadOutput(Case):
                 self.assertIn("standard output", done.stderr.decode())
                 self.assertEqual(len(done.stderr.splitlines()), 1)
 
+    def redirected(self, words, streams):
+        """Exit status and output of the program with its streams as the shell's words say."""
+        done = subprocess.run(["bash", "-c", f"'{PROGRAM}' {words} {streams}"], cwd=self.folder, stdout=subprocess.PIPE, timeout=240,
+                              check=False)
+        return done.returncode, done.stdout
+
+    def test_standard_error_that_takes_nothing(self):
+        for streams in ("2>&-", "2>/dev/full"):
+            for words in ("--nonsense", "run nowhere.yaml", "run config.yaml streams=0"):
+                with self.subTest(streams=streams, words=words):
+                    self.assertEqual(self.redirected(words, streams), (2, b""))
+
+    def test_a_note_costs_no_run(self):
+        for name in ("a", "b"):
+            self.write(f"photos/{name}.png", png(30, 30))
+        self.write("photos/c.png", "no photograph")
+        words = ("run", "config.yaml", "input.images=photos", "input.on_error=skip", "input.batch=1", "output.save.conv1=c.npy")
+        self.assertIn(b"skipped", self.halotile(*words).stderr)
+        expected = self.array("c.npy")
+        # Of closed streams the next file that is opened has the number; no note may end up in it.
+        for streams in ("2>/dev/full", "2>&-", "<&- 2>&-"):
+            with self.subTest(streams=streams):
+                (self.results / "c.npy").unlink()
+                self.assertEqual(self.redirected(" ".join(words), streams)[0], 0)
+                self.assertEqual(self.array("c.npy"), expected)
+        (self.results / "c.npy").unlink()
+        self.assertEqual(self.redirected(" ".join(words), "<&- >&- 2>/dev/null")[0], 2)
+        self.assertEqual(self.array("c.npy"), expected)
+
     def test_reader_that_goes_away(self):
         # `halotile plan ... | head -1`: no message, no harm.
         command = f"'{PROGRAM}' plan config.yaml patch.size=1 --json | head -c 10"
