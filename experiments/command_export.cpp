@@ -6,6 +6,7 @@
 
 #include "commands.hpp"
 #include "formats/atomic_file.hpp"
+#include "replaced_files.hpp"
 #include "sweeping/store.hpp"
 #include "sweeping/store_columns.hpp"
 
@@ -73,6 +74,7 @@ std::string json_lines(const Store& store) {
 }  // namespace
 
 int command_export(const CommandLine& line) {
+  if (!line.file.empty()) refuse_to_replace(files_of_store(line.store), "--output", line.file);
   const Store store(line.store, Store::Mode::read_only);
   const std::string text = line.format == "csv" ? csv(store) : json_lines(store);
   if (line.file.empty()) {

@@ -6,6 +6,7 @@
 #include "pipeline/stop.hpp"
 #include "plan_picture.hpp"
 #include "provenance.hpp"
+#include "replaced_files.hpp"
 #include "text.hpp"
 
 namespace halotile {
@@ -157,6 +158,8 @@ Image first_image(const Experiment& experiment, const Network& network) {
 
 int command_plan(const CommandLine& line) {
   const Experiment experiment = read_experiment(line.config, line.overrides);
+  if (!line.image.empty())
+    refuse_to_replace(files_of_config(line.config, experiment, line.image), "--image", line.image);
   const Network network = load_network(experiment);
   const std::vector<StagePlan> plan = make_plan(
       network.geometry(),

@@ -1,12 +1,16 @@
 #include <fmt/format.h>
 
 #include "commands.hpp"
+#include "replaced_files.hpp"
 #include "report/report.hpp"
 #include "text.hpp"
 
 namespace halotile {
 
 int command_report(const CommandLine& line) {
+  std::vector<KeptFile> read = files_of_store(line.store);
+  if (!line.trace.empty()) read.push_back({"the trace", line.trace});
+  refuse_to_replace(read, "--output", line.output);
   const Report report = read_report(line.store);
   write_report(report, line.store, line.trace, line.output);
   if (line.json) {

@@ -14,6 +14,7 @@
 #include "pipeline/trace.hpp"
 #include "progress.hpp"
 #include "provenance.hpp"
+#include "replaced_files.hpp"
 #include "sweeping/measuring.hpp"
 #include "sweeping/point.hpp"
 #include "sweeping/statistics.hpp"
@@ -164,6 +165,21 @@ void print_result(const RunResult& r, const Session& session) {
   fmt::print("streams at work:{}\n", busy);
 }
 
+std::filesystem::path result_file(const Experiment& experiment) {
+  return experiment.output.directory / (experiment.name + ".run.json");
+}
+
+// No result may take the place of what the run reads.
+void check_outputs(const std::filesystem::path& config, const Experiment& experiment) {
+  const auto check = [&](std::string_view key, const std::filesystem::path& output) {
+    refuse_to_replace(files_of_config(config, experiment, output), key, output);
+  };
+  const std::filesystem::path& directory = experiment.output.directory;
+  check("output.directory", result_file(experiment));
+  if (!experiment.trace.empty()) check("measure.trace", directory / experiment.trace);
+  for (const auto& [layer, name] : experiment.output.save) check("output.save." + layer, directory / name);
+}
+
 // Fails now, not after minutes of work, if results cannot be written.
 void prepare_directory(const std::filesystem::path& directory) {
   std::error_code error;
@@ -307,6 +323,7 @@ class Run {
 
 int command_run(const CommandLine& line) {
   const Experiment experiment = read_experiment(line.config, line.overrides);
+  check_outputs(line.config, experiment);
   prepare_directory(experiment.output.directory);
   const Session session(experiment);
   print_note(session.device_note());
@@ -322,7 +339,7 @@ int command_run(const CommandLine& line) {
     written.push_back((experiment.output.directory / experiment.trace).string());
     json["trace"] = written.back();
   }
-  const std::filesystem::path file = experiment.output.directory / (experiment.name + ".run.json");
+  const std::filesystem::path file = result_file(experiment);
   json["result_file"] = file.string();
   write_file_atomically(file, json_text(json));
   if (line.json) {

@@ -7,6 +7,7 @@
 #include "formats/atomic_file.hpp"
 #include "patching/error.hpp"
 #include "provenance.hpp"
+#include "replaced_files.hpp"
 #include "report/report.hpp"
 #include "sweep_console.hpp"
 #include "sweeping/statistics.hpp"
@@ -107,6 +108,19 @@ int exit_status(const SweepOutcome& outcome) {
   return status;
 }
 
+std::filesystem::path trace_beside(const std::filesystem::path& report) {
+  return std::filesystem::path(report).replace_extension(".trace.json");
+}
+
+// The report and its trace must not take the place of what the sweep reads or writes.
+void check_report(const CommandLine& line, const SweepPlan& plan, const std::filesystem::path& store) {
+  for (const std::filesystem::path& output : {line.report, trace_beside(line.report)}) {
+    refuse_to_replace(files_of_store(store), "--report", output);
+    for (const PlannedPoint& point : plan.points)
+      refuse_to_replace(files_of_config(line.config, point.experiment, output), "--report", output);
+  }
+}
+
 // The report, with the timeline of the fastest patched point where it can be traced.
 void write_report_of(const SweepPlan& plan, const Report& report, const std::filesystem::path& store,
                      const std::filesystem::path& output) {
@@ -116,7 +130,7 @@ void write_report_of(const SweepPlan& plan, const Report& report, const std::fil
     return best && p.hash == report.contents.points[*best].config_hash;
   });
   if (planned != plan.points.end()) {
-    trace = std::filesystem::path(output).replace_extension(".trace.json");
+    trace = trace_beside(output);
     try {
       trace_batch(planned->experiment, trace);
     } catch (const Interrupted&) {
@@ -134,6 +148,7 @@ void write_report_of(const SweepPlan& plan, const Report& report, const std::fil
 int command_sweep(const CommandLine& line) {
   const SweepPlan plan = plan_sweep(line.config, line.overrides);
   const std::filesystem::path file = store_of(line, plan);
+  if (!line.report.empty()) check_report(line, plan, file);
   if (line.dry_run) return dry_run(plan, file, line.json);
   Store store(file, Store::Mode::read_write);
   if (!line.report.empty()) {

@@ -182,6 +182,26 @@ class BadOutput(Case):
         self.results.mkdir(mode=0o500)
         self.refused("run", "config.yaml", saying=["results", "choose a folder"])
 
+    def test_what_is_read_is_not_replaced(self):
+        self.write("a.json", CONFIG)
+        self.write("photos/a.png", png(30, 30))
+        self.write("photos/labels.csv", "file,label\na.png,1\n")
+        self.write("x.npy", npy((1, 3, 24, 20), [0.0] * (3 * 24 * 20)))
+        kept = {name: (self.folder / name).read_bytes() for name in self.files()}
+        photos = ("input.images=photos", "input.labels=photos/labels.csv")
+        for words, saying in (
+            (("plan", "config.yaml", "--image", "config.yaml"), "--image: config.yaml is the config, which would be lost"),
+            (("plan", "config.yaml", "--image", "model.yaml"), "--image: model.yaml is the model"),
+            (("plan", "config.yaml", *photos, "--image", "photos/a.png"), "--image: photos/a.png is one of the images"),
+            (("plan", "config.yaml", *photos, "--image", "photos/labels.csv"), "--image: photos/labels.csv is the file of labels"),
+            (("run", "a.json", "measure.trace=a.json", "output.directory=."), "measure.trace: ./a.json is the config"),
+            (("run", "config.yaml", "input.file=x.npy", "output.save.conv1=x.npy", "output.directory=."),
+             "output.save.conv1: ./x.npy is the input"),
+        ):
+            with self.subTest(words=words):
+                self.refused(*words, saying=saying)
+        self.assertEqual({name: (self.folder / name).read_bytes() for name in self.files()}, kept)
+
     def test_full_disk(self):
         mount = self.folder / "small"
         mount.mkdir()

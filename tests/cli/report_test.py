@@ -127,6 +127,11 @@ class Report(support.Case):
         self.refused("report", "sweep.db", "--trace", "cut.json", saying="cut.json")
         self.refused("report", saying="STORE")
 
+    def test_does_not_replace_its_trace(self):
+        self.write("trace.json", '{"traceEvents": []}')
+        self.refused("report", "sweep.db", "--trace", "trace.json", "-o", "./trace.json", saying="--output: ./trace.json is the trace")
+        self.assertEqual((self.folder / "trace.json").read_text(), '{"traceEvents": []}')
+
 
 if __name__ == "__main__":
     support.main()

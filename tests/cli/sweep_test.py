@@ -225,6 +225,26 @@ class Sweep(Case):
         self.halotile("sweep", "sweep.yaml", "streams=1", "patch.size=8,whole", "-o", "s.db")
         self.assertEqual(self.files(), ["config.yaml", "model.yaml", "s.db", "sweep.yaml"])
 
+    def test_replaces_nothing_that_it_reads(self):
+        self.halotile("sweep", "sweep.yaml", "streams=1", "patch.size=8,whole", "-o", "s.db")
+        (self.folder / "link.db").symlink_to("s.db")
+        self.write("folder/notes", "")
+        (self.folder / "r.trace.json").symlink_to("model.yaml")
+        kept = {name: (self.folder / name).read_bytes() for name in self.files()}
+        for command in (("export", "s.db", "-o"), ("report", "s.db", "-o")):
+            for output, what in (("s.db", "the store"), ("folder/../s.db", "the store"), ("link.db", "the store"),
+                                 ("s.db-wal", "a part of the store"), ("s.db-shm", "a part of the store")):
+                with self.subTest(command=command, output=output):
+                    self.refused(*command, output, saying=f"--output: {output} is {what}, which would be lost; choose another name")
+        self.refused("export", "link.db", "-o", "s.db-wal", saying="a part of the store")
+        sweep = ("sweep", "sweep.yaml", "-o")
+        for store, output, what in (("s.db", "s.db", "the store"), ("new.db", "./new.db", "the store"), ("s.db", "sweep.yaml", "the config"),
+                                    ("new.db", "new.db-wal", "a part of the store"), ("s.db", "model.yaml", "the model"),
+                                    ("s.db", "r.html", "the model")):  # its trace is a link there
+            with self.subTest(store=store, output=output):
+                self.refused(*sweep, store, "--report", output, saying=["--report: ", f" is {what}, which would be lost"])
+        self.assertEqual({name: (self.folder / name).read_bytes() for name in self.files()}, kept)
+
     def test_exports(self):
         self.halotile("sweep", "sweep.yaml", "streams=1,2")
         self.halotile("export", "results/sweep.db", "-o", "points.csv")
