@@ -78,6 +78,9 @@ void print(const ComparedSides& c, const MeasuredSide& a, const MeasuredSide& b,
 }  // namespace
 
 int command_compare(const CommandLine& line) {
+  if (std::isnan(line.threshold)) {  // within any range for the parser
+    throw ConfigError("--threshold: is no number; write a share from 0 to 1, for example 0.02");
+  }
   const auto read = [&](const std::string& side) {
     return line.store.empty() ? read_side(side) : read_commit(line.store, side);
   };

@@ -67,6 +67,8 @@ class Compare(Case):
             (("a", "other"), "x.run.json: is neither a store nor a whole result"),
             (("a", "a", "--store", "a"), "--store a: is no store"),
             (("a", "a", "--threshold", "2"), "--threshold"),
+            (("a", "a", "--threshold", "nan"), "--threshold: is no number; write a share from 0 to 1"),
+            (("a", "a", "--threshold", "inf"), "--threshold"),
             (("a",), "B is required"),
         ):
             error = self.halotile("compare", *words, status=2).stderr.decode()
