@@ -36,7 +36,8 @@ std::string value_text(const json& value) {
 json value_of(const PointRecord& p, const std::string& key) {
   if (p.settings.contains(key)) return p.settings[key];
   json value = p.config;
-  for (std::size_t begin = 0; begin <= key.size() && value.is_object();) {
+  for (std::size_t begin = 0; begin <= key.size();) {
+    if (!value.is_object()) return {};  // nothing stands below a plain value
     const std::size_t end = std::min(key.find('.', begin), key.size());
     value = value.value(key.substr(begin, end - begin), json());
     begin = end + 1;

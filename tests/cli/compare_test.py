@@ -152,6 +152,8 @@ class Stores(Case):
         for words, why in (
             (("streams=3",), "'streams=3': no point has it; streams is one of 1, 2"),
             (("stream=3",), "'stream=3': the points have no setting 'stream'"),
+            (("streams.x=2",), "'streams.x=2': the points have no setting 'streams.x'"),
+            (("engine.name=reference",), "the points have no setting 'engine.name'"),
             (("streams",), "'streams': is no setting"),
         ):
             self.assertIn(why, self.halotile("explain", "a.db", *words, status=2).stderr.decode())
