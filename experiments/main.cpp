@@ -21,7 +21,15 @@ constexpr int exit_interrupted = 130;
 
 void on_interrupt(int signal) {
   halotile::stop_requested = true;
-  std::signal(signal, SIG_DFL);  // a second Ctrl-C ends at once
+  // A second Ctrl-C ends at once. A terminal that closes may send several SIGHUPs.
+  if (signal != SIGHUP) std::signal(signal, SIG_DFL);
+}
+
+void handle_signals() {
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  if (std::signal(SIGHUP, on_interrupt) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);  // nohup
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write
 }
 
 // A standard stream that is closed leaves its number to the next file that is opened, and what is printed
@@ -114,6 +122,7 @@ void print_output_lost(const char* why) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  handle_signals();
   hold_standard_streams();
   CLI::App app{
       "halotile: patch-parallel convolution. Cuts images into halo-padded tiles, runs them on separate "
@@ -169,9 +178,6 @@ int main(int argc, char** argv) {
     return exit_trouble;
   }
 
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write
   try {
     const int status = command(line);
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import zlib
 
@@ -94,6 +95,30 @@ class Case(unittest.TestCase):
             self.assertIn(part, message)
         self.assertEqual(self.files(), before, "a refused run leaves no files behind")
         return message
+
+    def start(self, *words, **how):
+        """Starts the program in the test's folder."""
+        process = subprocess.Popen([PROGRAM, *words], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+        self.addCleanup(process.kill)
+        return process
+
+    def wait_until(self, reached, process):
+        """Waits for something the running program does, however loaded the machine is."""
+        end = time.monotonic() + 120
+        while not reached():
+            self.assertIsNone(process.poll(), "the work was to last longer")
+            self.assertLess(time.monotonic(), end, "the program does not get there")
+            time.sleep(0.02)
+
+    def wait_until_it_catches(self, number, process):
+        """A signal that comes before the program handles it ends the program at once."""
+        status = pathlib.Path(f"/proc/{process.pid}/status")
+        caught = re.compile(r"^SigCgt:\s*([0-9a-f]+)$", re.M)
+        self.wait_until(lambda: int(caught.search(status.read_text())[1], 16) >> (number - 1) & 1, process)
+
+    def wait_until_it_saves(self, name, process):
+        """Saved maps have temporary names from before the work until its end."""
+        self.wait_until(lambda: any(self.results.glob(f".{name}.*.part")), process)
 
     def files(self):
         """All files below the folder; hidden and temporary ones too."""

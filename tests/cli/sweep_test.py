@@ -12,7 +12,6 @@ import resource
 import signal
 import sqlite3
 import subprocess
-import time
 
 from support import PROGRAM, Case, main
 
@@ -49,10 +48,7 @@ class Sweep(Case):
             return sorted(store.execute("SELECT config_hash, settings, status, logits_hash, sequence FROM point"))
 
     def start(self, *words, **how):
-        process = subprocess.Popen([PROGRAM, "sweep", "sweep.yaml", *words], cwd=self.folder, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, **how)
-        self.addCleanup(process.kill)
-        return process
+        return super().start("sweep", "sweep.yaml", *words, **how)
 
     def test_killed_at_any_moment_it_goes_on(self):
         self.halotile("sweep", "sweep.yaml", "-o", "undisturbed.db")
@@ -100,11 +96,8 @@ class Sweep(Case):
         self.assertEqual(sum(measured), POINTS, "nothing is measured twice")
 
     def test_ctrl_c(self):
-        process = self.start("measure.max_seconds=0.3", "measure.tightness=0.0001")
-        for _ in range(300):
-            if (self.results / "sweep.db").exists() and self.count() >= 2:
-                break
-            time.sleep(0.05)
+        process = self.start("measure.min_runs=100000", "measure.max_seconds=1", "measure.tightness=0.0001")
+        self.wait_until(lambda: (self.results / "sweep.db").exists() and self.count() >= 2, process)
         process.send_signal(signal.SIGINT)
         output, message = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, message)
