@@ -154,6 +154,14 @@ Image first_image(const Experiment& experiment, const Network& network) {
   return {e.height, e.width, std::vector<std::uint8_t>(static_cast<std::size_t>(e.area() * 3), 96)};
 }
 
+void check_stage(std::int64_t stage, const std::vector<StagePlan>& plan) {
+  const auto stages = static_cast<std::int64_t>(plan.size());
+  if (stages == 0)
+    throw ConfigError("--stage, --image: the network has no spatial layers, and the plan no stages to draw");
+  if (stage < 0 || stage >= stages)
+    throw ConfigError(fmt::format("--stage {}: the plan has stages 0 to {}", stage, stages - 1));
+}
+
 }  // namespace
 
 int command_plan(const CommandLine& line) {
@@ -165,11 +173,8 @@ int command_plan(const CommandLine& line) {
       network.geometry(),
       make_stages(experiment, network, saved_layers(experiment, network), experiment.engine == "tensor_core"),
       experiment.patch);
+  if (!line.image.empty() || line.stage != 0) check_stage(line.stage, plan);
   if (!line.image.empty()) {
-    if (line.stage < 0 || line.stage >= static_cast<std::int64_t>(plan.size())) {
-      throw ConfigError(fmt::format("--stage {}: the plan has stages 0 to {}", line.stage,
-                                    static_cast<std::int64_t>(plan.size()) - 1));
-    }
     draw_plan(plan[static_cast<std::size_t>(line.stage)], line.stage, first_image(experiment, network),
               line.image);
   }

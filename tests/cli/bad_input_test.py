@@ -27,6 +27,15 @@ class BadConfig(Case):
     def test_patch_0(self):
         self.config(CONFIG.replace("grid: [3, 2]", "size: 0"), saying="config.yaml:4:15: patch.size: is '0'; a whole number from 1")
 
+    def test_stages_that_the_plan_has_not(self):
+        for image in ((), ("--image", "x.png")):
+            for stage in ("-1", "9"):
+                with self.subTest(stage=stage, image=image):
+                    self.refused("plan", "config.yaml", "--stage", stage, *image, saying=f"--stage {stage}: the plan has stages 0 to ")
+        self.write("model.yaml", "input: {channels: 3, height: 4, width: 4}\nlayers:\n  - {type: flatten}\n"
+                                 "  - {type: fully_connected, out_features: 10}\n")
+        self.refused("plan", "config.yaml", "--image", "x.png", saying="the network has no spatial layers")
+
     def test_several_at_once(self):
         self.config(CONFIG.replace("streams: 2", "streams: -2").replace("threads: 1", "treads: 1"),
                     saying=["streams: is '-2'", "did you mean 'threads'?"], lines=2)
