@@ -93,6 +93,7 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
                       {"kinds", nlohmann::json::object()},
                       {"components", components_json(r)},
                       {"predictions", harvest.predictions().json()},
+                      {"nan_images", nullptr},
                       {"skipped", nlohmann::json::array()}};
   if (!session.device_note().empty()) json["device_note"] = session.device_note();
   std::map<std::string, KindTotal> kinds;
@@ -111,6 +112,7 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
   json["flops"] = flops;
   for (const auto& [kind, total] : kinds)
     json["kinds"][kind] = {{"stream_ms", total.milliseconds}, {"flops", total.flops}};
+  if (harvest.predictions().wanted()) json["nan_images"] = harvest.predictions().nan_images();
   const nlohmann::json accuracy = harvest.predictions().accuracy_json();
   if (!accuracy.is_null()) json["accuracy"] = accuracy;
   for (const SkippedImage& s : r.skipped) json["skipped"].push_back({{"image", s.image}, {"error", s.error}});

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -16,26 +15,24 @@ namespace {
 
 constexpr std::size_t top_count = 5;
 
-// Probabilities of one image's classes: softmax(logits), and which logit is how large.
+// Probabilities of one image's classes: softmax(logits), its limit where the largest logits are infinite.
 std::vector<double> softmax_of(std::span<const float> logits) {
   const auto largest = static_cast<double>(*std::ranges::max_element(logits));
   std::vector<double> probabilities;
   double sum = 0;
   for (const float logit : logits) {
-    probabilities.push_back(std::exp(static_cast<double>(logit) - largest));
+    const auto x = static_cast<double>(logit);
+    probabilities.push_back(x == largest ? 1 : std::exp(x - largest));
     sum += probabilities.back();
   }
   for (double& p : probabilities) p /= sum;
   return probabilities;
 }
 
-// Indices of the largest values, the smaller index first among equals; NaN counts as smallest.
+// Indices of the largest values, the smaller index first among equals. Takes no NaN.
 template <typename Value>
 std::vector<std::int64_t> largest_of(std::span<const Value> values) {
-  const auto key = [&](std::int64_t i) {
-    const Value value = values[static_cast<std::size_t>(i)];
-    return std::isnan(value) ? -std::numeric_limits<Value>::infinity() : value;
-  };
+  const auto key = [&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; };
   std::vector<std::int64_t> order(values.size());
   std::iota(order.begin(), order.end(), 0);
   const std::size_t count = std::min(top_count, order.size());
@@ -88,6 +85,22 @@ Predictions::Predictions(const Session& session)
 
 void Predictions::add(const std::string& image, std::span<const float> logits, std::int64_t samples,
                       std::int64_t views) {
+  Prediction prediction{image, labels_ ? labels_->of(image) : std::nullopt, {}};
+  if (std::ranges::any_of(logits, [](float logit) { return std::isnan(logit); })) {
+    ++nan_images_;  // no class is the most probable
+  } else {
+    prediction.top = rank(logits, samples, views);
+  }
+  if (prediction.label) {
+    ++accuracy_.images;
+    accuracy_.correct += !prediction.top.empty() && prediction.top[0].index == *prediction.label ? 1 : 0;
+    accuracy_.correct_in_top += std::ranges::count(prediction.top, *prediction.label, &RankedClass::index);
+  }
+  predictions_.push_back(std::move(prediction));
+}
+
+std::vector<RankedClass> Predictions::rank(std::span<const float> logits, std::int64_t samples,
+                                           std::int64_t views) const {
   const auto classes = static_cast<std::size_t>(classes_);
   std::vector<double> mean(classes);
   std::vector<double> squares(classes);  // sums of squared distances from the mean, by Welford's update
@@ -104,20 +117,15 @@ void Predictions::add(const std::string& image, std::span<const float> logits, s
       squares[c] += before * (of_sample[c] - mean[c]);
     }
   }
-  Prediction prediction{image, labels_ ? labels_->of(image) : std::nullopt, {}};
+  std::vector<RankedClass> top;
   // One softmax keeps the order of the logits, also where probabilities underflow to 0.
   const std::vector<std::int64_t> order =
       samples * views == 1 ? largest_of(logits) : largest_of(std::span<const double>(mean));
   for (const std::int64_t index : order) {
     const auto c = static_cast<std::size_t>(index);
-    prediction.top.push_back({index, mean[c], std::sqrt(squares[c] / static_cast<double>(samples))});
+    top.push_back({index, mean[c], std::sqrt(squares[c] / static_cast<double>(samples))});
   }
-  if (prediction.label) {
-    ++accuracy_.images;
-    accuracy_.correct += prediction.top[0].index == *prediction.label ? 1 : 0;
-    accuracy_.correct_in_top += std::ranges::count(prediction.top, *prediction.label, &RankedClass::index);
-  }
-  predictions_.push_back(std::move(prediction));
+  return top;
 }
 
 nlohmann::json Predictions::json() const {
@@ -164,11 +172,15 @@ void Predictions::print() const {
       top += sampled_ ? fmt::format("{} ({:.3f} ± {:.3f})  ", class_text(r.index), r.probability, r.deviation)
                       : fmt::format("{} ({:.3f})  ", class_text(r.index), r.probability);
     }
-    rows.back().push_back(top);
+    rows.back().push_back(p.top.empty() ? "none: its outputs hold NaN" : top);
   }
   fmt::print("{}", table(rows));
   if (predictions_.size() > shown)
     fmt::print("... and {} more, all in the result file\n", predictions_.size() - shown);
+  if (nan_images_ > 0) {
+    fmt::print("{} of {} images have outputs that are not numbers (NaN), and so no prediction\n", nan_images_,
+               predictions_.size());
+  }
   if (accuracy_.images > 0) {
     const auto images = static_cast<double>(accuracy_.images);
     fmt::print("accuracy: {} of {} labelled images right ({}), {} among the first five\n", accuracy_.correct,

@@ -23,7 +23,8 @@ struct RankedClass {
 struct Prediction {
   std::string image;
   std::optional<std::int64_t> label;
-  std::vector<RankedClass> top;  ///< at most five, most probable first, the smaller index first among equals
+  std::vector<RankedClass> top;  ///< at most five, most probable first, the smaller index first among equals;
+                                 ///< none where a logit is NaN
 };
 
 struct Accuracy {
@@ -46,10 +47,14 @@ class Predictions {
   [[nodiscard]] nlohmann::json json() const;
   /// Null without labels: {correct, images, top1, top5}.
   [[nodiscard]] nlohmann::json accuracy_json() const;
+  /// Images with a logit that is NaN, in one of their crops or samples; they have no prediction.
+  [[nodiscard]] std::int64_t nan_images() const { return nan_images_; }
   /// A table of the first images, the accuracy, and what random weights mean.
   void print() const;
 
  private:
+  [[nodiscard]] std::vector<RankedClass> rank(std::span<const float> logits, std::int64_t samples,
+                                              std::int64_t views) const;
   [[nodiscard]] std::string class_text(std::int64_t index) const;
 
   std::int64_t classes_ = 0;
@@ -59,6 +64,7 @@ class Predictions {
   std::optional<Labels> labels_;
   std::vector<Prediction> predictions_;
   Accuracy accuracy_;
+  std::int64_t nan_images_ = 0;
 };
 
 }  // namespace halotile

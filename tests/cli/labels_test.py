@@ -1,6 +1,7 @@
 """Class names, labels and accuracy: a trained network's answers equal PyTorch's, patched and whole."""
 
 import ast
+import json
 import struct
 
 from support import CONFIG, MODEL, SOURCE, Case, main, png
@@ -113,6 +114,41 @@ class Names(Case):
         self.write("photos/a, b.png", png(30, 30))
         self.write("labels.csv", 'file,label\r\n"photos/a, b.png",3\r\n')
         self.assertEqual(self.json_of("run", "config.yaml")["accuracy"]["images"], 1)
+
+
+class NotNumbers(Case):
+    """Class 0 weighs the pixels with infinity: NaN (0 x inf) of a black photograph, infinity of others."""
+
+    def setUp(self):
+        super().setUp()
+        self.write("model.yaml", "input: {channels: 3, height: 2, width: 2}\nlayers:\n"
+                                 "  - {type: avg_pool, name: pool, kernel: 2}\n  - {type: flatten}\n"
+                                 "  - {type: fully_connected, name: fc, out_features: 2, bias: false}\n")
+        values = struct.pack("<6f", *[float("inf")] * 3, 0, 0, 0)
+        head = json.dumps({"fc.weight": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, len(values)]}}).encode()
+        self.write("w.safetensors", struct.pack("<Q", len(head)) + head + values)
+        self.write("photos/black.png", png(2, 2, b"\0\0\0"))
+        self.write("photos/grey.png", png(2, 2, b"\x60\x60\x60"))
+        self.write("labels.csv", "file,label\nphotos/black.png,1\nphotos/grey.png,0\n")
+        self.write("config.yaml", "model: model.yaml\nweights: {file: w.safetensors}\nengine: reference\nthreads: 1\n"
+                                  "input: {images: photos, labels: labels.csv, batch: 2}\n"
+                                  "preprocess: {mean: [0, 0, 0], std: [1, 1, 1]}\nmeasure: {warmup: 0, min_runs: 1}\n")
+
+    def test_nan_is_no_prediction_and_infinity_is_one(self):
+        for words in ((), ("input.batch=1",), ("preprocess.crops=ten", "input.batch=1")):
+            with self.subTest(words=words):
+                result = self.json_of("run", "config.yaml", *words)
+                black, grey = result["predictions"]
+                self.assertEqual((black["top"], black["label"]), ([], 1))
+                self.assertEqual([(r["class"], round(r["probability"], 9)) for r in grey["top"]], [(0, 1), (1, 0)])
+                self.assertEqual(result["nan_images"], 1)
+                self.assertEqual(result["accuracy"], {"correct": 1, "images": 2, "top1": 0.5, "top5": 0.5})
+        text = self.halotile("run", "config.yaml").stdout.decode()
+        self.assertIn("1 of 2 images have outputs that are not numbers (NaN), and so no prediction\n", text)
+        self.assertIn("accuracy: 1 of 2 labelled images right (50.0%), 50.0% among the first five\n", text)
+
+    def test_none_of_the_usual_ones_is_counted(self):
+        self.assertEqual(self.json_of("run", "config.yaml", "input.images=photos/grey.png")["nan_images"], 0)
 
 
 if __name__ == "__main__":
