@@ -27,10 +27,11 @@ std::vector<fs::path> images_in_folder(const fs::path& folder) {
   std::error_code error;
   fs::directory_iterator entry(folder, error);
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    std::error_code unknown_kind;  // a dangling link is no image; it is passed over
-    if (has_image_extension(entry->path()) && entry->is_regular_file(unknown_kind)) {
-      images.push_back(entry->path());
-    }
+    if (!has_image_extension(entry->path())) continue;
+    // What cannot be examined, such as a dangling link, is kept: whoever reads it says what is wrong.
+    std::error_code unknown_kind;
+    const fs::file_status status = entry->status(unknown_kind);
+    if (fs::is_regular_file(status) || !fs::exists(status)) images.push_back(entry->path());
   }
   if (error) {
     throw FormatError(

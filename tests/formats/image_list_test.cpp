@@ -19,10 +19,11 @@ TEST(ImageList, ExpandsFoldersSortedByName) {
        {"b.jpg", "a.PNG", "C.Jpeg", "10.jpg", "9.jpg", "notes.txt", "photo.webp", ".jpg", "x.jpg.bak"}) {
     folder.write(name, "");
   }
+  fs::create_symlink("nowhere", folder.path() / "lost.png");  // reading it says what is wrong
   fs::create_directory(folder.path() / "sub.jpg");
   folder.write("sub.jpg/inner.jpg", "");
   std::vector<fs::path> expected;
-  for (const char* name : {"10.jpg", "9.jpg", "C.Jpeg", "a.PNG", "b.jpg"})
+  for (const char* name : {"10.jpg", "9.jpg", "C.Jpeg", "a.PNG", "b.jpg", "lost.png"})
     expected.push_back(folder.path() / name);
   EXPECT_EQ(list({folder.path()}), expected);
 }
