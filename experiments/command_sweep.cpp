@@ -71,7 +71,8 @@ std::int64_t known_machine(const Store& store) {
 
 int dry_run(const SweepPlan& plan, const std::filesystem::path& file, bool json) {
   Known known;
-  if (std::filesystem::exists(file)) {
+  std::error_code none;
+  if (std::filesystem::status(file, none).type() != std::filesystem::file_type::not_found) {
     const Store store(file, Store::Mode::read_only);
     known = known_of(plan, store, known_machine(store));
   }

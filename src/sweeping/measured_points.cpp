@@ -37,7 +37,8 @@ std::vector<fs::path> files_of(const fs::path& path) {
   if (!fs::is_directory(status)) return {path};
   std::vector<fs::path> files;
   for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
-    if (entry.is_regular_file() && (is_run(entry.path()) || is_store(entry.path())))
+    std::error_code unknown_kind;
+    if (entry.is_regular_file(unknown_kind) && (is_run(entry.path()) || is_store(entry.path())))
       files.push_back(entry.path());
   }
   if (error)

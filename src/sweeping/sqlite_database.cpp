@@ -3,17 +3,36 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
-#include <chrono>
+#include <algorithm>
 #include <memory>
 #include <new>
 #include <thread>
 
 #include "patching/error.hpp"
+#include "pipeline/stop.hpp"
 
 namespace halotile {
 namespace {
 
-constexpr int patience_ms = 60'000;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds patience{60};
+// A result that was finished when the user wanted to stop still gets past what others write at the moment.
+constexpr std::chrono::milliseconds patience_when_stopped{500};
+
+bool waited_enough(Clock::time_point start) {
+  const Clock::duration waited = Clock::now() - start;
+  return waited > patience || (stop_requested && waited > patience_when_stopped);
+}
+
+// Called by SQLite, again and again, with the number of calls before.
+int on_busy(void* start, int calls) {
+  auto& begin = *static_cast<Clock::time_point*>(start);
+  if (calls == 0) begin = Clock::now();
+  if (waited_enough(begin)) return 0;
+  std::this_thread::sleep_for(std::chrono::milliseconds(std::min(calls + 1, 20)));
+  return 1;
+}
 
 // As a URI, which alone can say that a file is immutable.
 std::string immutable_uri(const std::filesystem::path& file) {
@@ -81,7 +100,7 @@ SqliteDatabase::SqliteDatabase(const std::filesystem::path& file, Open open) : f
   try {
     if (status != SQLITE_OK) fail();
     sqlite3_extended_result_codes(connection_, 1);
-    sqlite3_busy_timeout(connection_, patience_ms);
+    sqlite3_busy_handler(connection_, on_busy, &waiting_since_);
     if (open == Open::read) execute("PRAGMA query_only = ON");
   } catch (...) {
     sqlite3_close_v2(connection_);
@@ -145,10 +164,9 @@ void SqliteDatabase::transact(const std::function<void()>& work) const {
 void SqliteDatabase::use_log() const {
   using namespace std::chrono_literals;
   // SQLite does not wait by itself for others that are changing the same.
-  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
+  const Clock::time_point start = Clock::now();
   while (sqlite3_exec(connection_, "PRAGMA journal_mode = WAL", nullptr, nullptr, nullptr) != SQLITE_OK) {
-    if ((sqlite3_errcode(connection_) & 0xff) != SQLITE_BUSY || std::chrono::steady_clock::now() > end)
-      fail();
+    if ((sqlite3_errcode(connection_) & 0xff) != SQLITE_BUSY || waited_enough(start)) fail();
     std::this_thread::sleep_for(20ms);
   }
   execute("PRAGMA synchronous = FULL");
@@ -158,6 +176,8 @@ bool SqliteDatabase::read_only() const { return sqlite3_db_readonly(connection_,
 
 void SqliteDatabase::fail() const {
   if (connection_ == nullptr) throw std::bad_alloc();
+  const int code = sqlite3_errcode(connection_) & 0xff;
+  if (code == SQLITE_BUSY || code == SQLITE_LOCKED) throw_if_stopped();
   throw StoreError(
       fmt::format("{} {}", file_.string(),
                   message_of(sqlite3_extended_errcode(connection_), sqlite3_errmsg(connection_))));

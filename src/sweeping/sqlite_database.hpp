@@ -2,6 +2,7 @@
 // and say what to do.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -37,7 +38,8 @@ class SqliteDatabase {
   };
   using Value = std::variant<std::int64_t, double, std::string>;
 
-  /// Waits up to a minute for others' locks, here and in every call. Throws StoreError, as every call does.
+  /// Waits up to a minute for others' locks, here and in every call, or until the user wants to stop. Throws
+  /// StoreError or Interrupted, as every call does.
   SqliteDatabase(const std::filesystem::path& file, Open open);
   SqliteDatabase(const SqliteDatabase&) = delete;
   SqliteDatabase& operator=(const SqliteDatabase&) = delete;
@@ -66,6 +68,7 @@ class SqliteDatabase {
 
   std::filesystem::path file_;
   sqlite3* connection_ = nullptr;
+  std::chrono::steady_clock::time_point waiting_since_;  // for a lock
 };
 
 }  // namespace halotile

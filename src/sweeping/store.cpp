@@ -14,6 +14,7 @@ namespace halotile {
 namespace {
 
 namespace fs = std::filesystem;
+using Type = nlohmann::json::value_t;
 
 constexpr std::int64_t application_id = 0x48616c6f;  // "Halo"
 constexpr std::int64_t version = 1;
@@ -34,7 +35,19 @@ std::string json_of(const nlohmann::json& json) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-nlohmann::json parsed(const std::string& text) { return nlohmann::json::parse(text); }
+// Reads rows that halotile wrote itself.
+template <typename Read>
+void query(const SqliteDatabase& database, const std::string& sql, const Read& read) {
+  database.query(sql, {}, [&](const SqliteRow& row) {
+    try {
+      read(row);
+    } catch (const DamagedColumn& e) {
+      throw StoreError(fmt::format(
+          "{} is damaged ({}); go back to a copy, or delete that row with sqlite3 and sweep again",
+          database.file().string(), e.what()));
+    }
+  });
+}
 
 void make_folder(const fs::path& file) {
   std::error_code error;
@@ -51,7 +64,14 @@ bool is_empty(const SqliteDatabase& database) {
 }
 
 void refuse_folder(const fs::path& file) {
-  if (fs::is_directory(file)) throw StoreError(fmt::format("{} is a folder; add a file name", file.string()));
+  std::error_code error;
+  const fs::file_status status = fs::status(file, error);
+  if (fs::is_directory(status))
+    throw StoreError(fmt::format("{} is a folder; add a file name", file.string()));
+  if (!fs::status_known(status)) {
+    throw StoreError(
+        fmt::format("{} cannot be examined: {}; choose another file", file.string(), error.message()));
+  }
 }
 
 void check(const SqliteDatabase& database) {
@@ -96,7 +116,8 @@ std::unique_ptr<SqliteDatabase> open_to_write(const fs::path& file) {
 
 std::unique_ptr<SqliteDatabase> open_to_read(const fs::path& file) {
   refuse_folder(file);
-  if (!fs::exists(file))
+  std::error_code none;
+  if (!fs::exists(file, none))
     throw StoreError(fmt::format("{}: there is no such store; `halotile sweep` makes one", file.string()));
   const auto open = [&](SqliteDatabase::Open how) {
     auto database = std::make_unique<SqliteDatabase>(file, how);
@@ -105,7 +126,6 @@ std::unique_ptr<SqliteDatabase> open_to_read(const fs::path& file) {
     check(*database);
     return database;
   };
-  std::error_code none;
   fs::path log = file;
   log += "-wal";
   // Reading a store with a log needs a shared index beside it. Where nothing may be written and no log is
@@ -219,28 +239,28 @@ std::set<std::string> Store::finished(std::int64_t machine) const {
 
 std::vector<PointRecord> Store::points() const {
   std::vector<PointRecord> points;
-  database_->sqlite->query(point_selection(), {},
-                           [&](const SqliteRow& row) { points.push_back(point_of(row)); });
+  query(*database_->sqlite, point_selection(),
+        [&](const SqliteRow& row) { points.push_back(point_of(row)); });
   return points;
 }
 
 std::vector<MachineRecord> Store::machines() const {
   std::vector<MachineRecord> machines;
-  database_->sqlite->query("SELECT id, hash, provenance FROM machine ORDER BY id", {},
-                           [&](const SqliteRow& row) {
-                             machines.push_back({row.integer(0), row.text(1), parsed(row.text(2))});
-                           });
+  query(*database_->sqlite, "SELECT id, hash, provenance FROM machine ORDER BY id",
+        [&](const SqliteRow& row) {
+          machines.push_back({row.integer(0), row.text(1), json_column(row, 2, "provenance", Type::object)});
+        });
   return machines;
 }
 
 std::vector<SweepRecord> Store::sweeps() const {
   std::vector<SweepRecord> sweeps;
-  database_->sqlite->query(
-      "SELECT id, name, axes, config, started, finished, points FROM sweep ORDER BY id", {},
-      [&](const SqliteRow& row) {
-        sweeps.push_back({row.integer(0), row.text(1), parsed(row.text(2)), parsed(row.text(3)), row.text(4),
-                          row.text(5), row.integer(6)});
-      });
+  query(*database_->sqlite, "SELECT id, name, axes, config, started, finished, points FROM sweep ORDER BY id",
+        [&](const SqliteRow& row) {
+          sweeps.push_back({row.integer(0), row.text(1), json_column(row, 2, "axes", Type::array),
+                            json_column(row, 3, "config", Type::object), row.text(4), row.text(5),
+                            row.integer(6)});
+        });
   return sweeps;
 }
 

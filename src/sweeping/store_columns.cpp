@@ -36,7 +36,7 @@ template <std::size_t count>
 std::int64_t index_of(const std::array<const char*, count>& words, const Json& word) {
   const auto found = std::find(words.begin(), words.end(), word.get<std::string>());
   if (found == words.end())
-    throw StoreError(fmt::format("the store holds an unknown word, '{}'", word.dump()));
+    throw DamagedColumn(fmt::format("holds the unknown word '{}'", word.get<std::string>()));
   return found - words.begin();
 }
 
@@ -182,9 +182,28 @@ std::vector<SqliteDatabase::Value> point_values(const PointRecord& point) {
 PointRecord point_of(const SqliteRow& row) {
   PointRecord point;
   for (std::size_t i = 0; i < columns.size(); ++i) {
-    columns[i].set(point, value_of(row, static_cast<int>(i), columns[i].type));
+    const Column& c = columns[i];
+    try {
+      c.set(point, value_of(row, static_cast<int>(i), c.type));
+    } catch (const DamagedColumn& e) {
+      throw DamagedColumn(fmt::format("column {} of a point {}", c.name, e.what()));
+    } catch (const Json::exception&) {
+      throw DamagedColumn(
+          fmt::format("column {} of a point does not hold the JSON that belongs there", c.name));
+    }
+  }
+  for (const auto& [name, value] :
+       {std::pair("settings", &point.settings), std::pair("config", &point.config)}) {
+    if (!value->is_object()) throw DamagedColumn(fmt::format("column {} of a point holds no mapping", name));
   }
   return point;
+}
+
+nlohmann::json json_column(const SqliteRow& row, int place, const char* name, Json::value_t type) {
+  Json json = Json::parse(row.text(place), nullptr, false);
+  if (json.type() != type)
+    throw DamagedColumn(fmt::format("column {} does not hold the JSON that belongs there", name));
+  return json;
 }
 
 nlohmann::json point_json(const PointRecord& point) {

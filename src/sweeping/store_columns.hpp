@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,16 @@ namespace halotile {
 [[nodiscard]] std::string point_selection();
 
 [[nodiscard]] std::vector<SqliteDatabase::Value> point_values(const PointRecord& point);
-/// Of a row of point_selection().
+/// What halotile never wrote: a file that was damaged where SQLite does not notice.
+class DamagedColumn : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+/// A column of JSON that must hold a list or a mapping (Json::value_t::array, ...). Throws DamagedColumn.
+[[nodiscard]] nlohmann::json json_column(const SqliteRow& row, int place, const char* name,
+                                         nlohmann::json::value_t type);
+
+/// Of a row of point_selection(). Throws DamagedColumn.
 [[nodiscard]] PointRecord point_of(const SqliteRow& row);
 
 /// The names of the columns, in their order, and a point's values as JSON.

@@ -12,6 +12,7 @@
 
 #include "patching/error.hpp"
 #include "pipeline/hash.hpp"
+#include "pipeline/stop.hpp"
 #include "pipeline/support.hpp"
 
 namespace halotile {
@@ -113,6 +114,25 @@ class StoreTest : public testing::Test {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
   }
 
+  // What reading says of a store that was changed so.
+  [[nodiscard]] std::string after(const char* change) const {
+    fs::remove(file());
+    {
+      Filled f = filled();
+      f.store.add_point(point(1, f.machine, f.sweep));
+    }
+    sqlite3* db = nullptr;
+    sqlite3_open(file().c_str(), &db);
+    sqlite3_exec(db, change, nullptr, nullptr, nullptr);
+    sqlite3_close(db);
+    return refusal([&] {
+      const Store store(file(), Store::Mode::read_only);
+      (void)store.machines();
+      (void)store.sweeps();
+      (void)store.points();
+    });
+  }
+
   /// The message of the StoreError that `work` throws, without the folder; "" if none.
   template <typename Work>
   [[nodiscard]] std::string refusal(const Work& work) const {
@@ -135,6 +155,7 @@ TEST_F(StoreTest, KeepsEveryFieldOfAPoint) {
   failed.machine = f.machine;
   failed.sweep = f.sweep;
   failed.sequence = 3;
+  failed.config = failed.settings = nlohmann::json::object();
   failed.status = PointStatus::error;
   failed.message = "no such \"file\"\n\xc3\xa4";
   for (const PointRecord& p : {ok, different, failed}) EXPECT_TRUE(f.store.add_point(p));
@@ -373,6 +394,52 @@ TEST_F(StoreTest, ADamagedStoreIsRefused) {
   bytes.close();
   const std::string message = refusal([&] { (void)Store(file(), Store::Mode::read_only).points(); });
   EXPECT_TRUE(message.starts_with("s.db is damaged")) << message;
+}
+
+TEST_F(StoreTest, DamageThatSQLiteDoesNotSeeIsTold) {
+  struct Damage {
+    const char* change;
+    const char* what;
+  };
+  const std::string json = " does not hold the JSON that belongs there";
+  const std::string remedy = "); go back to a copy, or delete that row with sqlite3 and sweep again";
+  for (const auto& [change, what] :
+       {Damage{"UPDATE point SET settings = substr(settings, 2)", "column settings of a point"},
+        Damage{"UPDATE point SET samples_ms = '[1, \"a\"]'", "column samples_ms of a point"},
+        Damage{"UPDATE point SET layers = '[{}]'", "column layers of a point"},
+        Damage{"UPDATE machine SET provenance = substr(provenance, 2)", "column provenance"},
+        Damage{"UPDATE machine SET provenance = '[]'", "column provenance"},
+        Damage{"UPDATE sweep SET axes = '3'", "column axes"},
+        Damage{"UPDATE sweep SET config = 'null'", "column config"}}) {
+    EXPECT_EQ(after(change), "s.db is damaged (" + (what + json) + remedy) << change;
+  }
+  EXPECT_EQ(after("UPDATE point SET config = '1'"),
+            "s.db is damaged (column config of a point holds no mapping" + remedy);
+  EXPECT_EQ(after("UPDATE point SET status = 'ik'"),
+            "s.db is damaged (column status of a point holds the unknown word 'ik'" + remedy);
+}
+
+TEST_F(StoreTest, NamesThatLeadNowhereAreRefused) {
+  fs::create_symlink("loop.db", folder_.path() / "loop.db");
+  for (const std::string& name : {std::string("loop.db"), std::string(300, 'x')}) {
+    for (const Store::Mode mode : {Store::Mode::read_only, Store::Mode::read_write}) {
+      const std::string message = refusal([&] { const Store store(folder_.path() / name, mode); });
+      EXPECT_TRUE(message.starts_with(name + " cannot be examined: ")) << message;
+      EXPECT_TRUE(message.ends_with("; choose another file")) << message;
+    }
+  }
+}
+
+TEST_F(StoreTest, WaitingForALockEndsWhenTheUserWantsToStop) {
+  Filled f = filled();
+  sqlite3* other = nullptr;
+  sqlite3_open(file().c_str(), &other);
+  ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  stop_requested = true;
+  EXPECT_THROW(f.store.add_machine({{"cpu", "two"}}), Interrupted);
+  stop_requested = false;
+  sqlite3_close(other);
+  EXPECT_NO_THROW(f.store.add_machine({{"cpu", "two"}}));
 }
 
 TEST_F(StoreTest, ReadersLeaveNoFilesBehind) {

@@ -192,7 +192,8 @@ TEST(SweepOrder, IsAPermutationWhoseNeighboursDifferInEveryAxis) {
 class RunSweepTest : public SweepTest {
  protected:
   RunSweepTest()
-      : store_(folder_.path() / "s.db", Store::Mode::read_write), machine_(store_.add_machine({})) {
+      : store_(folder_.path() / "s.db", Store::Mode::read_write),
+        machine_(store_.add_machine(nlohmann::json::object())) {
     settings_.ceiling = nullptr;
   }
 
