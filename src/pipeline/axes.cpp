@@ -44,7 +44,8 @@ std::string text_of(const YAML::Node& node) {
 }
 
 YAML::Node absolute(const YAML::Node& node, const fs::path& folder) {
-  if (node.IsScalar()) return YAML::Node(fs::absolute(folder / node.Scalar()).string());
+  const bool empty = node.IsScalar() && node.Scalar().empty();  // whoever reads it says what is wrong
+  if (node.IsScalar() && !empty) return YAML::Node(fs::absolute(folder / node.Scalar()).string());
   if (!node.IsSequence()) return node;
   YAML::Node list(YAML::NodeType::Sequence);
   for (const auto& entry : node) list.push_back(absolute(entry, folder));
@@ -88,11 +89,13 @@ std::vector<SweepAxisValue> range_values(std::string_view text, std::string& pro
   const std::int64_t stop = parts.size() > 1 ? parts[1] : parts[0];
   const std::int64_t step = parts.size() > 2 ? parts[2] : 1;
   std::vector<SweepAxisValue> values;
-  for (std::int64_t i = begin; step > 0 ? i < stop : step < 0 && i > stop; i += step) {
+  for (std::int64_t i = begin; step > 0 ? i < stop : step < 0 && i > stop;) {
     values.push_back({std::to_string(i), i});
-    if (values.size() <= most_steps) continue;
-    problem = fmt::format("is '{}', more than {} values", text, most_steps);
-    return {};
+    if (values.size() > most_steps) {
+      problem = fmt::format("is '{}', more than {} values", text, most_steps);
+      return {};
+    }
+    if (__builtin_add_overflow(i, step, &i)) break;  // the end is nearer than what comes next
   }
   if (values.empty()) problem = fmt::format("is '{}', which has no values", text);
   return values;
@@ -229,9 +232,9 @@ std::optional<SweepAxis> axis_of_word(const std::string& word) {
     if (piece.empty())
       throw ConfigError(fmt::format("command line '{}': a value between two commas is missing", word));
     try {
-      axis.steps.push_back({{piece, shown(YAML::Load(piece))}});
+      axis.steps.push_back({{piece, shown(parse_yaml(piece))}});
     } catch (const YAML::Exception& e) {
-      throw ConfigError(fmt::format("command line '{}': '{}' is not valid YAML: {}", word, piece, e.msg));
+      throw ConfigError(fmt::format("command line '{}': '{}' {}", word, piece, e.msg));
     }
   }
   return axis;

@@ -45,58 +45,34 @@ Words split_path(const std::string& path, const std::string& word) {
   return parts;
 }
 
-void erase(YAML::Node root, const std::string& path) {
-  const std::size_t dot = path.find('.');
-  YAML::Node section = root[path.substr(0, dot)];
-  if (section && section.IsMap()) section.remove(path.substr(dot + 1));
-}
+// The value of a mapping's key; one that is not defined when there is none.
+YAML::Node entry_of(const YAML::Node& map, const std::string& key) { return map[key]; }
 
 // Paths on the command line are relative to the current folder, not to the config's.
 YAML::Node absolute_paths(const YAML::Node& value) {
+  if (value.IsMap() || (value.IsScalar() && value.Scalar().empty()))
+    return value;  // whoever reads it says what is wrong
   if (value.IsScalar()) return YAML::Node(fs::absolute(value.Scalar()).string());
-  if (value.IsMap()) return value;  // whoever reads it says what is wrong
   YAML::Node list(YAML::NodeType::Sequence);
   for (const auto& entry : value)
     list.push_back(entry.IsScalar() ? absolute_paths(entry) : YAML::Clone(entry));
   return list;
 }
 
-void apply_override(YAML::Node root, const std::string& word, Diagnostics& diagnostics) {
-  const auto [path, text] = split_override(word);
-  YAML::Node value;
-  try {
-    value = YAML::Load(text);
-  } catch (const YAML::Exception& e) {
-    throw ConfigError(fmt::format("command line '{}': the value is not valid YAML: {}", word, e.msg));
+void check_doubled_keys(Diagnostics& diagnostics, const YAML::Node& node, const std::string& path) {
+  if (!node.IsMap()) return;
+  const YamlMap check(diagnostics, node, path);
+  for (const auto& entry : node) {
+    if (!entry.first.IsScalar()) continue;
+    check_doubled_keys(diagnostics, entry.second,
+                       path.empty() ? entry.first.Scalar() : path + "." + entry.first.Scalar());
   }
-  // Nothing stands for the default, but a model there must be.
-  if (names_files(path) && (!value.IsNull() || path == "model")) value = absolute_paths(value);
-  if (path == "input.random" || path == "input.file") erase(root, "input.labels");
-  for (const Words& group : exclusive) {
-    if (std::find(group.begin(), group.end(), path) == group.end()) continue;
-    for (const std::string& other : group) {
-      if (other != path) erase(root, other);
-    }
-  }
-  YAML::Node node = root;
-  const Words parts = split_path(path, word);
-  for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
-    if (!node[parts[i]] || !node[parts[i]].IsMap()) node[parts[i]] = YAML::Node(YAML::NodeType::Map);
-    YAML::Node next = node[parts[i]];
-    node.reset(next);
-  }
-  node[parts.back()] = value;
-  diagnostics.overridden(path, word);
 }
 
 class ExperimentReader {
  public:
-  ExperimentReader(const fs::path& file, std::span<const std::string> overrides)
-      : folder_(file.parent_path()), diagnostics_(file.string()) {
-    YAML::Node root = load_yaml(file);
-    check_doubled_keys(root, "");  // before overrides hide them
-    diagnostics_.throw_if_any();
-    for (const std::string& word : overrides) apply_override(root, word, diagnostics_);
+  ExperimentReader(const fs::path& file, const YAML::Node& root, Diagnostics diagnostics, bool with_axes)
+      : folder_(file.parent_path()), diagnostics_(std::move(diagnostics)), with_axes_(with_axes) {
     experiment_.name = file.stem().string();
     YamlMap map(diagnostics_, root, "");
     read(map);
@@ -107,16 +83,6 @@ class ExperimentReader {
   [[nodiscard]] Experiment take() { return std::move(experiment_); }
 
  private:
-  void check_doubled_keys(const YAML::Node& node, const std::string& path) {
-    if (!node.IsMap()) return;
-    const YamlMap check(diagnostics_, node, path);
-    for (const auto& entry : node) {
-      if (!entry.first.IsScalar()) continue;
-      check_doubled_keys(entry.second,
-                         path.empty() ? entry.first.Scalar() : path + "." + entry.first.Scalar());
-    }
-  }
-
   void read(YamlMap& map) {
     if (const auto model = map.require("model", "model: models/alexnet.yaml"))
       experiment_.model = path(*model);
@@ -146,7 +112,8 @@ class ExperimentReader {
     experiment_.memory = static_cast<MemoryMode>(std::find(memory_modes.begin(), memory_modes.end(), memory) -
                                                  memory_modes.begin());
     if (const auto output = map.find("output")) read_output(*output);
-    if (const auto sweep = map.find("sweep")) experiment_.axes = read_axes(*sweep, folder_);
+    const auto sweep = map.find("sweep");
+    if (sweep && with_axes_) experiment_.axes = read_axes(*sweep, folder_);
     if (const auto measure = map.find("measure")) {
       YamlMap m(diagnostics_, measure->node(), "measure");
       MeasureSettings& s = experiment_.measure;
@@ -388,6 +355,7 @@ class ExperimentReader {
 
   fs::path folder_;
   Diagnostics diagnostics_;
+  bool with_axes_;
   Experiment experiment_;
 };
 
@@ -429,15 +397,95 @@ bool exclude_each_other(const std::string& key, const std::string& other) {
          });
 }
 
+ConfigFile::ConfigFile(fs::path file) : file_(std::move(file)), root_(load_yaml(file_)) {
+  Diagnostics diagnostics(file_.string());
+  check_doubled_keys(diagnostics, root_, "");  // before overrides hide them
+  diagnostics.throw_if_any();
+}
+
+Experiment ConfigFile::experiment(std::span<const std::string> overrides) { return read(overrides, true); }
+
+Experiment ConfigFile::point(std::span<const std::string> overrides) { return read(overrides, false); }
+
+Experiment ConfigFile::read(std::span<const std::string> overrides, bool with_axes) {
+  take_changes_back();
+  Diagnostics diagnostics(file_.string());
+  for (const std::string& word : overrides) apply(word, diagnostics);
+  return ExperimentReader(file_, root_, std::move(diagnostics), with_axes).take();
+}
+
+void ConfigFile::apply(const std::string& word, Diagnostics& diagnostics) {
+  const auto [path, text] = split_override(word);
+  YAML::Node value;
+  try {
+    value.reset(parse_yaml(text));
+  } catch (const YAML::Exception& e) {
+    throw ConfigError(fmt::format("command line '{}': the value {}", word, e.msg));
+  }
+  // Nothing stands for the default, but a model there must be.
+  if (names_files(path) && (!value.IsNull() || path == "model")) value.reset(absolute_paths(value));
+  if (path == "input.random" || path == "input.file") erase("input.labels");
+  for (const Words& group : exclusive) {
+    if (std::find(group.begin(), group.end(), path) == group.end()) continue;
+    for (const std::string& other : group) {
+      if (other != path) erase(other);
+    }
+  }
+  YAML::Node section = root_;
+  const Words parts = split_path(path, word);
+  for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
+    const YAML::Node found = entry_of(section, parts[i]);
+    const bool there = found && found.IsMap();
+    const YAML::Node inner = there ? found : YAML::Node(YAML::NodeType::Map);
+    if (!there) put(section, parts[i], inner);
+    section.reset(inner);
+  }
+  put(section, parts.back(), value);
+  diagnostics.overridden(path, word);
+}
+
+void ConfigFile::put(YAML::Node map, const std::string& key, const YAML::Node& value) {
+  keep(map);
+  map.remove(key);
+  map.force_insert(key, value);
+}
+
+void ConfigFile::erase(const std::string& path) {
+  const std::size_t dot = path.find('.');
+  YAML::Node section = entry_of(root_, path.substr(0, dot));
+  const std::string key = path.substr(dot + 1);
+  if (!section || !section.IsMap() || !entry_of(section, key)) return;
+  keep(section);
+  section.remove(key);
+}
+
+void ConfigFile::keep(const YAML::Node& map) {
+  changes_.push_back({map, {}});
+  for (const auto& entry : map) changes_.back().entries.emplace_back(entry.first, entry.second);
+}
+
+// yaml-cpp's copies forget where values stand, so changes are made in the file's tree. Mappings are filled
+// anew as a whole: their entries keep their order.
+void ConfigFile::take_changes_back() {
+  for (; !changes_.empty(); changes_.pop_back()) {
+    Change& change = changes_.back();
+    std::vector<YAML::Node> keys;
+    for (const auto& entry : change.map) keys.push_back(entry.first);
+    for (const YAML::Node& key : keys) change.map.remove(key);
+    for (const auto& [key, value] : change.entries) change.map.force_insert(key, value);
+  }
+}
+
 Experiment read_experiment(const fs::path& file, std::span<const std::string> overrides) {
-  Experiment experiment = read_point(file, overrides);
+  ConfigFile config(file);
+  Experiment experiment = config.experiment(overrides);
   Words problems;
   for (const SweepAxis& axis : experiment.axes) {
     for (std::size_t step = 0; step < axis.steps.size(); ++step) {
       Words words(overrides.begin(), overrides.end());
       for (std::string& word : words_at(axis, step)) words.push_back(std::move(word));
       try {
-        (void)read_point(file, words);
+        (void)config.point(words);
       } catch (const ConfigError& e) {
         problems.push_back(at_axis(e.what(), axis, step, file));
       }
@@ -445,10 +493,6 @@ Experiment read_experiment(const fs::path& file, std::span<const std::string> ov
   }
   if (!problems.empty()) throw ConfigError(fmt::format("{}", fmt::join(problems, "\n")));
   return experiment;
-}
-
-Experiment read_point(const fs::path& file, std::span<const std::string> overrides) {
-  return ExperimentReader(file, overrides).take();
 }
 
 nlohmann::json to_json(const Experiment& e) {

@@ -109,14 +109,41 @@ struct Experiment {
 /// Whether a config has one of the two at most.
 [[nodiscard]] bool exclude_each_other(const std::string& key, const std::string& other);
 
+/// A config file, read once for all the experiments that differ from it in a few keys.
+class ConfigFile {
+ public:
+  /// Throws ConfigError.
+  explicit ConfigFile(std::filesystem::path file);
+
+  /// As read_experiment(), without a look at what the values of a sweep mean.
+  [[nodiscard]] Experiment experiment(std::span<const std::string> overrides);
+  /// The same without `axes`: one point of a sweep.
+  [[nodiscard]] Experiment point(std::span<const std::string> overrides);
+
+ private:
+  // A mapping as it stood before an override changed it.
+  struct Change {
+    YAML::Node map;
+    std::vector<std::pair<YAML::Node, YAML::Node>> entries;
+  };
+
+  [[nodiscard]] Experiment read(std::span<const std::string> overrides, bool with_axes);
+  void apply(const std::string& word, Diagnostics& diagnostics);
+  void put(YAML::Node map, const std::string& key, const YAML::Node& value);
+  void erase(const std::string& path);
+  void keep(const YAML::Node& map);
+  void take_changes_back();
+
+  std::filesystem::path file_;
+  YAML::Node root_;
+  std::vector<Change> changes_;
+};
+
 /// Reads a config and applies `overrides` ("patch.size=32"). Paths of inputs are taken relative to the
 /// config's folder (those in overrides relative to the current one). Throws ConfigError with every problem
 /// found, in the values that a sweep would take too.
 [[nodiscard]] Experiment read_experiment(const std::filesystem::path& file,
                                          std::span<const std::string> overrides);
-/// The same without a look at what the values of a sweep mean: for its points, one by one.
-[[nodiscard]] Experiment read_point(const std::filesystem::path& file,
-                                    std::span<const std::string> overrides);
 
 /// The experiment as JSON with every default filled in, for provenance.
 [[nodiscard]] nlohmann::json to_json(const Experiment& experiment);

@@ -4,11 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <fstream>
 #include <numeric>
 #include <set>
-#include <sstream>
 
 #include "patching/error.hpp"
 
@@ -44,6 +44,58 @@ std::optional<Number> parsed(const YAML::Node& node) {
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (failure != std::errc() || end != text.data() + text.size()) return {};
   return value;
+}
+
+constexpr int most_levels = 64;
+constexpr std::size_t most_values = 1'000'000;
+constexpr std::size_t most_bytes = std::size_t{16} << 20;
+
+// Walks what anchors stand for, too: one that holds itself has no end, a few that hold each other many times
+// stand for more than any memory holds.
+void check_size(const YAML::Node& node, int levels_left, std::size_t& values_left) {
+  if (levels_left == 0) {
+    throw YAML::Exception(
+        node.Mark(), fmt::format("is nested deeper than {} levels, or an anchor (&) holds itself; make it "
+                                 "flatter, without the alias (*)",
+                                 most_levels));
+  }
+  if (values_left == 0) {
+    throw YAML::Exception(node.Mark(), fmt::format("stands behind {} values, those that aliases (*) repeat "
+                                                   "counted; leave some out",
+                                                   most_values));
+  }
+  --values_left;
+  if (node.IsSequence()) {
+    for (const auto& entry : node) check_size(entry, levels_left - 1, values_left);
+  } else if (node.IsMap()) {
+    for (const auto& entry : node) {
+      check_size(entry.first, levels_left - 1, values_left);
+      check_size(entry.second, levels_left - 1, values_left);
+    }
+  }
+}
+
+// Regular files, and pipes such as <(command) makes.
+std::string text_of(const std::filesystem::path& file) {
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::status(file, ignored);
+  if (std::filesystem::is_directory(status))
+    throw ConfigError(fmt::format("{}: is a folder; name a YAML file in it", file.string()));
+  if (std::filesystem::is_other(status) && !std::filesystem::is_fifo(status))
+    throw ConfigError(fmt::format("{}: is a device; name a YAML file", file.string()));
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) throw ConfigError(fmt::format("{}: cannot be opened; check the path", file.string()));
+  std::string text;
+  std::array<char, 65536> piece{};
+  while (stream.read(piece.data(), piece.size()) || stream.gcount() > 0) {
+    text.append(piece.data(), static_cast<std::size_t>(stream.gcount()));
+    if (text.size() > most_bytes) {
+      throw ConfigError(fmt::format("{}: is larger than {} MiB; name a YAML file that is written by hand",
+                                    file.string(), most_bytes >> 20));
+    }
+  }
+  if (stream.bad()) throw ConfigError(fmt::format("{}: cannot be read; check the disk", file.string()));
+  return text;
 }
 
 }  // namespace
@@ -183,7 +235,7 @@ YamlMap::YamlMap(Diagnostics& diagnostics, const YAML::Node& node, std::string p
 }
 
 std::optional<YamlValue> YamlMap::find(const std::string& key) {
-  known_.push_back(key);
+  if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.push_back(key);
   for (const auto& entry : node_) {
     if (entry.first.IsScalar() && entry.first.Scalar() == key) {
       if (entry.second.IsNull()) return {};
@@ -254,25 +306,33 @@ std::map<std::string, std::string> YamlMap::words(const std::string& key) {
   return entries;
 }
 
-YAML::Node load_yaml(const std::filesystem::path& file) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(file, ignored)) {
-    throw ConfigError(fmt::format("{}: is a folder; name a YAML file in it", file.string()));
-  }
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw ConfigError(fmt::format("{}: cannot be opened; check the path", file.string()));
-  std::stringstream text;
-  text << stream.rdbuf();
+YAML::Node parse_yaml(const std::string& text) {
+  std::vector<YAML::Node> documents;
   try {
-    YAML::Node node = YAML::Load(text.str());
+    documents = YAML::LoadAll(text);
+  } catch (const YAML::Exception& e) {
+    throw YAML::Exception(e.mark, "is not valid YAML: " + e.msg);
+  }
+  for (std::size_t i = 1; i < documents.size(); ++i) {
+    if (!documents[i].IsNull())
+      throw YAML::Exception(documents[i].Mark(), "is a second document (behind ---); keep one of the two");
+  }
+  if (documents.empty()) return {};
+  std::size_t values = most_values;
+  check_size(documents[0], most_levels, values);
+  return documents[0];
+}
+
+YAML::Node load_yaml(const std::filesystem::path& file) {
+  try {
+    YAML::Node node = parse_yaml(text_of(file));
     if (!node.IsMap()) {
       throw ConfigError(fmt::format("{}: {}; a mapping (key: value lines) is needed", file.string(),
                                     node.IsNull() ? "is empty" : "holds no mapping"));
     }
     return node;
   } catch (const YAML::Exception& e) {
-    throw ConfigError(fmt::format("{}:{}:{}: is not valid YAML: {}", file.string(), e.mark.line + 1,
-                                  e.mark.column + 1, e.msg));
+    throw ConfigError(fmt::format("{}:{}:{}: {}", file.string(), e.mark.line + 1, e.mark.column + 1, e.msg));
   }
 }
 

@@ -116,7 +116,13 @@ class YamlMap {
 /// Largest size any key takes; keeps every sum of a few sizes far inside 64 bits.
 inline constexpr std::int64_t largest_size = (std::int64_t{1} << 31) - 1;
 
-/// Parses a file that must hold one mapping. Throws ConfigError (path, line and column of a syntax error).
+/// Parses one document of at most a million values and 64 levels, all that aliases repeat counted, so that
+/// whoever walks it comes to an end. Throws YAML::Exception with what is wrong ("is not valid YAML: ...");
+/// the caller knows where the text comes from.
+[[nodiscard]] YAML::Node parse_yaml(const std::string& text);
+
+/// Parses a file or pipe that must hold one mapping. Throws ConfigError (path, line and column of what is
+/// wrong).
 [[nodiscard]] YAML::Node load_yaml(const std::filesystem::path& file);
 
 }  // namespace halotile

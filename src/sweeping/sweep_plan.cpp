@@ -127,7 +127,7 @@ nlohmann::json value_in(const nlohmann::json& config, const std::string& key) {
 class Planner {
  public:
   Planner(const std::filesystem::path& file, std::span<const std::string> words)
-      : file_(file), line_(sorted_out(words)), base_(read_point(file, line_.overrides)) {
+      : file_(file), line_(sorted_out(words)), config_(file), base_(config_.experiment(line_.overrides)) {
     axes_ = merged(base_.axes, line_);
     check(axes_);
     base_.axes.clear();
@@ -151,7 +151,7 @@ class Planner {
         settings[axes_[a].keys[k]] = axes_[a].steps[steps[a]][k].shown;
     }
     try {
-      Experiment experiment = read_point(file_, words);
+      Experiment experiment = config_.point(words);
       add(std::move(experiment), std::move(settings));
     } catch (const ConfigError& e) {
       std::istringstream lines(e.what());
@@ -197,6 +197,7 @@ class Planner {
 
   const std::filesystem::path file_;
   const CommandLineWords line_;
+  ConfigFile config_;
   Experiment base_;
   std::vector<SweepAxis> axes_;
   Identities identities_;

@@ -466,6 +466,25 @@ INSTANTIATE_TEST_SUITE_P(
                 "one of the two",
                 {"patch={size: 1, grid: 2}"}},
         Refused{"no_model", smallest, "command line 'model=': model: ...", {"model="}},
+        Refused{"empty_model",
+                smallest,
+                "command line 'model=\"\"': model: is ''; a word is needed",
+                {"model=\"\""}},
+        Refused{"empty_image",
+                "model: m\ninput: {images: p}",
+                "command line 'input.images=['']': input.images[0]: is ''; a word is needed",
+                {"input.images=['']"}},
+        Refused{"empty_weights_of_a_sweep", smallest + "sweep: {weights.file: ['']}",
+                "e.yaml: sweep: 'weights.file=\"\"': weights.file: is ''; a word is needed"},
+        Refused{"list_that_holds_itself",
+                smallest,
+                "command line 'sweep={streams: &a [*a]}': the value is nested deeper than 64 levels, ...",
+                {"sweep={streams: &a [*a]}"}},
+        Refused{"second_document",
+                smallest,
+                "command line 'streams=1\n---\n2': the value is a second document (behind ---); keep one of "
+                "the two",
+                {"streams=1\n---\n2"}},
         Refused{"mapping_for_a_path", smallest, "command line 'model={a: b}': model: ...", {"model={a: b}"}},
         Refused{"mapping_for_images",
                 smallest,
@@ -476,6 +495,29 @@ INSTANTIATE_TEST_SUITE_P(
                 "command line 'streams=0': streams: is '0'; a whole number from 1 to 256 is needed",
                 {"streams=0", "patch="}}),
     [](const testing::TestParamInfo<Refused>& c) { return c.param.name; });
+
+TEST(Config, OneFileGivesManyExperiments) {
+  const TempFolder folder;
+  ConfigFile file(folder.write("e.yaml", smallest + "patch: {size: 64, storage: packed}\nstreams: 3\n"));
+  const nlohmann::json plain = to_json(file.experiment({}));
+  for (const Words& words : {Words{"patch.grid=[2, 3]", "streams=2"}, Words{"patch=whole"},
+                             Words{"measure.warmup=0", "input.file=x"},
+                             Words{"output.save.conv1=x.npy", "patch.size=2", "patch.grid=2"}}) {
+    EXPECT_NE(to_json(file.point(words)), plain);
+    EXPECT_EQ(to_json(file.point({})), plain) << "nothing stays of overrides";
+  }
+  const auto message = [&](const Words& words) {
+    return message_of<ConfigError>(folder.path(), [&] { (void)file.point(words); });
+  };
+  EXPECT_FALSE(message({"patch.grid=2", "patch.size=0"}).empty());
+  EXPECT_FALSE(message({"patch.grid=2", "a..b=0"}).empty());
+  EXPECT_EQ(to_json(file.point({})), plain);
+}
+
+TEST(Config, LongAxesAreReadOnce) {
+  EXPECT_EQ(read(smallest + "sweep: {weights.random: 'range(0, 10000)'}").axes.at(0).steps.size(), 10000U)
+      << "takes long if every step reads them again";
+}
 
 TEST(Config, MissingFileIsNamed) {
   const TempFolder folder;

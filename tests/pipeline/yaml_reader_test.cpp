@@ -2,6 +2,10 @@
 #include "pipeline/yaml_reader.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <thread>
 
 #include "patching/error.hpp"
 #include "support.hpp"
@@ -115,6 +119,12 @@ TEST(YamlMap, ReportsUnknownKeysWithTheNearestKnownOne) {
   EXPECT_EQ(errors_of("sub_batch: 1\nsteams: 2", read),
             "f:2:1: steams: is not a known key; did you mean 'streams'?");
   EXPECT_EQ(errors_of("zebra: 2", read), "f:1:1: zebra: is not a known key; known here: streams, sub_batch");
+  const auto twice = [&](YamlMap& m) {
+    (void)m.find("sub_batch");
+    read(m);
+  };
+  EXPECT_EQ(errors_of("zebra: 2", twice), "f:1:1: zebra: is not a known key; known here: streams, sub_batch")
+      << "each once";
 }
 
 TEST(YamlMap, ReportsKeysThatStandTwice) {
@@ -179,6 +189,18 @@ TEST(NearestName, ForgivesSlipsOnly) {
 TEST(LoadYaml, ReadsOneMapping) {
   const TempFolder folder;
   EXPECT_EQ(load_yaml(folder.write("f.yaml", "a: 1\n"))["a"].Scalar(), "1");
+  EXPECT_EQ(load_yaml(folder.write("f.yaml", "---\na: &x 1\nb: *x\n---\n"))["b"].Scalar(), "1");
+}
+
+TEST(LoadYaml, ReadsPipesButNoDevices) {
+  const TempFolder folder;
+  const auto pipe = folder.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::thread writer([&] { std::ofstream(pipe) << "a: 1\n"; });
+  EXPECT_EQ(load_yaml(pipe)["a"].Scalar(), "1");
+  writer.join();
+  EXPECT_EQ(message_of<ConfigError>(folder.path(), [] { (void)load_yaml("/dev/zero"); }),
+            "/dev/zero: is a device; name a YAML file");
 }
 
 struct YamlCase {
@@ -188,6 +210,17 @@ struct YamlCase {
 };
 
 std::ostream& operator<<(std::ostream& out, const YamlCase& c) { return out << c.name; }
+
+// Twelve lists, each of ten times the one before.
+std::string anchors_of_anchors() {
+  std::string text = "a: [&a0 [x]";
+  for (int i = 1; i < 12; ++i) {
+    text += ", &a" + std::to_string(i) + " [";
+    for (int n = 0; n < 10; ++n) text += (n > 0 ? ", *a" : "*a") + std::to_string(i - 1);
+    text += "]";
+  }
+  return text + "]\n";
+}
 
 class RefusedYaml : public testing::TestWithParam<YamlCase> {};
 
@@ -209,7 +242,18 @@ INSTANTIATE_TEST_SUITE_P(
                     YamlCase{"bad_indent", "a: 1\n  b: 2\n", "f.yaml:2:4: is not valid YAML: "},
                     YamlCase{"binary", std::string("\x00\x01\xff\xfe", 4), "f.yaml"},
                     YamlCase{"unknown_alias", "a: *nobody\n", "f.yaml:1:4: is not valid YAML: "},
-                    YamlCase{"deep", std::string(20000, '['), "f.yaml"}),
+                    YamlCase{"deep", std::string(20000, '['), "f.yaml"},
+                    YamlCase{"anchor_that_holds_itself", "x: 1\npatch: &a {size: 4, b: *a}\n",
+                             "f.yaml:2:12: is nested deeper than 64 levels, or an anchor (&) holds itself"},
+                    YamlCase{"list_that_holds_itself", "a: &a [*a]\n", "f.yaml:1:4: is nested deeper"},
+                    YamlCase{"key_that_holds_itself", "a: &a {*a : 1}\n", "f.yaml:1:4: is nested deeper"},
+                    YamlCase{
+                        "anchors_of_anchors", anchors_of_anchors(),
+                        "f.yaml:1:10: stands behind 1000000 values, those that aliases (*) repeat counted"},
+                    YamlCase{"second_document", "a: 1\n---\na: 2\n",
+                             "f.yaml:3:1: is a second document (behind ---); keep one of the two"},
+                    YamlCase{"too_large", "# " + std::string(17 << 20, 'x'),
+                             "f.yaml: is larger than 16 MiB; name a YAML file that is written by hand"}),
     [](const testing::TestParamInfo<YamlCase>& c) { return c.param.name; });
 
 TEST(LoadYaml, NamesFilesThatCannotBeRead) {
