@@ -29,7 +29,8 @@ struct Explained {
 };
 
 std::string value_text(const json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return value.is_string() ? value.get<std::string>()
+                           : value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 // The point's value of a key: the sweep's, or the config's.

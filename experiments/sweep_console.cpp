@@ -89,7 +89,9 @@ std::string settings_text(const nlohmann::json& settings) {
   std::string text;
   for (const auto& [key, value] : settings.items()) {
     if (!text.empty()) text += ' ';
-    text += key + "=" + (value.is_string() ? value.get<std::string>() : value.dump());
+    text += key + "=" +
+            (value.is_string() ? value.get<std::string>()
+                               : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   }
   return text;
 }

@@ -174,7 +174,8 @@ class Writer {
       begin = end;
     }
     add_flows();
-    return nlohmann::json{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(events_)}}.dump();
+    return nlohmann::json{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(events_)}}.dump(
+        -1, ' ', false, nlohmann::json::error_handler_t::replace);
   }
 
  private:

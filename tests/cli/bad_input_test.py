@@ -46,6 +46,22 @@ class BadConfig(Case):
         self.config("\x00\x01\x02", saying="config.yaml")
         self.config("[1, 2]", saying="config.yaml: holds no mapping")
 
+    def test_yaml_without_end(self):
+        self.config(CONFIG + "output: &a {directory: x, save: *a}\n", saying="config.yaml:8:13: is nested deeper than 64 levels")
+        self.config(CONFIG + "---\nstreams: 4\n", saying="config.yaml:9:1: is a second document")
+        self.refused("plan", "/dev/zero", saying="/dev/zero: is a device")
+
+    def test_bytes_that_are_no_text(self):
+        self.write("model.yaml", MODEL.encode().replace(b"name: conv1", b'name: "a\xff"'))
+        self.halotile("run", "config.yaml", "measure.trace=t.json")
+        self.assertIn("a\ufffd", (self.results / "t.json").read_text())
+        self.halotile("sweep", "config.yaml", b"patch.stages=[[\xff]],fused", "--dry-run")
+
+    def test_config_from_a_pipe(self):
+        command = f"'{PROGRAM}' sweep <(sed s,model.yaml,$PWD/model.yaml, config.yaml) streams=1,2 --dry-run"
+        done = subprocess.run(["bash", "-c", command], cwd=self.folder, capture_output=True, timeout=240, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
     def test_missing_files(self):
         self.refused("run", "nowhere.yaml", saying="nowhere.yaml: cannot be opened; check the path")
         self.refused("run", ".", saying="is a folder")
@@ -159,6 +175,13 @@ class BadInput(Case):
         self.write("photos/b.jpg", "no photograph")
         self.refused("run", "config.yaml", "input.images=[photos]", "input.batch=1", saying="b.jpg")
         self.refused("verify", "config.yaml", "input.images=[photos]", saying="b.jpg")
+
+    def test_link_that_leads_nowhere_among_good_images(self):
+        self.write("photos/a.png", png(30, 30))
+        (self.folder / "photos" / "b.png").symlink_to("nowhere.png")
+        self.refused("run", "config.yaml", "input.images=[photos]", saying="b.png does not exist")
+        done = self.halotile("run", "config.yaml", "input.images=[photos]", "input.on_error=skip")
+        self.assertRegex(done.stderr.decode(), "^halotile: skipped: .*b.png does not exist; check the path\n$")
 
     def test_arrays_that_do_not_fit(self):
         self.write("x.npy", npy((1, 4, 24, 20), [0.0] * (4 * 24 * 20)))
