@@ -42,16 +42,20 @@ CommandLineWords sorted_out(std::span<const std::string> words) {
   return result;
 }
 
+bool holds(const std::string& key, const std::string& other) { return other.starts_with(key + "."); }
+
 // Takes a key out of the config's axes: the command line says what it is.
 void drop(std::vector<SweepAxis>& axes, const std::string& key) {
   for (SweepAxis& axis : axes) {
-    const auto found = std::find_if(axis.keys.begin(), axis.keys.end(), [&](const std::string& other) {
-      return other == key || exclude_each_other(other, key);
-    });
-    if (found == axis.keys.end()) continue;
-    const auto place = found - axis.keys.begin();
-    axis.keys.erase(found);
-    for (auto& step : axis.steps) step.erase(step.begin() + place);
+    const auto said = [&](const std::string& other) {
+      return other == key || exclude_each_other(other, key) || holds(key, other) || holds(other, key);
+    };
+    for (auto found = axis.keys.begin();
+         (found = std::find_if(axis.keys.begin(), axis.keys.end(), said)) != axis.keys.end();) {
+      const auto place = found - axis.keys.begin();
+      axis.keys.erase(found);
+      for (auto& step : axis.steps) step.erase(step.begin() + place);
+    }
   }
   std::erase_if(axes, [](const SweepAxis& axis) { return axis.keys.empty(); });
 }
@@ -61,6 +65,28 @@ std::vector<SweepAxis> merged(std::vector<SweepAxis> axes, const CommandLineWord
   for (const SweepAxis& axis : line.axes) drop(axes, axis.keys[0]);
   axes.insert(axes.end(), line.axes.begin(), line.axes.end());
   return axes;
+}
+
+bool any_decides_result(const std::string& key, const nlohmann::json& value) {
+  if (!value.is_object() || value.empty()) return decides_result(key);
+  for (const auto& [inner, inner_value] : value.items()) {
+    if (any_decides_result(key + "." + inner, inner_value)) return true;
+  }
+  return false;
+}
+
+// Points that differ in nothing that is measured would be one.
+void check_that_points_differ(const SweepAxis& axis) {
+  for (const auto& step : axis.steps) {
+    for (std::size_t k = 0; k < axis.keys.size(); ++k) {
+      if (any_decides_result(axis.keys[k], step[k].shown)) return;
+    }
+  }
+  if (axis.steps.size() > 1) {
+    throw ConfigError(fmt::format(
+        "{} does not change what is measured, so it cannot be swept; give it one value (key=value)",
+        fmt::join(axis.keys, ", ")));
+  }
 }
 
 void check(const std::vector<SweepAxis>& axes) {
@@ -79,8 +105,14 @@ void check(const std::vector<SweepAxis>& axes) {
         throw ConfigError(
             fmt::format("{} and {} exclude each other; sweep one of the two", keys[i], keys[j]));
       }
+      const bool first_holds = holds(keys[i], keys[j]);
+      if (first_holds || holds(keys[j], keys[i])) {
+        throw ConfigError(fmt::format("{} is a part of {}; sweep one of the two", keys[first_holds ? j : i],
+                                      keys[first_holds ? i : j]));
+      }
     }
   }
+  for (const SweepAxis& axis : axes) check_that_points_differ(axis);
   double points = 1;
   for (const SweepAxis& axis : axes) points *= static_cast<double>(axis.steps.size());
   if (points > static_cast<double>(most_points))
@@ -157,7 +189,7 @@ class Planner {
       std::istringstream lines(e.what());
       for (std::string line; std::getline(lines, line);) {
         for (std::size_t a = 0; a < axes_.size(); ++a) line = at_axis(line, axes_[a], steps[a], file_);
-        problems_[line].push_back(settings.dump());
+        problems_[line].push_back(settings.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
       }
     }
   }

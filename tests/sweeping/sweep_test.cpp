@@ -73,6 +73,8 @@ TEST_F(SweepTest, RangesAreThoseOfPython) {
   EXPECT_EQ(settings("sweep:\n  streams: range(1, 9, 2)\n"),
             (std::set<std::string>{R"({"streams":1})", R"({"streams":3})", R"({"streams":5})",
                                    R"({"streams":7})"}));
+  EXPECT_EQ(settings("", {"weights.random=range(0, 9223372036854775807, 9223372036854775806)"}).size(), 3U)
+      << "the next one would overflow; with the reference";
   EXPECT_EQ(settings("", {"streams=range(3, 1, -1)"}),
             (std::set<std::string>{R"({"streams":1})", R"({"streams":2})", R"({"streams":3})"}))
       << "1 is the reference point's";
@@ -92,12 +94,45 @@ TEST_F(SweepTest, TheCommandLinesAxisReplacesTheConfigs) {
   EXPECT_EQ(settings(yaml, {"streams=1"}),
             (std::set<std::string>{R"({"patch.size":4})", R"({"patch.size":"whole"})"}));
   EXPECT_EQ(settings(yaml, {"patch.grid=[2, 2],[3, 1]", "streams=1"}).size(), 3U) << "with the reference";
+  EXPECT_EQ(settings(yaml, {"patch=whole"}), (std::set<std::string>{R"({"streams":1})", R"({"streams":2})"}))
+      << "a section takes the place of its keys' axes";
+  EXPECT_EQ(settings("sweep: {zip: {patch.size: [4, 8], patch.storage: [view, packed], streams: [1, 2]}}\n",
+                     {"patch={grid: 2}"}),
+            (std::set<std::string>{R"({"streams":1})", R"({"streams":2})"}));
+}
+
+TEST_F(SweepTest, KeysThatChangeNothingMeasuredAreRefused) {
+  for (const std::string word :
+       {"measure.max_seconds=0.1,0.3", "output.directory=a,b", "output={directory: a},{directory: b}",
+        "sweep.streams=1,2", "measure={warmup: 1},{warmup: 2}", "input.decoders=1,2"}) {
+    EXPECT_EQ(refusal("", {word}),
+              word.substr(0, word.find('=')) +
+                  " does not change what is measured, so it cannot be swept; give it one "
+                  "value (key=value)");
+  }
+  EXPECT_EQ(settings("sweep: {measure.warmup: [1], streams: [1, 2]}\n").size(), 2U) << "one value";
+  EXPECT_EQ(settings("sweep: {zip: {measure.warmup: [1, 2], streams: [1, 2]}}\n").size(), 2U);
+  EXPECT_EQ(settings("", {"measure={cache: hot},{cache: cold}"}).size(), 2U);
+}
+
+TEST_F(SweepTest, AKeyAndAPartOfItAreNotSweptTogether) {
+  EXPECT_EQ(refusal("sweep: {patch: [whole, {size: 4}], patch.size: [4, 8]}\n"),
+            "patch.size is a part of patch; sweep one of the two");
+  EXPECT_EQ(refusal("", {"patch.size=4,8", "patch=whole,{size: 4}"}),
+            "patch.size is a part of patch; sweep one of the two");
+}
+
+TEST_F(SweepTest, BytesThatAreNoTextAreShownAsSuch) {
+  EXPECT_NE(refusal("", {"streams=\xff,1"}).find("(at {\"streams\":\"\xef\xbf\xbd\"})"), std::string::npos);
+  EXPECT_EQ(plan("", {"patch.stages=[[\xff]],fused"}).points.size(), 3U);
 }
 
 TEST_F(SweepTest, CommasInsideBracketsDoNotSplit) {
   EXPECT_FALSE(axis_of_word("patch.grid=[2, 2]"));
   EXPECT_FALSE(axis_of_word("a={b: 1, c: 2}"));
   EXPECT_FALSE(axis_of_word("until='a,b'"));
+  EXPECT_EQ(refusal("", {"streams=&a [*a],2"}).find("command line 'streams=&a [*a],2': '&a [*a]' is nested"),
+            0U);
   const std::optional<SweepAxis> axis = axis_of_word("patch.size=[4, 8],whole,6");
   ASSERT_TRUE(axis);
   ASSERT_EQ(axis->steps.size(), 3U);
