@@ -14,7 +14,7 @@ namespace halotile {
 namespace {
 
 namespace fs = std::filesystem;
-using Type = nlohmann::json::value_t;
+using JsonType = nlohmann::json::value_t;
 
 constexpr std::int64_t application_id = 0x48616c6f;  // "Halo"
 constexpr std::int64_t version = 1;
@@ -248,7 +248,8 @@ std::vector<MachineRecord> Store::machines() const {
   std::vector<MachineRecord> machines;
   query(*database_->sqlite, "SELECT id, hash, provenance FROM machine ORDER BY id",
         [&](const SqliteRow& row) {
-          machines.push_back({row.integer(0), row.text(1), json_column(row, 2, "provenance", Type::object)});
+          machines.push_back(
+              {row.integer(0), row.text(1), json_column(row, 2, "provenance", JsonType::object)});
         });
   return machines;
 }
@@ -257,8 +258,8 @@ std::vector<SweepRecord> Store::sweeps() const {
   std::vector<SweepRecord> sweeps;
   query(*database_->sqlite, "SELECT id, name, axes, config, started, finished, points FROM sweep ORDER BY id",
         [&](const SqliteRow& row) {
-          sweeps.push_back({row.integer(0), row.text(1), json_column(row, 2, "axes", Type::array),
-                            json_column(row, 3, "config", Type::object), row.text(4), row.text(5),
+          sweeps.push_back({row.integer(0), row.text(1), json_column(row, 2, "axes", JsonType::array),
+                            json_column(row, 3, "config", JsonType::object), row.text(4), row.text(5),
                             row.integer(6)});
         });
   return sweeps;
