@@ -20,7 +20,7 @@ Extent2 extent_of(const json& value) {
   return {value.at(0).get<std::int64_t>(), value.at(1).get<std::int64_t>()};
 }
 
-PatchSpec patch_of(const json& patch) {
+PatchSpec patch_spec_of(const json& patch) {
   if (patch.contains("grid")) return {PatchSpec::Kind::grid, extent_of(patch["grid"])};
   const json size = patch.value("size", json("whole"));
   if (size.is_string()) return {};
@@ -55,7 +55,7 @@ Experiment experiment_of(const json& config) {
   if (preprocess.value("interpolation", "bilinear") == "bicubic")
     experiment.preprocess.interpolation = Interpolation::bicubic;
   const json patch = config.value("patch", json::object());
-  experiment.patch = patch_of(patch);
+  experiment.patch = patch_spec_of(patch);
   experiment.stages = stages_of(patch);
   return experiment;
 }

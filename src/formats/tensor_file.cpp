@@ -20,7 +20,7 @@ struct OtherKind {
   std::string_view magic;
   std::string_view hint;
 };
-constexpr std::array kOtherKinds{
+constexpr std::array kOtherFiles{
     OtherKind{"\x93NUMPY"sv, "is a .npy file, one array without a name; save all arrays with numpy.savez"},
     OtherKind{"version https://git-lfs"sv, "is a Git LFS pointer, not the file itself; run git lfs pull"},
     OtherKind{"\x89HDF"sv, "is an HDF5 file; save the weights as safetensors or with numpy.savez"},
@@ -63,7 +63,7 @@ std::unique_ptr<TensorFile> open_weights(const std::filesystem::path& path) {
   if (known.empty()) throw FormatError(fmt::format("{} is empty; save the weights again", path.string()));
   if (known.starts_with("PK\x03\x04"sv) || known.starts_with("PK\x05\x06"sv)) return open_npz(path);
   if (known.size() > 8 && known[8] == '{') return open_safetensors(path);
-  for (const OtherKind& kind : kOtherKinds) {
+  for (const OtherKind& kind : kOtherFiles) {
     if (known.starts_with(kind.magic)) throw FormatError(fmt::format("{} {}", path.string(), kind.hint));
   }
   throw FormatError(

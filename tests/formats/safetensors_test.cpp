@@ -66,23 +66,23 @@ TEST(Safetensors, AcceptsWhatTheFormatAllows) {
   EXPECT_EQ(file->read("hole"), (std::vector<float>{}));
 }
 
-struct Malformed {
+struct MalformedFile {
   const char* name;
   std::string bytes;
   const char* message;
 };
 
-std::ostream& operator<<(std::ostream& out, const Malformed& m) { return out << m.name; }
+std::ostream& operator<<(std::ostream& out, const MalformedFile& m) { return out << m.name; }
 
-Malformed with_tensor(const char* name, const std::string& fields, std::size_t data_bytes,
-                      const char* message) {
+MalformedFile with_tensor(const char* name, const std::string& fields, std::size_t data_bytes,
+                          const char* message) {
   return {name, with_header("{\"w\":{" + fields + "}}", std::string(data_bytes, '\0')), message};
 }
 
-std::vector<Malformed> malformed() {
+std::vector<MalformedFile> malformed_files() {
   const std::string eight(8, '\0');
   const std::string tensor = R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
-  std::vector<Malformed> cases{
+  std::vector<MalformedFile> cases{
       {"empty_file", "",
        "is not a safetensors file: it has 0 bytes, where the header's length alone takes 8"},
       {"seven_bytes", "1234567", "it has 7 bytes"},
@@ -208,7 +208,7 @@ std::vector<Malformed> malformed() {
   return cases;
 }
 
-class MalformedSafetensors : public testing::TestWithParam<Malformed> {};
+class MalformedSafetensors : public testing::TestWithParam<MalformedFile> {};
 
 TEST_P(MalformedSafetensors, IsRefusedWithAReason) {
   const TemporaryFolder scratch;
@@ -216,7 +216,7 @@ TEST_P(MalformedSafetensors, IsRefusedWithAReason) {
   expect_message(complaint(open_safetensors, path), {GetParam().message});
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, MalformedSafetensors, testing::ValuesIn(malformed()),
+INSTANTIATE_TEST_SUITE_P(Cases, MalformedSafetensors, testing::ValuesIn(malformed_files()),
                          [](const auto& tested) { return std::string(tested.param.name); });
 
 TEST(Safetensors, KnowsASubByteTypesSize) {

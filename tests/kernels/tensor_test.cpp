@@ -13,7 +13,7 @@
 namespace halotile {
 namespace {
 
-constexpr float inf = std::numeric_limits<float>::infinity();
+constexpr float infinite = std::numeric_limits<float>::infinity();
 
 Float16 half_of(std::uint32_t bits) {
   Float16 half;
@@ -40,7 +40,7 @@ TEST(Float16, WidensEveryValueExactlyAndComesBack) {
       continue;
     }
     if ((bits & 0x7fff) == 0x7c00) {
-      ASSERT_EQ(value, bits >= 0x8000 ? -inf : inf);
+      ASSERT_EQ(value, bits >= 0x8000 ? -infinite : infinite);
     } else {
       ASSERT_EQ(static_cast<double>(value), value_of(bits)) << bits;
     }
@@ -61,7 +61,7 @@ TEST(Float16, RoundsToTheNearestAndTiesToEven) {
       const auto rounded = [&](float x) { return Float16(sign != 0 ? -x : x).bits; };
       ASSERT_EQ(rounded(std::nextafter(middle, 0.0F)), sign + bits);
       ASSERT_EQ(rounded(middle), sign + bits + (bits & 1));
-      ASSERT_EQ(rounded(std::nextafter(middle, inf)), sign + bits + 1);
+      ASSERT_EQ(rounded(std::nextafter(middle, infinite)), sign + bits + 1);
     }
   }
   EXPECT_EQ(Float16(std::numeric_limits<float>::max()).bits, 0x7c00);

@@ -11,7 +11,7 @@
 namespace halotile {
 namespace {
 
-constexpr std::int64_t huge = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t huge_size = std::numeric_limits<std::int64_t>::max();
 
 struct SizeCase {
   std::string name;
@@ -122,12 +122,12 @@ INSTANTIATE_TEST_SUITE_P(
         RefusedCase{"ceil_kernel_over_input", {6, 2, 0, 1, ceil_mode}, 5, "is larger than the padded input"},
         RefusedCase{"negative_adaptive", {1, 1, 0, 1, false, -2}, 5, "must be at least 1"},
         // Sizes near the end of 64 bits.
-        RefusedCase{"padding_overflows", {1, 1, huge}, 5, "the padding overflows"},
-        RefusedCase{"padded_input_overflows", {1, 1, huge / 2}, 5, "the padded input overflows"},
-        RefusedCase{"dilated_kernel_overflows", {huge, 1, 0, 3}, 5, "the dilated kernel overflows"},
-        RefusedCase{"dilated_kernel_too_large", {huge, 1, 0, 1}, 5, "overflows"},
-        RefusedCase{"adaptive_overflows", {1, 1, 0, 1, false, huge / 2}, 5, "overflows"},
-        RefusedCase{"adaptive_at_the_end_of_64_bits", {1, 1, 0, 1, false, huge}, 1, "overflows"},
+        RefusedCase{"padding_overflows", {1, 1, huge_size}, 5, "the padding overflows"},
+        RefusedCase{"padded_input_overflows", {1, 1, huge_size / 2}, 5, "the padded input overflows"},
+        RefusedCase{"dilated_kernel_overflows", {huge_size, 1, 0, 3}, 5, "the dilated kernel overflows"},
+        RefusedCase{"dilated_kernel_too_large", {huge_size, 1, 0, 1}, 5, "overflows"},
+        RefusedCase{"adaptive_overflows", {1, 1, 0, 1, false, huge_size / 2}, 5, "overflows"},
+        RefusedCase{"adaptive_at_the_end_of_64_bits", {1, 1, 0, 1, false, huge_size}, 1, "overflows"},
         RefusedCase{"ceil_last_start_overflows",
                     {1, (std::int64_t{1} << 62) + 1, 0, 1, ceil_mode},
                     (std::int64_t{1} << 62) + 4,

@@ -104,9 +104,9 @@ class FarDevice final : public Device {
   CpuDevice near_;
 };
 
-class FarEngine final : public CpuEngine {
+class DistantEngine final : public CpuEngine {
  public:
-  FarEngine() : CpuEngine(1) {}
+  DistantEngine() : CpuEngine(1) {}
   [[nodiscard]] std::string_view name() const override { return "distant"; }
   [[nodiscard]] DType map_type() const override { return DType::f32; }
   [[nodiscard]] bool promises_bits() const override { return true; }
@@ -125,7 +125,7 @@ class FarEngine final : public CpuEngine {
 };
 
 TEST(Dropout, OtherDevicesSayThatTheyCannot) {
-  FarEngine engine;
+  DistantEngine engine;
   const DropoutSample sample;
   try {
     (void)make_dropout(dropout_layer("drop6", 0.5F, {1, {1, 1}}), sample, engine);

@@ -217,7 +217,7 @@ TEST(Executor, Bf16IsMeasured) {
   EXPECT_GT(equal, runs / 2);
 }
 
-const char* const two_convs =
+const char* const strided_convs =
     "input: {channels: 3, height: 19, width: 14}\nlayers:\n"
     "  - {type: conv, name: a, out_channels: 6, kernel: 5, stride: 2, padding: 2}\n"
     "  - {type: relu}\n"
@@ -232,7 +232,7 @@ const char* const two_convs =
     "  - {type: softmax}\n";
 
 TEST(Executor, EveryGridStreamStorageAndSubBatchOfOneNetwork) {
-  const Model model(two_convs);
+  const Model model(strided_convs);
   const auto engine = make_reference_engine();
   const std::set<std::size_t> keep{1, 4, 7};
   const auto whole = make_executor(model, *engine, support::whole_way(model.network(), 5, keep));
@@ -262,7 +262,7 @@ TEST(Executor, EveryGridStreamStorageAndSubBatchOfOneNetwork) {
 }
 
 TEST(Executor, RunsAgainWithNewInput) {
-  const Model model(two_convs);
+  const Model model(strided_convs);
   const auto engine = make_reference_engine();
   Way way = support::whole_way(model.network(), 2, {});
   way.patch = {PatchSpec::Kind::grid, {3, 2}};
@@ -328,7 +328,7 @@ TEST(Executor, KeptLayerBeforeDropoutAndReluKeepsItsSign) {
 }
 
 TEST(Executor, RefusesAnOutputThatWasNotKept) {
-  const Model model(two_convs);
+  const Model model(strided_convs);
   const auto engine = make_reference_engine();
   const auto executor = make_executor(model, *engine, support::whole_way(model.network(), 1, {}));
   EXPECT_EQ(support::message_of<ConfigError>("", [&] { (void)executor->output(0); }),
@@ -336,7 +336,7 @@ TEST(Executor, RefusesAnOutputThatWasNotKept) {
 }
 
 TEST(Executor, TimesCoverEveryLayerAndReset) {
-  const Model model(two_convs);
+  const Model model(strided_convs);
   const auto engine = make_reference_engine();
   Way way = support::whole_way(model.network(), 2, {});
   way.patch = {PatchSpec::Kind::grid, {2, 2}};

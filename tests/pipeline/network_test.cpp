@@ -26,9 +26,9 @@ struct KnownModel {
 
 std::ostream& operator<<(std::ostream& out, const KnownModel& c) { return out << c.name; }
 
-class Model : public testing::TestWithParam<KnownModel> {};
+class PublishedModel : public testing::TestWithParam<KnownModel> {};
 
-TEST_P(Model, HasItsPublishedShapes) {
+TEST_P(PublishedModel, HasItsPublishedShapes) {
   const KnownModel& known = GetParam();
   const Network network = read_network(models / (known.name + ".yaml"), std::nullopt, "");
   EXPECT_EQ(network.name, known.name);
@@ -50,7 +50,7 @@ TEST_P(Model, HasItsPublishedShapes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Known, Model,
+    Known, PublishedModel,
     testing::Values(KnownModel{"alexnet",
                                {{"conv1", {96, {55, 55}}},
                                 {"pool1", {96, {27, 27}}},

@@ -142,7 +142,7 @@ TEST(Comparison, MergesBatches) {
   EXPECT_EQ(sum.first->tile.image, 2) << "the first of the first batch that differs";
 }
 
-const char* const model_text =
+const char* const verified_model =
     "input: {channels: 2, height: 9, width: 7}\nlayers:\n"
     "  - {type: conv, name: a, out_channels: 4, kernel: 3, padding: 1}\n"
     "  - {type: relu}\n"
@@ -153,7 +153,7 @@ const char* const model_text =
 
 class Verify : public testing::Test {
  protected:
-  Verification verify_with(const std::string& config, const std::string& model = model_text) {
+  Verification verify_with(const std::string& config, const std::string& model = verified_model) {
     folder_.write("m.yaml", model);
     return verify(Session(read_experiment(folder_.write("e.yaml", "model: m.yaml\n" + config), {})));
   }
@@ -220,7 +220,7 @@ class RefusedSession : public testing::TestWithParam<SessionCase> {};
 
 TEST_P(RefusedSession, SaysWhatAndWhatInstead) {
   const TempFolder folder;
-  folder.write("m.yaml", model_text);
+  folder.write("m.yaml", verified_model);
   folder.write("empty/readme.txt", "no images here");
   const auto file = folder.write("e.yaml", "model: m.yaml\n" + GetParam().config);
   const std::string message =
