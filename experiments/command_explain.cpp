@@ -78,7 +78,7 @@ std::vector<const PointRecord*> having(const std::vector<const PointRecord*>& po
   return found;
 }
 
-std::string settings_text(const PointRecord& p) {
+std::string point_text(const PointRecord& p) {
   std::string text;
   for (const auto& [key, value] : p.settings.items())
     text += fmt::format("{}{}={}", text.empty() ? "" : " ", key, value_text(value));
@@ -97,7 +97,7 @@ std::vector<const PointRecord*> choose(const std::vector<PointRecord>& all,
   if (last == points.begin()) {
     throw ConfigError(points.empty() ? std::string("explain: the store has no points yet; see halotile sweep")
                                      : fmt::format("explain: no time was kept of {}: {}",
-                                                   settings_text(*points.front()), points.front()->message));
+                                                   point_text(*points.front()), points.front()->message));
   }
   points.erase(last, points.end());
   if (settings.empty()) {
@@ -156,7 +156,7 @@ void explain_store(const CommandLine& line) {
   std::vector<Explained> explained;
   for (const PointRecord* p : chosen) {
     const char* const place = chosen.size() == 1 ? "" : explained.empty() ? "fastest: " : "slowest: ";
-    explained.push_back({place + settings_text(*p), p, unpatched(*p, points), ceiling_of(*p, ceilings)});
+    explained.push_back({place + point_text(*p), p, unpatched(*p, points), ceiling_of(*p, ceilings)});
   }
   tell(explained, line);
 }

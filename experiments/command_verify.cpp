@@ -9,7 +9,7 @@ namespace halotile {
 namespace {
 
 // JSON has no infinity.
-nlohmann::json number(double value) {
+nlohmann::json named_number(double value) {
   if (std::isfinite(value)) return value;
   return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
 }
@@ -17,8 +17,8 @@ nlohmann::json number(double value) {
 nlohmann::json to_json(const Comparison& c) {
   nlohmann::json json{{"layer", c.layer},
                       {"equal_bits", c.equal_bits()},
-                      {"max_abs", number(c.max_abs)},
-                      {"max_rel", number(c.max_rel)},
+                      {"max_abs", named_number(c.max_abs)},
+                      {"max_rel", named_number(c.max_rel)},
                       {"max_ulp", c.max_ulp},
                       {"elements", c.elements},
                       {"different", c.different},
@@ -29,8 +29,8 @@ nlohmann::json to_json(const Comparison& c) {
                                {"row", f.row},
                                {"column", f.column},
                                {"channel", f.channel},
-                               {"expected", number(f.expected)},
-                               {"got", number(f.got)},
+                               {"expected", named_number(f.expected)},
+                               {"got", named_number(f.got)},
                                {"tile", nullptr}};
     if (f.tile.stage >= 0) {
       json["first_different"]["tile"] = {
@@ -72,7 +72,7 @@ int command_verify(const CommandLine& line) {
                         {"device", session.engine().device().name()},
                         {"device_note", nullptr},
                         {"equal_bits", equal},
-                        {"max_abs", number(v.logits.max_abs)},
+                        {"max_abs", named_number(v.logits.max_abs)},
                         {"max_ulp", v.logits.max_ulp},
                         {"images", v.images},
                         {"logits", to_json(v.logits)},
