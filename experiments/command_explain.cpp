@@ -145,7 +145,9 @@ void tell(const std::vector<Explained>& explained, const CommandLine& line) {
     print(e);
     fmt::print("\n");
   }
-  fmt::print("(%: share of the streams' time that a finding explains; shares may overlap)\n");
+  fmt::print(
+      "(%: share of the streams' time that a finding explains, of a disturbance how far the quartiles are "
+      "apart; shares may overlap)\n");
 }
 
 void explain_store(const CommandLine& line) {

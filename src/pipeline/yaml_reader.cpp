@@ -75,6 +75,38 @@ void check_size(const YAML::Node& node, int levels_left, std::size_t& values_lef
   }
 }
 
+// Where a second document has its first word. Looked for by its marks, which stand at the beginning of a line
+// and nowhere else: on some malformed text yaml-cpp itself finds documents without end.
+std::optional<YAML::Mark> second_document(std::string_view text) {
+  bool first = false;   // it has begun
+  bool behind = false;  // and ended
+  for (int number = 0; !text.empty(); ++number) {
+    const std::size_t length = text.find('\n');
+    std::string_view line = text.substr(0, length);
+    text.remove_prefix(length == std::string_view::npos ? text.size() : length + 1);
+    const auto is_mark = [&](std::string_view mark) {
+      return line.starts_with(mark) &&
+             (line.size() == 3 || std::string_view(" \t\r").find(line[3]) != std::string_view::npos);
+    };
+    int column = 0;
+    if (is_mark("---") || is_mark("...")) {
+      behind = first;
+      line.remove_prefix(3);
+      column = 3;
+    }
+    const std::size_t word = line.find_first_not_of(" \t\r");
+    if (word == std::string_view::npos || line[word] == '#' || (line[word] == '%' && word == 0)) continue;
+    if (behind) {
+      YAML::Mark mark;
+      mark.line = number;
+      mark.column = column + static_cast<int>(word);
+      return mark;
+    }
+    first = true;
+  }
+  return std::nullopt;
+}
+
 // Regular files, and pipes such as <(command) makes.
 std::string text_of(const std::filesystem::path& file) {
   std::error_code ignored;
@@ -307,20 +339,17 @@ std::map<std::string, std::string> YamlMap::words(const std::string& key) {
 }
 
 YAML::Node parse_yaml(const std::string& text) {
-  std::vector<YAML::Node> documents;
+  YAML::Node node;
   try {
-    documents = YAML::LoadAll(text);
+    node = YAML::Load(text);
   } catch (const YAML::Exception& e) {
     throw YAML::Exception(e.mark, "is not valid YAML: " + e.msg);
   }
-  for (std::size_t i = 1; i < documents.size(); ++i) {
-    if (!documents[i].IsNull())
-      throw YAML::Exception(documents[i].Mark(), "is a second document (behind ---); keep one of the two");
-  }
-  if (documents.empty()) return {};
+  if (const auto second = second_document(text))
+    throw YAML::Exception(*second, "is a second document (behind ---); keep one of the two");
   std::size_t values = most_values;
-  check_size(documents[0], most_levels, values);
-  return documents[0];
+  check_size(node, most_levels, values);
+  return node;
 }
 
 YAML::Node load_yaml(const std::filesystem::path& file) {

@@ -22,7 +22,7 @@ struct Finding {
 /// The findings on one point, the costliest first. `whole` is the unpatched point of the same experiment,
 /// `ceiling` the machine's limits; without them what needs them is left out. Of a point without times there
 /// is nothing to find. Costs are shares of all streams' time and may overlap: recomputed halos are part of
-/// the arithmetic.
+/// the arithmetic. A disturbance's is how far the quartiles are apart, as a share of the median.
 [[nodiscard]] std::vector<Finding> explain(const PointRecord& point, const PointRecord* whole,
                                            const Ceiling* ceiling);
 
