@@ -48,6 +48,13 @@ def from_pixels(folder: Path, streams: int, sub_batch: int | list[int]) -> dict[
     return {**keys, "streams": streams, "sub_batch": sub_batch, "dispatch": "graph"}
 
 
+def shown(value: Any) -> str:
+    """A key's value for the record: files of the project from its root, temporary ones by their name."""
+    if isinstance(value, Path) and not value.is_relative_to(ROOT):
+        return value.name
+    return str(value).removeprefix(f"{ROOT}/")
+
+
 def write_images(folder: Path, pixels: np.ndarray, count: int) -> None:
     """PNG files whose order is the batch's: the given images over and over."""
     folder.mkdir()
@@ -123,7 +130,7 @@ class HalotileContestant(Contestant):
         copied = result["components"]["device_to_host_ms"] if "until" in self.keys else 0.0
         self.probe_ms = max(median(result["samples_ms"]) - copied, 1e-3)
         facts = {
-            "keys": {key: str(value).removeprefix(f"{ROOT}/") for key, value in self.keys.items()},
+            "keys": {key: shown(value) for key, value in self.keys.items()},
             "device_bytes": result["map_bytes"] + result["scratch_bytes"] + self.weight_bytes,
             "halo_flops_share": result["halo_flops_share"],
             "engine_note": result.get("engine_note", ""),

@@ -72,17 +72,17 @@ class RingReader {
   template <int count, int groups = 1>
   __device__ __forceinline__ void queued() {
     hopper::wait_products<groups>();
-    give_back();
+    free_stages();
     running_[0] = taken_[0];
     running_[1] = count == 2 ? taken_[1] : 0;
   }
   __device__ __forceinline__ void finish() {
     hopper::wait_products<0>();
-    give_back();
+    free_stages();
   }
 
  private:
-  __device__ __forceinline__ void give_back() {
+  __device__ __forceinline__ void free_stages() {
     hopper::arrive_if(speaker_ && running_[1] != 0, running_[1]);
     hopper::arrive_if(speaker_ && running_[0] != 0, running_[0]);
   }
