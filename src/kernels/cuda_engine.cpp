@@ -1,11 +1,33 @@
 #include "kernels/cuda_engine.hpp"
 
+#include <vector>
+
 #include "kernels/compare_direct.hpp"
-#include "kernels/map_operations_direct.hpp"
 #include "kernels/pack_direct.hpp"
 #include "kernels/tile_ledger_direct.hpp"
 
 namespace halotile {
+namespace {
+
+class TogetherStep final : public TileStep {
+ public:
+  explicit TogetherStep(std::span<const TileCall> calls)
+      : operation_(static_cast<const TilesOperation&>(*calls.front().operation)) {
+    for (const TileCall& call : calls) tiles_.push_back({call.in, call.out});
+  }
+  void run(Stream& stream) override { operation_.launch(tiles_, cuda_stream(stream).handle()); }
+
+ private:
+  const TilesOperation& operation_;  // the layer's, whichever tile it was made for
+  std::vector<direct::TileMaps> tiles_;
+};
+
+}  // namespace
+
+void TilesOperation::run(const ConstMapView& in, const MapView& out, const RunContext& context) {
+  const direct::TileMaps tile{in, out};
+  launch({&tile, 1}, cuda_stream(context.stream).handle());
+}
 
 CudaEngine::~CudaEngine() {
   cudaSetDevice(device_.index());
@@ -13,9 +35,10 @@ CudaEngine::~CudaEngine() {
 }
 
 std::unique_ptr<Operation> CudaEngine::pool2d(const Pool2d& layer, const MapGeometry&, const MapGeometry&) {
-  return launch_operation([layer](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-    direct::pool2d(layer, in, out, stream);
-  });
+  return std::make_unique<TilesOperation>(
+      [layer](std::span<const direct::TileMaps> tiles, cudaStream_t stream) {
+        direct::pool2d(layer, tiles, stream);
+      });
 }
 
 std::unique_ptr<Operation> CudaEngine::lrn(const Lrn& layer, const MapGeometry&, const MapGeometry&) {
@@ -51,6 +74,12 @@ std::unique_ptr<TileCopies> CudaEngine::tile_copies(std::span<const TileCopy> co
 std::unique_ptr<TileLedger> CudaEngine::tile_ledger(const TileSet& tiles) {
   device_.make_current();
   return direct::make_tile_ledger(device_, tiles);
+}
+
+std::unique_ptr<TileStep> CudaEngine::tile_step(std::span<const TileCall> calls) {
+  if (dynamic_cast<const TilesOperation*>(calls.front().operation) == nullptr)
+    return Engine::tile_step(calls);
+  return std::make_unique<TogetherStep>(calls);
 }
 
 std::optional<std::int64_t> CudaEngine::differing(const ConstMapView& a, const ConstMapView& b) {

@@ -1,11 +1,14 @@
 // What the engines of CUDA devices share: everything but convolutions and fully connected layers.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "kernels/cuda_device.hpp"
 #include "kernels/engine.hpp"
+#include "kernels/map_operations_direct.hpp"
 
 namespace halotile {
 
@@ -26,6 +29,18 @@ template <typename Launch>
 [[nodiscard]] std::unique_ptr<Operation> launch_operation(Launch launch) {
   return std::make_unique<LaunchOperation<Launch>>(std::move(launch));
 }
+
+/// An operation whose launcher takes the tiles of a step together: launch(tiles, cudaStream_t).
+class TilesOperation : public Operation {
+ public:
+  using Launch = std::function<void(std::span<const direct::TileMaps>, cudaStream_t)>;
+  explicit TilesOperation(Launch launch) : launch_(std::move(launch)) {}
+  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override;
+  void launch(std::span<const direct::TileMaps> tiles, cudaStream_t stream) const { launch_(tiles, stream); }
+
+ private:
+  Launch launch_;
+};
 
 class CudaEngine : public Engine {
  public:
@@ -49,6 +64,7 @@ class CudaEngine : public Engine {
                                                      const std::array<float, 3>& stddev) override;
   [[nodiscard]] std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies) override;
   [[nodiscard]] std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles) override;
+  [[nodiscard]] std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls) override;
   [[nodiscard]] std::optional<std::int64_t> differing(const ConstMapView& a, const ConstMapView& b) override;
 
  protected:

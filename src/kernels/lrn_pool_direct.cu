@@ -15,14 +15,17 @@
 //           room for a window and the next row's news: those overwrite only what was read two barriers ago,
 //           and a row needs one barrier. Positions outside the image are -infinity, which takes no part.
 //   direct  all else: a thread computes one channel of an output, and normalizes each of its taps.
+// Strips of several tiles go in one launch.
 // Preconditions: those of reference.hpp for the pool.
 #include <algorithm>
+#include <ranges>
 
 #include "kernels/early_launch.cuh"
 #include "kernels/kernel_list_direct.hpp"
 #include "kernels/lrn_direct.cuh"
 #include "kernels/map_operations_direct.hpp"
 #include "kernels/pool_strip.cuh"
+#include "kernels/tile_launch.cuh"
 
 namespace halotile::direct {
 namespace {
@@ -49,14 +52,17 @@ struct Parameters {
   int ring_rows;     // staged
 };
 
-template <Power power, typename T>
-__global__ void __launch_bounds__(threads, 4) lrn_pool_strips(const Parameters<T> p) {
+template <Power power, typename T, int most>
+__global__ void __launch_bounds__(threads, 4)
+    lrn_pool_strips(const __grid_constant__ TileParameters<Parameters<T>, most> tiles) {
   constexpr int n = vector_width<T>;
   using Values = Pack<T, n>;
   follow_previous();
+  const Parameters<T>& p = tiles.here();
   extern __shared__ uint4 shared[];
   Values* const rows = reinterpret_cast<Values*>(shared);
   const StripTile tile(p.plan, p.out);
+  if (tiles.several && tile.image >= p.out.images) return;
   const int vectors = p.plan.vectors;
   const int in_row0 = tile.row0 * 2 - p.rows.padding;
   const int in_col0 = tile.col0 * 2 - p.cols.padding;
@@ -228,61 +234,107 @@ Axis make_axis(const AxisWindow& window) {
           device_int(window.padding, "a padding"), device_int(window.dilation, "a dilation")};
 }
 
-template <typename T>
-void lrn_pool_maps(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
-                   LrnPower power_kind, cudaStream_t stream) {
-  Parameters<T> p{};
-  p.lrn = lrn_parameters(lrn);
-  p.in = device_map<T>(in, in.data);
-  p.out = device_map<T>(out, out.data);
-  if (positions(p.out) == 0 || out.channels == 0) return;
-  p.rows = make_axis(pool.window.rows());
-  p.cols = make_axis(pool.window.cols());
-  p.plan.vectors = p.out.channels / vector_width<T>;
-  const bool vector = p.lrn.size == 5 && p.out.channels % vector_width<T> == 0 && vector_aligned(p.in) &&
-                      vector_aligned(p.out);
-  const bool strips = suits_strips(p.rows) && suits_strips(p.cols);
+// Plans tiles of aligned channels; gives the bytes of shared memory, or 0 where not even a column fits.
+template <typename T, int most>
+std::int64_t plan_tiles(TileParameters<Parameters<T>, most>& tiles, int count, bool strips) {
   std::int64_t bytes = 0;
-  if (vector && p.plan.vectors <= threads) {
+  for (int i = 0; i < count; ++i) {
+    Parameters<T>& p = tiles.tile[i];
+    if (p.plan.vectors > threads) return 0;
     p.ring_rows = strips ? 4 : p.rows.reach() + p.rows.stride;
-    bytes = plan_strips(p.plan, p.out.images, p.out.rows, p.out.cols, p.cols.reach(), p.cols.stride,
-                        p.ring_rows, strips ? strip_columns * (threads / p.plan.vectors) : p.out.cols, 1024);
+    bytes = std::max(
+        bytes, plan_strips(p.plan, p.out.images, p.out.rows, p.out.cols, p.cols.reach(), p.cols.stride,
+                           p.ring_rows, strips ? strip_columns * (threads / p.plan.vectors) : p.out.cols,
+                           divide_up(1024, count)));
   }
-  with_power<T>(lrn, power_kind, [&]<Power power>(PowerOf<power>) {
-    if (bytes > 0) {
-      const auto grid = static_cast<unsigned>(device_int(p.plan.blocks(p.out.images), "the number of tiles"));
-      const auto kernel = strips ? lrn_pool_strips<power, T> : lrn_pool_staged<power, T>;
-      launch_early(kernel, grid, threads, static_cast<std::size_t>(bytes), stream, "launching lrn_max_pool",
-                   p);
-    } else {
-      p.channels = Divider(p.out.channels);
-      p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.out.channels, threads);
-      launch_early(lrn_pool_direct<power, T>, p.grid.grid(p.out.images, threads), threads, 0, stream,
-                   "launching lrn_max_pool", p);
-    }
-  });
+  return bytes;
+}
+
+template <typename T>
+void launch_direct(Parameters<T>& p, const auto& kernel, cudaStream_t stream) {
+  p.channels = Divider(p.out.channels);
+  p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.out.channels, threads);
+  launch_early(kernel, p.grid.grid(p.out.images, threads), threads, 0, stream, "launching lrn_max_pool", p);
+}
+
+template <typename T>
+void lrn_pool_tiles(const Lrn& lrn, const Pool2d& pool, std::span<const TileMaps> tiles, LrnPower power_kind,
+                    cudaStream_t stream) {
+  const LrnParameters parameters = lrn_parameters(lrn);
+  const Axis rows = make_axis(pool.window.rows());
+  const Axis cols = make_axis(pool.window.cols());
+  const bool strips = suits_strips(rows) && suits_strips(cols);
+  const auto make = [&](const TileMaps& tile, Parameters<T>& p) {
+    p.lrn = parameters;
+    p.in = device_map<T>(tile.in, tile.in.data);
+    p.out = device_map<T>(tile.out, tile.out.data);
+    p.rows = rows;
+    p.cols = cols;
+    p.plan.vectors = p.out.channels / vector_width<T>;
+    return positions(p.out) > 0 && p.out.channels > 0;
+  };
+  for_tile_groups<Parameters<T>>(
+      tiles, make, [&]<int most>(TileParameters<Parameters<T>, most>& group, int count) {
+        const std::span<Parameters<T>> all(group.tile, static_cast<std::size_t>(count));
+        const bool vector =
+            parameters.size == 5 && std::ranges::all_of(all, [](const Parameters<T>& p) {
+              return p.out.channels % vector_width<T> == 0 && vector_aligned(p.in) && vector_aligned(p.out);
+            });
+        const auto bytes = static_cast<std::size_t>(vector ? plan_tiles(group, count, strips) : 0);
+        const auto blocks = [](const Parameters<T>& p) {
+          return static_cast<unsigned>(device_int(p.plan.blocks(p.out.images), "the number of tiles"));
+        };
+        with_power<T>(lrn, power_kind, [&]<Power power>(PowerOf<power>) {
+          if (bytes > 0 && strips) {
+            const dim3 grid(std::ranges::max(all | std::views::transform(blocks)), 1,
+                            static_cast<unsigned>(count));
+            launch_early(lrn_pool_strips<power, T, most>, grid, threads, bytes, stream,
+                         "launching lrn_max_pool", group);
+            return;
+          }
+          for (Parameters<T>& p : all) {
+            if (bytes > 0) {
+              launch_early(lrn_pool_staged<power, T>, blocks(p), threads, bytes, stream,
+                           "launching lrn_max_pool", p);
+            } else {
+              launch_direct(p, lrn_pool_direct<power, T>, stream);
+            }
+          }
+        });
+      });
 }
 
 template <Power power, typename T>
 void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
   constexpr std::size_t ring = strip_shared_limit;
-  list.push_back({"lrn_pool", "strips" + type, address_of(lrn_pool_strips<power, T>), threads, ring});
+  list.push_back({"lrn_pool", "strips" + type, address_of(lrn_pool_strips<power, T, 1>), threads, ring});
+  list.push_back({"lrn_pool", "strips of tiles" + type,
+                  address_of(lrn_pool_strips<power, T, tiles_at_once<Parameters<T>>>), threads, ring});
   list.push_back({"lrn_pool", "staged" + type, address_of(lrn_pool_staged<power, T>), threads, ring});
   list.push_back({"lrn_pool", "direct" + type, address_of(lrn_pool_direct<power, T>), threads, 0});
 }
 
 }  // namespace
 
-void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
-                  cudaStream_t stream, LrnPower power) {
-  if (in.images != out.images || in.channels != out.channels || in.dtype != out.dtype) {
-    throw ShapeError("lrn_max_pool: in and out must have the same images, channels and element type");
+void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, std::span<const TileMaps> tiles, cudaStream_t stream,
+                  LrnPower power) {
+  for (const auto& [in, out] : tiles) {
+    if (in.images != out.images || in.channels != out.channels || in.dtype != out.dtype) {
+      throw ShapeError("lrn_max_pool: in and out must have the same images, channels and element type");
+    }
   }
   if (pool.kind != PoolKind::max || pool.window.adaptive_output) {
     throw UnsupportedError("lrn_max_pool: the pool must be a sliding maximum; run lrn and pool2d instead");
   }
-  with_device_type(in.dtype,
-                   [&]<typename T>(DeviceType<T>) { lrn_pool_maps<T>(lrn, pool, in, out, power, stream); });
+  if (tiles.empty()) return;
+  with_device_type(tiles.front().in.dtype,
+                   [&]<typename T>(DeviceType<T>) { lrn_pool_tiles<T>(lrn, pool, tiles, power, stream); });
+}
+
+void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
+                  cudaStream_t stream, LrnPower power) {
+  const TileMaps tile{in, out};
+  lrn_max_pool(lrn, pool, {&tile, 1}, stream, power);
 }
 
 std::vector<KernelEntry> lrn_pool_kernels() {

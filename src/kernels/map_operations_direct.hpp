@@ -12,11 +12,18 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "kernels/layers.hpp"
 #include "kernels/tensor.hpp"
 
 namespace halotile::direct {
+
+/// What a tile of a layer reads and writes.
+struct TileMaps {
+  ConstMapView in;
+  MapView out;
+};
 
 /// How pooling reads its input.
 enum class PoolKernel : std::uint8_t {
@@ -29,6 +36,9 @@ enum class PoolKernel : std::uint8_t {
 /// Max or average pooling, sliding or adaptive. `shared` falls back to `cached` for windows whose tile does
 /// not fit and for adaptive windows, `strip` for all but maxima of 3x3 windows with stride 2.
 void pool2d(const Pool2d& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream,
+            PoolKernel kernel = PoolKernel::automatic);
+/// Of several tiles: of aligned channels, all that fit in one launch's parameters go together.
+void pool2d(const Pool2d& layer, std::span<const TileMaps> tiles, cudaStream_t stream,
             PoolKernel kernel = PoolKernel::automatic);
 
 /// How lrn takes powers of f32 maps. bf16 and f16 maps always take them fast.
@@ -46,6 +56,9 @@ void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out, cudaStrea
 /// what it reads outside in.rect counts as outside the image.
 void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, const ConstMapView& in, const MapView& out,
                   cudaStream_t stream, LrnPower power = LrnPower::exact);
+/// Of several tiles, in as few launches as pool2d.
+void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, std::span<const TileMaps> tiles, cudaStream_t stream,
+                  LrnPower power = LrnPower::exact);
 
 /// y = x < 0 ? 0 : x for out.rect, which must lie in in.rect; may work in place.
 void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream);

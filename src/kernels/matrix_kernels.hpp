@@ -43,6 +43,16 @@ void add_segments(const MatrixLayer& layer, const MatrixCall& call, cudaStream_t
 void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapView& in, Rect out,
                 void* packed, cudaStream_t stream);
 
+/// A tile's input and outputs, and where what it packs goes.
+struct PackedTile {
+  ConstMapView in;
+  Rect out;
+  void* packed = nullptr;
+};
+/// Of several tiles: as many in one launch as its parameters hold.
+void pack_input(const MatrixLayer& layer, const Window& window, std::span<const PackedTile> tiles,
+                cudaStream_t stream);
+
 /// Layers that are no MatrixLayer: one thread an output, f32 fused multiply-adds in the order (ky, kx, c) of
 /// input and filters as they are; maps of one element type. `weight` (out_channels, in / groups, kh, kw) and
 /// `bias` (or null) f32, on the device.

@@ -26,12 +26,14 @@
 #include "kernels/map_element.cuh"
 #include "kernels/matrix_instructions.cuh"
 #include "kernels/matrix_kernels.hpp"
+#include "kernels/tile_launch.cuh"
 
 namespace halotile::tensor_core {
 namespace {
 
 using direct::device_int;
 using direct::divide_up;
+using direct::TileParameters;
 
 constexpr int threads = 256;
 constexpr std::int64_t vector_bytes = 16;
@@ -43,6 +45,7 @@ constexpr std::int64_t blocks_wanted = 1024;           // for all multiprocessor
 struct Packing {
   const std::byte* input;  // (image 0, first row and column of the view); strides in bytes
   std::int64_t image_stride, row_stride, col_stride;
+  int images;
   int first_row, first_col;  // of the first block, from the view's first
   int row_begin, row_end;    // what may be read of the view
   int col_begin, col_end;
@@ -161,13 +164,16 @@ __device__ __forceinline__ void make_table(const Packing& p, int* table) {
   }
 }
 
-template <typename T, typename In>
-__global__ void __launch_bounds__(threads) pack_rectangles(const Packing p) {
+template <typename T, typename In, int most>
+__global__ void __launch_bounds__(threads)
+    pack_rectangles(const __grid_constant__ TileParameters<Packing, most> tiles) {
   follow_previous();
+  const Packing& p = tiles.here();
   extern __shared__ __align__(16) std::byte dynamic_shared[];
   int* const table = reinterpret_cast<int*>(dynamic_shared + p.table);
   const int2 of_image = p.image_blocks.divide(static_cast<int>(blockIdx.x));
   const int image = of_image.x;
+  if (tiles.several && image >= p.images) return;
   const int2 block = p.col_block_count.divide(of_image.y);
   const int y0 = block.x * p.rows;
   const int x0 = block.y * p.cols;
@@ -262,8 +268,9 @@ __global__ void __launch_bounds__(threads) pack_vectors(const Packing p) {
   if (sizeof(T) == 4 && p.low > 0) static_cast<uint4*>(p.packed)[piece + p.low] = low.words;
 }
 
-// Cuts the packed map into rectangles; false when not even one position's input fits in shared memory.
-bool cut(Packing& p, std::int64_t images) {
+// Cuts the packed map into rectangles, one of `tiles` maps; false when not even one position's input fits in
+// shared memory.
+bool cut(Packing& p, int tiles) {
   const std::int64_t table_bytes = std::int64_t{p.groups} * p.group_channels * 4;
   const auto line_bytes = [&](std::int64_t cols) {
     return ((cols - 1) * p.step_w + p.block_w) * p.col_stride;
@@ -275,7 +282,7 @@ bool cut(Packing& p, std::int64_t images) {
     return 32 + ((rows - 1) * p.step_h + p.block_h) * pitch(cols) + table_bytes;
   };
   if (shared(1, 1) > shared_limit) return false;
-  const std::int64_t all = images * p.packed_rows * p.packed_cols * p.vectors;
+  const std::int64_t all = std::int64_t{tiles} * p.images * p.packed_rows * p.packed_cols * p.vectors;
   const std::int64_t wanted = std::clamp<std::int64_t>(all / blocks_wanted, threads, vectors_wanted);
   // `size` positions in parts of equal size, each of at most `most`.
   const auto even = [](std::int64_t size, std::int64_t most) {
@@ -307,26 +314,35 @@ bool cut(Packing& p, std::int64_t images) {
   return true;
 }
 
-template <typename T, typename In>
-void launch(Packing& p, std::int64_t images, cudaStream_t stream) {
-  if (cut(p, images)) {
-    const std::int64_t blocks = images * p.row_blocks * p.col_blocks;
-    const int shared = p.table + p.groups * p.group_channels * 4;
-    launch_early(pack_rectangles<T, In>, static_cast<unsigned>(device_int(blocks, "the number of blocks")),
-                 threads, static_cast<std::size_t>(shared), stream, "launching the packing of a map", p);
-  } else {
-    p.pieces = device_int(images * p.packed_rows * p.packed_cols * p.vectors, "the size of the packed map");
+template <typename T, typename In, int most>
+void launch(TileParameters<Packing, most>& tiles, int count, cudaStream_t stream) {
+  const std::span<Packing> all(tiles.tile, static_cast<std::size_t>(count));
+  if (std::ranges::all_of(all, [&](Packing& p) { return cut(p, count); })) {
+    dim3 grid(1, 1, static_cast<unsigned>(count));
+    int shared = 0;
+    for (const Packing& p : all) {
+      const std::int64_t blocks = std::int64_t{p.images} * p.row_blocks * p.col_blocks;
+      grid.x = std::max(grid.x, static_cast<unsigned>(device_int(blocks, "the number of blocks")));
+      shared = std::max(shared, p.table + p.groups * p.group_channels * 4);
+    }
+    launch_early(pack_rectangles<T, In, most>, grid, threads, static_cast<std::size_t>(shared), stream,
+                 "launching the packing of a map", tiles);
+    return;
+  }
+  for (Packing& p : all) {
+    p.pieces = device_int(std::int64_t{p.images} * p.packed_rows * p.packed_cols * p.vectors,
+                          "the size of the packed map");
     launch_early(pack_vectors<T, In>,
                  static_cast<unsigned>(divide_up(std::int64_t{p.pieces}, std::int64_t{threads})), threads, 0,
                  stream, "launching the packing of a map", p);
   }
 }
 
-}  // namespace
-
-void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapView& in, Rect out,
-                void* packed, cudaStream_t stream) {
-  if (out.empty() || in.images == 0) return;
+// False where there is nothing to pack.
+bool make_packing(const MatrixLayer& layer, const Window& window, const PackedTile& tile, Packing& p) {
+  const ConstMapView& in = tile.in;
+  const Rect& out = tile.out;
+  if (out.empty() || in.images == 0) return false;
   const std::int64_t channels = in.channels / layer.groups;
   if (in.channels % layer.groups != 0 || layer.block.area() * channels > layer.position_channels) {
     throw ShapeError("pack_input: the map's channels are not the layer's");
@@ -334,11 +350,11 @@ void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapVi
   const std::int64_t size = size_of(in.dtype);
   const Rect readable = intersect(in.rect, Rect::whole(in.whole));
   const Extent2 extent = layer.packed_extent(out.extent());
-  Packing p{};
   p.input = static_cast<const std::byte*>(in.data);
   p.image_stride = in.image_stride * size;
   p.row_stride = in.row_stride * size;
   p.col_stride = in.col_stride * size;
+  p.images = device_int(in.images, "the number of images");
   p.first_row =
       device_int(out.rows.begin * window.stride.height - window.padding.height - in.rect.rows.begin, "a row");
   p.first_col = device_int(out.cols.begin * window.stride.width - window.padding.width - in.rect.cols.begin,
@@ -359,19 +375,40 @@ void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapVi
   p.packed_cols = device_int(extent.width, "the number of columns");
   p.vectors = device_int(layer.groups * layer.position_channels * size_of(layer.element) / vector_bytes,
                          "the number of channels");
-  p.packed = packed;
+  p.packed = tile.packed;
   p.low = layer.split() ? in.images * extent.area() * p.vectors : 0;
+  return true;
+}
+
+}  // namespace
+
+void pack_input(const MatrixLayer& layer, const Window& window, std::span<const PackedTile> tiles,
+                cudaStream_t stream) {
+  if (tiles.empty()) return;
+  const DType from = tiles.front().in.dtype;
   const DType to = map_type(layer.element);
+  const auto make = [&](const PackedTile& tile, Packing& p) {
+    if (tile.in.dtype != from) throw ShapeError("pack_input: the tiles' maps are of different types");
+    return make_packing(layer, window, tile, p);
+  };
   direct::with_device_type(to, [&]<typename T>(direct::DeviceType<T>) {
-    if (in.dtype == to) {
-      launch<T, T>(p, in.images, stream);
-    } else if (in.dtype == DType::f32) {
-      launch<T, float>(p, in.images, stream);
+    if (from == to) {
+      direct::for_tile_groups<Packing>(tiles, make,
+                                       [&](auto& group, int count) { launch<T, T>(group, count, stream); });
+    } else if (from == DType::f32) {
+      direct::for_tile_groups<Packing>(
+          tiles, make, [&](auto& group, int count) { launch<T, float>(group, count, stream); });
     } else {
-      throw UnsupportedError("pack_input: a map of " + std::string(to_string(in.dtype)) + " for a layer of " +
+      throw UnsupportedError("pack_input: a map of " + std::string(to_string(from)) + " for a layer of " +
                              std::string(to_string(to)));
     }
   });
+}
+
+void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapView& in, Rect out,
+                void* packed, cudaStream_t stream) {
+  const PackedTile tile{in, out, packed};
+  pack_input(layer, window, {&tile, 1}, stream);
 }
 
 }  // namespace halotile::tensor_core

@@ -27,6 +27,7 @@
 #include "kernels/kernel_list_direct.hpp"
 #include "kernels/map_operations_direct.hpp"
 #include "kernels/pool_strip.cuh"
+#include "kernels/tile_launch.cuh"
 
 namespace halotile::direct {
 namespace {
@@ -150,9 +151,11 @@ __device__ __forceinline__ Pack<T, n> pool_three(const Parameters<T>& p, const T
 }
 
 // Grid: LineGrid, rows of outputs, units of channels. `three`: all windows are 3x3 without dilation.
-template <bool maximum, bool three, typename T, int n>
-__global__ void __launch_bounds__(threads) pool_cached(const Parameters<T> p) {
+template <bool maximum, bool three, typename T, int n, int most>
+__global__ void __launch_bounds__(threads)
+    pool_cached(const __grid_constant__ TileParameters<Parameters<T>, most> tiles) {
   follow_previous();
+  const Parameters<T>& p = tiles.here();
   p.grid.for_each(p.out.images, [&](int image, int r, int unit) {
     const int2 place = p.vectors.divide(unit);
     const int row = p.out.row0 + r;
@@ -172,14 +175,17 @@ __global__ void __launch_bounds__(threads) pool_cached(const Parameters<T> p) {
 }
 
 // Grid: strips. Shared memory: two pairs of input rows.
-template <typename T>
-__global__ void __launch_bounds__(strip_threads) pool_strip(const Parameters<T> p) {
+template <typename T, int most>
+__global__ void __launch_bounds__(strip_threads)
+    pool_strip(const __grid_constant__ TileParameters<Parameters<T>, most> tiles) {
   constexpr int n = vector_width<T>;
   using Values = Pack<T, n>;
   follow_previous();
+  const Parameters<T>& p = tiles.here();
   extern __shared__ uint4 shared[];
   Values* const rows = reinterpret_cast<Values*>(shared);
   const StripTile tile(p.plan, p.out);
+  if (tiles.several && tile.image >= p.out.images) return;
   const int vectors = p.plan.vectors;
   const int in_row0 = tile.row0 * 2 - p.rows.padding;
   const int in_col0 = tile.col0 * 2 - p.cols.padding;
@@ -302,46 +308,69 @@ bool fit_tile(Parameters<T>& p) {
 bool is_three(const Axis& axis) { return axis.adaptive == 0 && axis.kernel == 3 && axis.dilation == 1; }
 
 // Plans strips; gives their bytes of shared memory, or 0 where they do not suit the layer.
-template <typename T>
-std::int64_t fit_strips(Parameters<T>& p) {
-  p.plan.vectors = p.vectors.divisor();
-  const bool sliding = p.rows.adaptive == 0 && p.cols.adaptive == 0;
-  if (!sliding || !suits_strips(p.rows) || !suits_strips(p.cols) || p.plan.vectors > strip_threads) return 0;
-  return plan_strips(p.plan, p.out.images, p.out.rows, p.out.cols, 3, 2, 4,
-                     strip_columns * (strip_threads / p.plan.vectors), 4096);
+template <typename T, int most>
+std::int64_t fit_strips(TileParameters<Parameters<T>, most>& tiles, int count) {
+  std::int64_t bytes = 0;
+  for (int i = 0; i < count; ++i) {
+    Parameters<T>& p = tiles.tile[i];
+    p.plan.vectors = p.vectors.divisor();
+    const bool sliding = p.rows.adaptive == 0 && p.cols.adaptive == 0;
+    if (!sliding || !suits_strips(p.rows) || !suits_strips(p.cols) || p.plan.vectors > strip_threads)
+      return 0;
+    bytes = std::max(bytes,
+                     plan_strips(p.plan, p.out.images, p.out.rows, p.out.cols, 3, 2, 4,
+                                 strip_columns * (strip_threads / p.plan.vectors), divide_up(4096, count)));
+  }
+  return bytes;
 }
 
 // Small maps have too few outputs for strips to keep the device busy.
 template <typename T>
-bool enough_outputs(const Parameters<T>& p) {
+bool enough_outputs(std::span<const Parameters<T>> tiles) {
   constexpr std::int64_t busy = 1 << 19;  // vectors
-  return std::int64_t{p.out.images} * p.out.rows * p.out.cols * p.vectors.divisor() >= busy;
+  std::int64_t vectors = 0;
+  for (const Parameters<T>& p : tiles)
+    vectors += std::int64_t{p.out.images} * p.out.rows * p.out.cols * p.vectors.divisor();
+  return vectors >= busy;
 }
 
-template <bool maximum, typename T, int n>
-void launch_lines(Parameters<T>& p, PoolKernel kernel, cudaStream_t stream) {
+template <bool maximum, int n, typename T, int most>
+void launch_lines(TileParameters<Parameters<T>, most>& tiles, int count, PoolKernel kernel,
+                  cudaStream_t stream) {
+  const std::span<Parameters<T>> all(tiles.tile, static_cast<std::size_t>(count));
+  dim3 grid(1, 1, static_cast<unsigned>(count));
   if constexpr (maximum && n > 1) {
-    const bool wanted = kernel == PoolKernel::strip || (kernel == PoolKernel::automatic && enough_outputs(p));
-    const std::int64_t bytes = wanted ? fit_strips(p) : 0;
+    const bool wanted =
+        kernel == PoolKernel::strip || (kernel == PoolKernel::automatic && enough_outputs<T>(all));
+    const std::int64_t bytes = wanted ? fit_strips(tiles, count) : 0;
     if (bytes > 0) {
-      const auto grid = static_cast<unsigned>(device_int(p.plan.blocks(p.out.images), "the number of tiles"));
-      launch_early(pool_strip<T>, grid, strip_threads, static_cast<std::size_t>(bytes), stream,
-                   "launching a pooling", p);
+      for (const Parameters<T>& p : all) {
+        const int blocks = device_int(p.plan.blocks(p.out.images), "the number of tiles");
+        grid.x = std::max(grid.x, static_cast<unsigned>(blocks));
+      }
+      launch_early(pool_strip<T, most>, grid, strip_threads, static_cast<std::size_t>(bytes), stream,
+                   "launching a pooling", tiles);
       return;
     }
   }
-  p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.vectors.divisor(), threads);
-  auto cached = pool_cached<maximum, false, T, n>;
-  if constexpr (maximum && n > 1) {
-    if (is_three(p.rows) && is_three(p.cols)) cached = pool_cached<true, true, T, n>;
+  for (Parameters<T>& p : all) {
+    p.grid = LineGrid(p.out.rows, std::int64_t{p.out.cols} * p.vectors.divisor(), threads);
+    const dim3 own = p.grid.grid(p.out.images, threads);
+    grid.x = std::max(grid.x, own.x);
+    grid.y = std::max(grid.y, own.y);
   }
-  launch_early(cached, p.grid.grid(p.out.images, threads), threads, 0, stream, "launching a pooling", p);
+  auto cached = pool_cached<maximum, false, T, n, most>;
+  if constexpr (maximum && n > 1) {
+    if (is_three(all.front().rows) && is_three(all.front().cols))
+      cached = pool_cached<true, true, T, n, most>;
+  }
+  launch_early(cached, grid, threads, 0, stream, "launching a pooling", tiles);
 }
 
 template <bool maximum, typename T>
-void launch(Parameters<T>& p, bool vector, PoolKernel kernel, cudaStream_t stream) {
-  p.vectors = Divider(vector ? p.out.channels / vector_width<T> : p.out.channels);
+void launch_one(Parameters<T>& p, bool vector, PoolKernel kernel, cudaStream_t stream) {
   const int channel_blocks = divide_up(p.vectors.divisor(), shared_vectors);
+  TileParameters<Parameters<T>, 1> one{{p}};
   // Measured: the L1 cache holds the overlap of neighbouring windows as well, and needs no barrier.
   if (kernel == PoolKernel::shared && vector && fit_tile(p) && channel_blocks <= 65535) {
     const std::int64_t tiles = static_cast<std::int64_t>(p.out.images) * p.tiles_down * p.tiles_across;
@@ -349,54 +378,84 @@ void launch(Parameters<T>& p, bool vector, PoolKernel kernel, cudaStream_t strea
                     static_cast<unsigned>(channel_blocks));
     launch_early(pool_shared<maximum, T>, grid, threads, 0, stream, "launching a pooling", p);
   } else if (vector) {
-    launch_lines<maximum, T, vector_width<T>>(p, kernel, stream);
+    launch_lines<maximum, vector_width<T>>(one, 1, kernel, stream);
   } else {
-    launch_lines<maximum, T, 1>(p, kernel, stream);
+    launch_lines<maximum, 1>(one, 1, kernel, stream);
   }
 }
 
 template <typename T>
-void pool_maps(const Pool2d& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream,
-               PoolKernel kernel) {
-  Parameters<T> p{};
-  p.in = device_map<T>(in, in.data);
-  p.out = device_map<T>(out, out.data);
-  if (positions(p.out) == 0 || out.channels == 0) return;
-  p.rows = make_axis(layer.window.rows(), in.whole.height);
-  p.cols = make_axis(layer.window.cols(), in.whole.width);
-  p.count_include_pad = layer.count_include_pad;
-  const bool vector = out.channels % vector_width<T> == 0 && vector_aligned(p.in) && vector_aligned(p.out);
-  if (layer.kind == PoolKind::max) {
-    launch<true>(p, vector, kernel, stream);
-  } else {
-    launch<false>(p, vector, kernel, stream);
-  }
+void pool_tiles(const Pool2d& layer, std::span<const TileMaps> tiles, cudaStream_t stream,
+                PoolKernel kernel) {
+  const auto make = [&](const TileMaps& tile, Parameters<T>& p) {
+    p.in = device_map<T>(tile.in, tile.in.data);
+    p.out = device_map<T>(tile.out, tile.out.data);
+    if (positions(p.out) == 0 || p.out.channels == 0) return false;
+    p.rows = make_axis(layer.window.rows(), tile.in.whole.height);
+    p.cols = make_axis(layer.window.cols(), tile.in.whole.width);
+    p.count_include_pad = layer.count_include_pad;
+    return true;
+  };
+  for_tile_groups<Parameters<T>>(
+      tiles, make, [&]<int most>(TileParameters<Parameters<T>, most>& group, int count) {
+        const std::span<Parameters<T>> all(group.tile, static_cast<std::size_t>(count));
+        const bool vector = std::ranges::all_of(all, [](const Parameters<T>& p) {
+          return p.out.channels % vector_width<T> == 0 && vector_aligned(p.in) && vector_aligned(p.out);
+        });
+        for (Parameters<T>& p : all)
+          p.vectors = Divider(vector ? p.out.channels / vector_width<T> : p.out.channels);
+        if (count > 1 && vector && layer.kind == PoolKind::max && kernel != PoolKernel::shared) {
+          launch_lines<true, vector_width<T>>(group, count, kernel, stream);
+          return;
+        }
+        for (Parameters<T>& p : all) {
+          if (layer.kind == PoolKind::max) {
+            launch_one<true>(p, vector, kernel, stream);
+          } else {
+            launch_one<false>(p, vector, kernel, stream);
+          }
+        }
+      });
 }
 
 template <typename T>
 void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
   constexpr int n = vector_width<T>;
-  list.push_back({"pool", "max cached" + type, address_of(pool_cached<true, false, T, n>), threads, 0});
-  list.push_back({"pool", "max cached 3x3" + type, address_of(pool_cached<true, true, T, n>), threads, 0});
+  list.push_back({"pool", "max cached" + type, address_of(pool_cached<true, false, T, n, 1>), threads, 0});
+  list.push_back({"pool", "max cached 3x3" + type, address_of(pool_cached<true, true, T, n, 1>), threads, 0});
   list.push_back(
-      {"pool", "max cached, unaligned" + type, address_of(pool_cached<true, false, T, 1>), threads, 0});
-  list.push_back({"pool", "max strip" + type, address_of(pool_strip<T>), strip_threads, strip_shared_limit});
+      {"pool", "max cached, unaligned" + type, address_of(pool_cached<true, false, T, 1, 1>), threads, 0});
+  list.push_back(
+      {"pool", "max strip" + type, address_of(pool_strip<T, 1>), strip_threads, strip_shared_limit});
+  list.push_back({"pool", "max cached 3x3, tiles" + type,
+                  address_of(pool_cached<true, true, T, n, tiles_at_once<Parameters<T>>>), threads, 0});
+  list.push_back({"pool", "max strip, tiles" + type, address_of(pool_strip<T, tiles_at_once<Parameters<T>>>),
+                  strip_threads, strip_shared_limit});
   list.push_back({"pool", "max shared" + type, address_of(pool_shared<true, T>), threads, 0});
-  list.push_back({"pool", "average cached" + type, address_of(pool_cached<false, false, T, n>), threads, 0});
   list.push_back(
-      {"pool", "average cached, unaligned" + type, address_of(pool_cached<false, false, T, 1>), threads, 0});
+      {"pool", "average cached" + type, address_of(pool_cached<false, false, T, n, 1>), threads, 0});
+  list.push_back({"pool", "average cached, unaligned" + type, address_of(pool_cached<false, false, T, 1, 1>),
+                  threads, 0});
   list.push_back({"pool", "average shared" + type, address_of(pool_shared<false, T>), threads, 0});
 }
 
 }  // namespace
 
+void pool2d(const Pool2d& layer, std::span<const TileMaps> tiles, cudaStream_t stream, PoolKernel kernel) {
+  for (const auto& [in, out] : tiles) {
+    if (in.images != out.images || in.channels != out.channels || in.dtype != out.dtype) {
+      throw ShapeError("pool2d: in and out must have the same images, channels and element type");
+    }
+  }
+  if (tiles.empty()) return;
+  with_device_type(tiles.front().in.dtype,
+                   [&]<typename T>(DeviceType<T>) { pool_tiles<T>(layer, tiles, stream, kernel); });
+}
+
 void pool2d(const Pool2d& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream,
             PoolKernel kernel) {
-  if (in.images != out.images || in.channels != out.channels || in.dtype != out.dtype) {
-    throw ShapeError("pool2d: in and out must have the same images, channels and element type");
-  }
-  with_device_type(in.dtype,
-                   [&]<typename T>(DeviceType<T>) { pool_maps<T>(layer, in, out, stream, kernel); });
+  const TileMaps tile{in, out};
+  pool2d(layer, {&tile, 1}, stream, kernel);
 }
 
 std::vector<KernelEntry> pool2d_kernels() {

@@ -1,5 +1,5 @@
 // dispatch: batched. Tiles of a stage take its steps together, step by step: all of them, or as many as have
-// what lies between two steps in a ring of memory that stays in the device's L2 cache.
+// what lies between two steps in a small ring of memory.
 #pragma once
 
 #include <functional>

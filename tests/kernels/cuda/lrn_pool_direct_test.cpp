@@ -56,6 +56,11 @@ TEST_P(LrnPoolDirect, HasTheBitsOfLrnAndThenPool) {
         direct::lrn_max_pool(c.lrn, pool, tile.on_device(), out.on_device(), stream().handle());
         EXPECT_TRUE(out.close_steps(0))
             << to_string(dtype) << ", " << to_string(in_layout) << " to " << to_string(out_layout);
+        out.poison_device();
+        direct::lrn_max_pool(c.lrn, pool, cut_in_tiles(c.window, tile.on_device(), out.on_device()),
+                             stream().handle());
+        EXPECT_TRUE(out.close_steps(0)) << "tiles, " << to_string(dtype) << ", " << to_string(in_layout)
+                                        << " to " << to_string(out_layout);
       }
     }
   }

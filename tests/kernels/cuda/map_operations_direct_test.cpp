@@ -55,6 +55,12 @@ TEST_P(Pool2dDirect, EqualsTheCpuInEveryKernelAndLayout) {
         stream().synchronize();
         EXPECT_TRUE(out.same_everywhere())
             << to_string(dtype) << ", " << to_string(layout) << ", kernel " << static_cast<int>(kernel);
+        out.poison_device();
+        direct::pool2d(layer, cut_in_tiles(c.window, in.on_device(), out.on_device()), stream().handle(),
+                       kernel);
+        stream().synchronize();
+        EXPECT_TRUE(out.same_everywhere()) << "tiles, " << to_string(dtype) << ", " << to_string(layout)
+                                           << ", kernel " << static_cast<int>(kernel);
       }
     }
   }

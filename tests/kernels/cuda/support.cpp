@@ -204,6 +204,24 @@ Rect needed_rect(const Window& window, Extent2 input, const Rect& out) {
   return intersect(rect, Rect::whole(input));
 }
 
+std::vector<direct::TileMaps> cut_in_tiles(const Window& window, const ConstMapView& in, const MapView& out) {
+  const auto part = [](Interval all, std::int64_t n, std::int64_t of) {
+    // The first is empty.
+    const auto at = [&](std::int64_t i) { return all.begin + (i < 2 ? 0 : all.size() * i * i / (of * of)); };
+    return Interval{at(n), n + 1 == of ? all.end : at(n + 1)};
+  };
+  std::vector<direct::TileMaps> tiles;
+  const Interval images{0, out.images};
+  for (std::int64_t row = 0; row < 5; ++row) {
+    for (std::int64_t col = 0; col < 4; ++col) {
+      const Rect rect{part(out.rect.rows, row, 5), part(out.rect.cols, col, 4)};
+      const Rect needed = intersect(needed_rect(window, in.whole, rect), in.rect);
+      tiles.push_back({subview(in, images, rect.empty() ? in.rect : needed), subview(out, images, rect)});
+    }
+  }
+  return tiles;
+}
+
 std::vector<float> random_values(std::int64_t count, std::uint32_t seed) {
   std::mt19937 random(seed);
   std::uniform_real_distribution<float> uniform(-1.0F, 1.0F);

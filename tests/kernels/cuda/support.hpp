@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/cuda_device.hpp"
+#include "kernels/map_operations_direct.hpp"
 #include "kernels/tensor.hpp"
 #include "patching/window.hpp"
 
@@ -107,6 +108,10 @@ class TwinMap {
 
 /// What the outputs `out` of a window need of a map of extent `input`: clipped to the map, may be empty.
 [[nodiscard]] Rect needed_rect(const Window& window, Extent2 input, const Rect& out);
+
+/// A layer's maps cut into 5 x 4 tiles of unequal sizes, an empty one among them; each sees what it needs.
+[[nodiscard]] std::vector<direct::TileMaps> cut_in_tiles(const Window& window, const ConstMapView& in,
+                                                         const MapView& out);
 
 /// Random floats in [-1, 1].
 [[nodiscard]] std::vector<float> random_values(std::int64_t count, std::uint32_t seed);
