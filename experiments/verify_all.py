@@ -9,9 +9,11 @@ results, and exits with 1 if anything differed: the measured part of docs/engine
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="as in configs (default: auto)")
     parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one; may be repeated")
     parser.add_argument("--output", type=Path, help="folder for the result (default: this machine's kept results)")
+    parser.add_argument("--jobs", type=int, default=1, help="calls at a time (default: 1)")
     add_halotile_option(parser)
     return parser.parse_args()
 
@@ -91,7 +94,8 @@ def main() -> int:
     result: dict[str, Any] = {"provenance": provenance((), options.halotile), "networks": {}}
     different = 0
     for network in networks:
-        answers = [verify(options, network, overrides) for overrides in cases(gpu)]
+        with ThreadPoolExecutor(options.jobs) as pool:
+            answers = list(pool.map(functools.partial(verify, options, network), cases(gpu)))
         unequal = [answer for answer in answers if not answer["equal_bits"]]
         different += len(unequal)
         print(f"{network}: {len(answers) - len(unequal)} of {len(answers)} patchings have equal bits", flush=True)

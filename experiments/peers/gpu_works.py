@@ -264,7 +264,7 @@ def photographs(bench: Bench, work: Work, way: Any) -> Iterator[Contestant]:
 def growing(batch: int) -> list[int]:
     """Sub-batches that let computing begin early: each is copied while the one before it is computed. The last is for
     all images that are left."""
-    return [max(batch * share // 1024, 1) for share in (32, 48, 80, 128, 192, 256, 288)]
+    return [max(batch * share // 1024, 1) for share in (48, 64, 96, 128, 176, 224, 288)]
 
 
 def run_work(bench: Bench, work: Work) -> dict[str, Any]:

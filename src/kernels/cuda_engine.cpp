@@ -1,5 +1,6 @@
 #include "kernels/cuda_engine.hpp"
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/compare_direct.hpp"
@@ -61,8 +62,9 @@ std::unique_ptr<Operation> CudaEngine::copy(const MapGeometry&, const MapGeometr
 
 std::unique_ptr<Operation> CudaEngine::normalize(const std::array<float, 3>& mean,
                                                  const std::array<float, 3>& stddev) {
-  return launch_operation([mean, stddev](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-    direct::normalize(mean, stddev, in, out, stream);
+  return launch_operation([normalization = direct::PixelNormalization(mean, stddev)](
+                              const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+    direct::normalize(normalization, in, out, stream);
   });
 }
 
@@ -77,8 +79,10 @@ std::unique_ptr<TileLedger> CudaEngine::tile_ledger(const TileSet& tiles) {
 }
 
 std::unique_ptr<TileStep> CudaEngine::tile_step(std::span<const TileCall> calls) {
-  if (dynamic_cast<const TilesOperation*>(calls.front().operation) == nullptr)
-    return Engine::tile_step(calls);
+  const auto takes_tiles = [](const TileCall& call) {
+    return dynamic_cast<const TilesOperation*>(call.operation) != nullptr;
+  };
+  if (!std::ranges::all_of(calls, takes_tiles)) return Engine::tile_step(calls);
   return std::make_unique<TogetherStep>(calls);
 }
 

@@ -125,7 +125,10 @@ class MatrixOperation : public Operation {
 
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
     const cudaStream_t stream = cuda_stream(context.stream).handle();
-    pack(in, out, context, stream);
+    if (layer_.packed) {
+      const tensor_core::PackedTile tile{in, out.rect, context.scratch.data()};
+      pack({&tile, 1}, stream);
+    }
     const MatrixCall call = this->call(in, out, context);
     if (call.rows == 0 || call.cols == 0) {  // nothing but padding: sums of nothing
       MatrixLayer empty = layer_;
@@ -143,11 +146,9 @@ class MatrixOperation : public Operation {
 
   [[nodiscard]] const MatrixLayer& layer() const { return layer_; }
 
-  // Packs the input where the layer wants that.
-  void pack(const ConstMapView& in, const MapView& out, const RunContext& context,
-            cudaStream_t stream) const {
-    if (layer_.packed && !out.rect.empty())
-      tensor_core::pack_input(layer_, window_, in, out.rect, context.scratch.data(), stream);
+  // Of layers that are packed.
+  void pack(std::span<const tensor_core::PackedTile> tiles, cudaStream_t stream) const {
+    tensor_core::pack_input(layer_, window_, tiles, stream);
   }
 
   [[nodiscard]] MatrixCall call(const ConstMapView& in, const MapView& out, const RunContext& context) const {
@@ -170,7 +171,7 @@ class MatrixOperation : public Operation {
   std::int64_t partial_bytes_ = 0;
 };
 
-// A convolution of several tiles: one launch, besides those that pack.
+// A convolution of several tiles: one launch, and where the layer packs, as few as that takes.
 class MatrixTileStep final : public TileStep {
  public:
   MatrixTileStep(CudaDevice& device, std::span<const TileCall> calls, std::int64_t multiprocessors) {
@@ -179,20 +180,25 @@ class MatrixTileStep final : public TileStep {
     for (const TileCall& tile : calls) {
       const MatrixCall call = operation(tile).call(tile.in, tile.out, tile.context);
       const bool sees_nothing = call.rows == 0 || call.cols == 0;
-      (sees_nothing ? alone_ : together_).push_back(tile);
-      if (sees_nothing) continue;
+      if (sees_nothing) {
+        alone_.push_back(tile);
+        continue;
+      }
+      packed_.push_back({tile.in, tile.out.rect, tile.context.scratch.data()});
       products.push_back(call);
       positions.push_back(call.positions());
     }
     if (products.empty()) return;
-    const MatrixLayer& layer = operation(calls.front()).layer();
+    operation_ = &operation(calls.front());
+    const MatrixLayer& layer = operation_->layer();
+    if (!layer.packed) packed_.clear();
     batch_.emplace(device, layer, products, fastest_shape(layer, positions, multiprocessors));
   }
 
   void run(Stream& stream) override {
     const cudaStream_t handle = cuda_stream(stream).handle();
     for (const TileCall& tile : alone_) tile.operation->run(tile.in, tile.out, tile.context);
-    for (const TileCall& tile : together_) operation(tile).pack(tile.in, tile.out, tile.context, handle);
+    if (!packed_.empty()) operation_->pack(packed_, handle);
     if (batch_) batch_->run(handle);
   }
 
@@ -201,8 +207,9 @@ class MatrixTileStep final : public TileStep {
     return static_cast<const MatrixOperation&>(*tile.operation);
   }
 
-  std::vector<TileCall> alone_;  // with nothing but padding in sight
-  std::vector<TileCall> together_;
+  const MatrixOperation* operation_ = nullptr;  // a tile's
+  std::vector<TileCall> alone_;                 // with nothing but padding in sight
+  std::vector<tensor_core::PackedTile> packed_;
   std::optional<tensor_core::WgmmaBatch> batch_;
 };
 
@@ -266,9 +273,9 @@ class TensorCoreEngine final : public CudaEngine {
   [[nodiscard]] bool fuses_lrn_and_pool() const override { return true; }
   [[nodiscard]] std::unique_ptr<Operation> lrn_max_pool(const Lrn& lrn, const Pool2d& pool,
                                                         const MapGeometry&, const MapGeometry&) override {
-    return launch_operation(
-        [=, power = power()](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-          direct::lrn_max_pool(lrn, pool, in, out, stream, power);
+    return std::make_unique<TilesOperation>(
+        [=, power = power()](std::span<const direct::TileMaps> tiles, cudaStream_t stream) {
+          direct::lrn_max_pool(lrn, pool, tiles, stream, power);
         });
   }
 

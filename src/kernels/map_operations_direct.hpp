@@ -66,10 +66,21 @@ void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 /// Copies out.rect, which must lie in in.rect, converting between element types.
 void copy_map(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 
+/// How normalize() treats the channels of pixels. A division is a product with the divisor's reciprocal and a
+/// correction where that has the division's bits for every pixel, which the constructor tries.
+struct PixelNormalization {
+  PixelNormalization(const std::array<float, 3>& mean, const std::array<float, 3>& stddev);
+
+  std::array<float, 3> mean;
+  std::array<float, 3> stddev;
+  std::array<float, 3> reciprocal;  ///< of stddev
+  bool by_products;
+};
+
 /// (x / 255 - mean) / stddev, each step rounded to float, of dense u8 maps of 3 channels; `out` dense,
 /// f32, or bf16 or f16 with one more rounding.
-void normalize(const std::array<float, 3>& mean, const std::array<float, 3>& stddev, const ConstMapView& in,
-               const MapView& out, cudaStream_t stream);
+void normalize(const PixelNormalization& normalization, const ConstMapView& in, const MapView& out,
+               cudaStream_t stream);
 
 /// Softmax over the channels of every position of out.rect, which must lie in in.rect; element types may
 /// differ.

@@ -3,6 +3,8 @@
 // once. For nvcc only.
 #pragma once
 
+#include <span>
+
 #include "kernels/device_map.cuh"
 
 namespace halotile::direct {

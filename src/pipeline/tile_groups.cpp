@@ -8,9 +8,9 @@
 namespace halotile {
 namespace {
 
-// Twice an H200's L2 cache: launches of few tiles end with most of the device idle, which costs more than
-// memory does.
-constexpr std::size_t ring_bytes = std::size_t{96} << 20;
+// Three times an H200's L2 cache: launches of few tiles end with most of the device idle, which costs more
+// than memory does.
+constexpr std::size_t ring_bytes = std::size_t{160} << 20;
 
 }  // namespace
 

@@ -304,12 +304,13 @@ TEST(SmallPointwiseDirect, RefuseMapsThatDoNotFit) {
   EXPECT_THROW(direct::copy_map(pixels, in.on_device(), stream().handle()), UnsupportedError);
 }
 
-TEST(SmallNormalizeDirect, EqualsTheHostsArithmetic) {
-  HALOTILE_NEEDS_GPU();
+void expect_the_hosts_arithmetic(std::initializer_list<Extent2> extents, const std::array<float, 3>& stddev,
+                                 bool by_products) {
   const std::array<float, 3> mean{0.485F, 0.456F, 0.406F};
-  const std::array<float, 3> stddev{0.229F, 0.224F, 0.225F};
+  const direct::PixelNormalization normalization(mean, stddev);
+  EXPECT_EQ(normalization.by_products, by_products);
   for (const DType dtype : all_types) {
-    for (const Extent2 extent : {Extent2{1, 1}, Extent2{7, 5}, Extent2{16, 32}, Extent2{37, 41}}) {
+    for (const Extent2 extent : extents) {
       for (const std::int64_t shift : {0, 1}) {  // of the pixels' first byte
         TwinMap out(2, 3, Rect::whole(extent), extent, Layout::dense, dtype);
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(2 * extent.area() * 3 + shift));
@@ -322,12 +323,22 @@ TEST(SmallNormalizeDirect, EqualsTheHostsArithmetic) {
         const Buffer memory = device().copy_of(pixels.data(), pixels.size());
         const ConstMapView in{dense_geometry(DType::u8, 2, 3, Rect::whole(extent), extent),
                               memory.data() + shift};
-        direct::normalize(mean, stddev, in, out.on_device(), stream().handle());
+        direct::normalize(normalization, in, out.on_device(), stream().handle());
         EXPECT_TRUE(out.same_everywhere())
             << to_string(dtype) << ", " << to_string(extent) << ", shifted by " << shift;
       }
     }
   }
+}
+
+TEST(SmallNormalizeDirect, EqualsTheHostsArithmetic) {
+  HALOTILE_NEEDS_GPU();
+  expect_the_hosts_arithmetic({{1, 1}, {7, 5}, {16, 32}, {37, 41}}, {0.229F, 0.224F, 0.225F}, true);
+}
+
+TEST(SmallNormalizeDirect, DividesWhereProductsWouldDiffer) {
+  HALOTILE_NEEDS_GPU();
+  expect_the_hosts_arithmetic({{37, 41}}, {1e-39F, 0.224F, 3.0F}, false);  // 1 / 1e-39 is infinite
 }
 
 }  // namespace

@@ -326,6 +326,15 @@ TEST_P(TensorCoreFullyConnected, RowsAreRightAndIndependent) {
                   subview(out.on_device(), images, point));
           EXPECT_TRUE(same_bits(out, all, images)) << text;
         }
+        TypedMap rounded(type, most_images, c.out, point, {1, 1}, Room::dense);
+        rounded.fill(all.read());
+        TypedMap out(type, most_images, c.out, point, {1, 1}, Room::dense);
+        compute(on_device, kernel, shape, in.on_device(), out.on_device());
+        const std::vector<float> found = out.read();
+        std::int64_t differing = 0;
+        for (std::int64_t n = 0; n < std::ssize(found); ++n)
+          differing += found[static_cast<std::size_t>(n)] != rounded.filled(n / c.out, 0, 0, n % c.out);
+        EXPECT_EQ(differing, 0) << kernel.name << ", in the map's type";
       }
     }
   }
@@ -405,19 +414,32 @@ TEST_P(TensorCorePacking, EqualsTheDefinition) {
       in.fill(values);
       auto tiles = uneven_tiles(extent);
       tiles.push_back(Rect::whole(extent));
-      for (const Rect& tile : tiles) {
+      std::erase_if(tiles, [&](const Rect& tile) { return needed_rect(c.window, c.input, tile).empty(); });
+      // One by one, and twice all together: more than fit in a launch.
+      std::vector<TypedMap> packed;
+      std::vector<tensor_core::PackedTile> calls;
+      for (int copy = 0; copy < 3; ++copy) {
+        for (const Rect& tile : tiles) {
+          const Extent2 packed_extent = matrix->packed_extent(tile.extent());
+          const std::int64_t planes = matrix->split() ? 2 : 1;
+          packed.emplace_back(map_type(element), planes * c.images,
+                              matrix->groups * matrix->position_channels, Rect::whole(packed_extent),
+                              packed_extent, Room::dense);
+          const Rect needed = needed_rect(c.window, c.input, tile);
+          calls.push_back({subview(ConstMapView(in.on_device()), {0, c.images}, needed), tile,
+                           packed.back().on_device().data});
+        }
+      }
+      const std::span<const tensor_core::PackedTile> all(calls);
+      for (const auto& call : all.first(tiles.size()))
+        tensor_core::pack_input(*matrix, c.window, call.in, call.out, call.packed, stream().handle());
+      tensor_core::pack_input(*matrix, c.window, all.last(2 * tiles.size()), stream().handle());
+      stream().synchronize();
+      for (std::size_t i = 0; i < calls.size(); ++i) {
+        const Rect& tile = calls[i].out;
         const Rect needed = needed_rect(c.window, c.input, tile);
-        if (needed.empty()) continue;
-        const Extent2 packed_extent = matrix->packed_extent(tile.extent());
-        const std::int64_t planes = matrix->split() ? 2 : 1;
-        TypedMap packed(map_type(element), planes * c.images, matrix->groups * matrix->position_channels,
-                        Rect::whole(packed_extent), packed_extent, Room::dense);
-        tensor_core::pack_input(*matrix, c.window,
-                                subview(ConstMapView(in.on_device()), {0, c.images}, needed), tile,
-                                packed.on_device().data, stream().handle());
-        stream().synchronize();
-        EXPECT_TRUE(packed.only_elements_touched()) << to_string(tile);
-        EXPECT_TRUE(equal(packed, packing(*matrix, c.window, in, needed, tile, element)))
+        EXPECT_TRUE(packed[i].only_elements_touched()) << to_string(tile);
+        EXPECT_TRUE(equal(packed[i], packing(*matrix, c.window, in, needed, tile, element)))
             << to_string(tile) << " of " << to_string(type);
       }
     }

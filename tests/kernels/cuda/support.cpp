@@ -212,9 +212,9 @@ std::vector<direct::TileMaps> cut_in_tiles(const Window& window, const ConstMapV
   };
   std::vector<direct::TileMaps> tiles;
   const Interval images{0, out.images};
-  for (std::int64_t row = 0; row < 5; ++row) {
-    for (std::int64_t col = 0; col < 4; ++col) {
-      const Rect rect{part(out.rect.rows, row, 5), part(out.rect.cols, col, 4)};
+  for (std::int64_t row = 0; row < 7; ++row) {
+    for (std::int64_t col = 0; col < 5; ++col) {
+      const Rect rect{part(out.rect.rows, row, 7), part(out.rect.cols, col, 5)};
       const Rect needed = intersect(needed_rect(window, in.whole, rect), in.rect);
       tiles.push_back({subview(in, images, rect.empty() ? in.rect : needed), subview(out, images, rect)});
     }

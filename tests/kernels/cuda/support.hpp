@@ -109,7 +109,7 @@ class TwinMap {
 /// What the outputs `out` of a window need of a map of extent `input`: clipped to the map, may be empty.
 [[nodiscard]] Rect needed_rect(const Window& window, Extent2 input, const Rect& out);
 
-/// A layer's maps cut into 5 x 4 tiles of unequal sizes, an empty one among them; each sees what it needs.
+/// A layer's maps cut into 7 x 5 tiles of unequal sizes, an empty one among them; each sees what it needs.
 [[nodiscard]] std::vector<direct::TileMaps> cut_in_tiles(const Window& window, const ConstMapView& in,
                                                          const MapView& out);
 
