@@ -84,7 +84,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="folder for the result (default: this machine's kept results)")
     parser.add_argument("--jobs", type=int, default=1, help="calls at a time (default: 1)")
     add_halotile_option(parser)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error(f"--jobs {options.jobs}: at least 1 call at a time")
+    return options
 
 
 def main() -> int:

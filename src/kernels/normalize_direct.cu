@@ -7,9 +7,8 @@
 // q + r (a - q b) by fused multiply-adds is a / b nearly always; of 3 x 256 outcomes all can be tried.
 //
 // Both maps are dense NHWC with 3 channels. A thread takes the 4 pixels, of 2-byte elements the 8, that
-// become 48 bytes, or
-// where the maps are not aligned for that (an image of 227 x 227 pixels has an odd number of bytes) and at
-// the end one value at a time.
+// become 48 bytes, or where the maps are not aligned for that (an image of 227 x 227 pixels has an odd number
+// of bytes) and at the end one value at a time.
 #include <cmath>
 
 #include "kernels/cuda_error.hpp"
@@ -20,7 +19,6 @@ namespace halotile::direct {
 namespace {
 
 constexpr int threads = 128;
-
 constexpr float brightest = 255.0F;
 
 // a / b, or nearly; r = 1 / b.

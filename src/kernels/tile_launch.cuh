@@ -1,6 +1,6 @@
 // One launch for several tiles of a layer: the kernel takes the parameters of each by value, and its blocks
-// lie in `z` tile by tile. A tile needs fewer blocks than another of the launch: what is beyond it ends at
-// once. For nvcc only.
+// lie in `z` tile by tile. A tile may need fewer blocks than another of the launch: those beyond its own end
+// at once. For nvcc only.
 #pragma once
 
 #include <span>
