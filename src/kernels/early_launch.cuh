@@ -1,6 +1,7 @@
 // Kernels that are launched while the kernel before them in the stream still runs, so that its last blocks
-// hide what a launch takes. Such a kernel calls follow_previous() first. For nvcc only. Source: CUDA C++
-// Programming Guide, programmatic dependent launch. On cards before Hopper it is an ordinary launch.
+// hide what a launch takes. Such a kernel calls follow_previous() first, or its two parts. For nvcc only.
+// Source: CUDA C++ Programming Guide, programmatic dependent launch. On cards before Hopper it is an ordinary
+// launch.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,13 +12,24 @@
 
 namespace halotile {
 
-/// The next kernel may be launched; all that the kernels before have written is there. Before any access to
-/// memory that they share.
-__device__ __forceinline__ void follow_previous() {
+/// The next kernel may be launched.
+__device__ __forceinline__ void let_next_start() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/// All that the kernels before have written is there. Before any access to memory that they share.
+__device__ __forceinline__ void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
+}
+
+/// Both.
+__device__ __forceinline__ void follow_previous() {
+  let_next_start();
+  wait_for_previous();
 }
 
 /// Launches a kernel that calls follow_previous(). `doing` as in check_cuda.

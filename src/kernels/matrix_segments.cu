@@ -41,13 +41,19 @@ struct alignas(4 * n) Floats {
 
 template <typename T, int n>
 __global__ void __launch_bounds__(threads) add(const Sums p) {
-  follow_previous();
+  let_next_start();
   const std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (item >= p.count) return;
   const int items = p.channels / n;  // of a position
   const auto position = static_cast<unsigned>(item / items);
   const int channel = static_cast<int>(item - static_cast<std::int64_t>(position) * items) * n;
   const float* from = p.partial + item * n;
+  Floats<n> bias{};
+#pragma unroll
+  for (int e = 0; e < n; ++e) {
+    if (p.bias != nullptr) bias.x[e] = __ldg(p.bias + channel + e);
+  }
+  wait_for_previous();
   Floats<n> total{};
 #pragma unroll 1
   for (int first = 0; first < p.segments; first += ahead) {
@@ -68,7 +74,7 @@ __global__ void __launch_bounds__(threads) add(const Sums p) {
   }
 #pragma unroll
   for (int e = 0; e < n; ++e) {
-    if (p.bias != nullptr) total.x[e] = __fadd_rn(total.x[e], __ldg(p.bias + channel + e));
+    if (p.bias != nullptr) total.x[e] = __fadd_rn(total.x[e], bias.x[e]);
     if (p.relu && total.x[e] < 0.0F) total.x[e] = 0.0F;
   }
   const unsigned line = position / static_cast<unsigned>(p.out_cols);

@@ -214,6 +214,9 @@ void launch_element(Launch& launch, BlockShape shape, cudaStream_t stream) {
   if (shape == keeping_shapes[1]) return launch_keeping<KeepingShape<element, 96>>(launch, stream);
   if (shape.rows == 64) {
     if (shape.cols == 32) return launch_shape<Shape<element, 1, 32>>(launch, stream);
+    using FewRows = FewRowsShape<element>;
+    if (launch.table == nullptr && launch.call.positions <= FewRows::held)
+      return launch_shape<FewRows>(launch, stream);
     return launch_shape<Shape<element, 1, 64>>(launch, stream);
   }
   if (shape.rows == 192) return launch_shape<Shape<element, 3, 192>>(launch, stream);
@@ -303,6 +306,8 @@ void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape
   Launch launch = make_launch(layer, call.partial == nullptr, shape);
   launch.call = device_call(layer, call, rows_of_item(shape));
   launch.items = launch_int(items_of(call, launch, shape));
+  // Fully connected layers have more weights than the cache holds; what else lies there is read again.
+  launch.filters_read_once = layer.segments > 1 && call.positions() <= shape.rows;
   launch_any(layer, launch, shape, stream);
 }
 

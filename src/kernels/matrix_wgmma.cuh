@@ -99,7 +99,7 @@ class RingReader {
 template <typename S>
 __device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& ring, std::uint32_t kept,
                                                 int stage, int end, float (&sum)[S::sums]) {
-  constexpr std::uint32_t to_filters = S::rows * row_bytes;  // in a stage
+  constexpr std::uint32_t to_filters = S::held * row_bytes;  // in a stage
   const int warpgroup = S::keeps_filters ? 0 : hopper::warp_of_block() / 4;
   const int stages_of_tap = layer.chunks + (layer.rest > 0 ? 1 : 0);
   int chunk = stage % stages_of_tap;
@@ -131,7 +131,7 @@ __device__ __forceinline__ void multiply_stages(const DeviceLayer& layer, Ring& 
       done = 64;
     }
     if (layer.rest % 64 != 0) {
-      add_products<S, 1>(sum, hopper::descriptor<32>(base + S::rows * done + warpgroup * 64 * 32),
+      add_products<S, 1>(sum, hopper::descriptor<32>(base + S::held * done + warpgroup * 64 * 32),
                          hopper::descriptor<32>(filters + S::cols * done), add);
     }
     if constexpr (S::keeps_filters) kept += S::cols * layer.rest;
@@ -275,9 +275,10 @@ __global__ void __launch_bounds__(S::threads, S::resident)
     multiply<S>(launch, items_of<S>(0), ring, 0);
   } else if (warp == copiers && hopper::elect()) {
     // Filters do not depend on the kernel before: they are on their way while it ends.
-    for_each_stage<S>(launch, items_of<S>(0), FilterCopier<S>{launch.layer, ring});
+    for_each_stage<S>(launch, items_of<S>(0),
+                      FilterCopier<S>{launch.layer, ring, hopper::cache_policy(launch.filters_read_once)});
   } else if (warp == copiers + 1 && hopper::elect()) {
-    hopper::wait_for_previous();
+    prefetch_maps(launch);
     for_each_stage<S>(launch, items_of<S>(0), InputCopier<S>{launch.layer, ring, launch.table != nullptr});
   }
 }
@@ -291,9 +292,10 @@ __device__ __forceinline__ void copy_kept_filters(const Launch& launch, std::uin
   const Item item = item_of<S>(launch, 0);
   const std::int64_t tap_bytes =
       static_cast<std::int64_t>(layer.filter_rows) * (layer.chunks * row_bytes + layer.rest);
+  const std::uint64_t policy = hopper::cache_policy(false);
   hopper::arrive_expecting(full, static_cast<std::uint32_t>(launch.filter_bytes));
   const auto copy = [&](const std::byte* from, int bytes) {
-    hopper::copy_bytes(to, from + item.col * bytes, S::cols * bytes, full);
+    hopper::copy_bytes(to, from + item.col * bytes, S::cols * bytes, full, policy);
     to += S::cols * bytes;
   };
   const int taps = layer.kernel_rows * layer.kernel_cols;
@@ -340,7 +342,7 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __gr
   } else if (hopper::elect()) {
     // Filters do not depend on the kernel before.
     if (warpgroup == 0) copy_kept_filters<S>(launch, kept, kept_full);
-    hopper::wait_for_previous();
+    prefetch_maps(launch);
     for_each_stage<S>(launch, items_of<S>(warpgroup),
                       InputCopier<S>{launch.layer, ring, launch.table != nullptr});
   }

@@ -120,12 +120,23 @@ __device__ __forceinline__ void for_each_stage(const Launch& launch, Items items
   }
 }
 
-// One thread: keeps the ring filled with input.
+// One thread, ahead of time: the maps that the input will be copied with.
+__device__ __forceinline__ void prefetch_maps(const Launch& launch) {
+  const DeviceLayer& layer = launch.layer;
+  const CUtensorMap* const maps = launch.table != nullptr ? launch.table[0].input : launch.call.input;
+  if (layer.chunks > 0) hopper::prefetch_map(maps);
+  if (layer.rest >= 64) hopper::prefetch_map(maps + 1);
+  if (layer.rest % 64 != 0) hopper::prefetch_map(maps + 2);
+}
+
+// One thread: keeps the ring filled with input. It waits for the kernel before only when all else is done
+// that the first copy needs.
 template <typename S>
 struct InputCopier {
   const DeviceLayer& layer;
   Ring ring;
   bool refresh;
+  bool there = false;                // the input
   const CUtensorMap* map = nullptr;  // of whole chunks; those of rests follow
   hopper::Pixel pixel{};
   int pixels = 0;   // that a copy brings
@@ -170,7 +181,7 @@ struct InputCopier {
         pixel.channel += layer.unit / 2;
       }
       if (layer.rest % 64 != 0)
-        hopper::copy_pixels(to + (layer.rest >= 64 ? S::rows * 64 : 0), map + 2, pixel, full);
+        hopper::copy_pixels(to + (layer.rest >= 64 ? S::held * 64 : 0), map + 2, pixel, full);
       pixel.channel = first;
     };
     stage(layer.rest, copy);
@@ -183,6 +194,8 @@ struct InputCopier {
     const std::uint32_t full = ring.full_at(ring.slot);
     hopper::wait(ring.free_at(ring.slot), ring.parity ^ 1U);
     hopper::arrive_expecting(full, (S::split ? 2 : 1) * pixels * bytes);
+    if (!there) hopper::wait_for_previous();
+    there = true;
     copy(to, full);
     if constexpr (S::split) {
       pixel.image += images;
@@ -198,6 +211,7 @@ template <typename S>
 struct FilterCopier {
   const DeviceLayer& layer;
   Ring ring;
+  std::uint64_t policy;
   const std::byte* from = nullptr;  // the stage's first row
   int col = 0;                      // the item's first channel
 
@@ -232,7 +246,7 @@ struct FilterCopier {
   __device__ __forceinline__ void stage(int bytes, const Copy& copy) {
     constexpr int planes = S::split ? 2 : 1;
     const std::uint32_t to =
-        ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes + planes * S::rows * row_bytes;
+        ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes + planes * S::held * row_bytes;
     const std::uint32_t full = ring.full_at(ring.slot);
     hopper::wait(ring.free_at(ring.slot), ring.parity ^ 1U);
     hopper::arrive_expecting(full, planes * S::cols * bytes);
@@ -245,7 +259,7 @@ struct FilterCopier {
   // The block's columns of a stage, `bytes` each.
   template <int bytes>
   __device__ __forceinline__ void rows(std::uint32_t to, const std::byte* at, std::uint32_t full) const {
-    hopper::copy_bytes(to, at + col * bytes, S::cols * bytes, full);
+    hopper::copy_bytes(to, at + col * bytes, S::cols * bytes, full, policy);
   }
 };
 

@@ -14,12 +14,14 @@ constexpr int row_bytes = 128;
 constexpr int shared_limit = 227 * 1024;
 constexpr int most_stages = 16;
 
-// totals: blocks add their outputs' segments themselves.
-template <Element element_, int warpgroups_, int cols_, bool totals_ = false>
+// totals: blocks add their outputs' segments themselves. held: rows that a stage has input for; the products
+// of the others, of whatever lies behind in the stage, are stored by nobody.
+template <Element element_, int warpgroups_, int cols_, bool totals_ = false, int held_ = 64 * warpgroups_>
 struct Shape {
   static constexpr Element element = element_;
   static constexpr int warpgroups = warpgroups_;
   static constexpr int rows = 64 * warpgroups;
+  static constexpr int held = held_;
   static constexpr int cols = cols_;
   static constexpr bool totals = totals_;
   static constexpr bool keeps_filters = false;
@@ -31,12 +33,17 @@ struct Shape {
   static constexpr int threads = 128 * warpgroups + 64;
   // Narrow blocks leave room for a second one on the multiprocessor, which multiplies while this one stores.
   static constexpr int resident = rows <= 128 && cols <= 128 && !totals ? 2 : 1;
-  static constexpr int stage_bytes = (rows + cols) * row_bytes;
+  static constexpr int stage_bytes = (held + cols) * row_bytes;
+  static_assert(held + cols >= rows, "products read the stage, not what lies behind it");
   static constexpr int ring_beside(int blocks) {
     return std::min(most_stages, (shared_limit / blocks - 2048) / stage_bytes);
   }
   static constexpr int shared_bytes(int ring) { return ring * stage_bytes + 1024 + 2 * ring * 8; }
 };
+
+// For products of few rows, which wait for their filters: more of them fit in shared memory ahead of time.
+template <Element element>
+using FewRowsShape = Shape<element, 1, 64, false, 8>;
 
 // Blocks that keep the filters of their columns in shared memory; every warpgroup has items and a ring of
 // input of its own, so that one stores while others multiply.
@@ -45,6 +52,7 @@ struct KeepingShape {
   static constexpr Element element = element_;
   static constexpr int warpgroups = 4;
   static constexpr int rows = 64;  // of an item
+  static constexpr int held = rows;
   static constexpr int cols = cols_;
   static constexpr bool totals = false;
   static constexpr bool keeps_filters = true;
@@ -69,6 +77,7 @@ struct SplitShape {
   static constexpr Element element = Element::tf32;
   static constexpr int warpgroups = warpgroups_;
   static constexpr int rows = 64 * warpgroups;
+  static constexpr int held = rows;
   static constexpr int cols = cols_;
   static constexpr bool totals = false;
   static constexpr bool keeps_filters = false;

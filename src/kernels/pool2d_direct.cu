@@ -154,7 +154,7 @@ __device__ __forceinline__ Pack<T, n> pool_three(const Parameters<T>& p, const T
 template <bool maximum, bool three, typename T, int n, int most>
 __global__ void __launch_bounds__(threads)
     pool_cached(const __grid_constant__ TileParameters<Parameters<T>, most> tiles) {
-  follow_previous();
+  let_next_start();
   const Parameters<T>& p = tiles.here();
   p.grid.for_each(p.out.images, [&](int image, int r, int unit) {
     const int2 place = p.vectors.divide(unit);
@@ -162,6 +162,7 @@ __global__ void __launch_bounds__(threads)
     const int col = p.out.col0 + place.x;
     const int c = place.y * n;
     const T* from = p.in.data + image * p.in.image_stride + c;
+    wait_for_previous();
     if constexpr (three) {
       store(p.out.data + p.out.offset(image, row, col) + c, pool_three<n>(p, from, row, col));
       return;
