@@ -86,7 +86,16 @@ __device__ __forceinline__ void wait_for_previous() { asm volatile("griddepcontr
 
 // ---- copies into shared memory ----
 
-// How long the L2 cache should keep what is copied: that which is read once makes room first.
+// Bytes one after the other: 16-byte aligned, a multiple of 16.
+__device__ __forceinline__ void copy_bytes(std::uint32_t to, const void* from, std::uint32_t bytes,
+                                           std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+// How long the L2 cache keeps what is copied. That which is read once makes room first.
 __device__ __forceinline__ std::uint64_t cache_policy(bool read_once) {
   std::uint64_t once;
   std::uint64_t again;
@@ -94,14 +103,12 @@ __device__ __forceinline__ std::uint64_t cache_policy(bool read_once) {
   asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(again));
   return read_once ? once : again;
 }
-
-// Bytes one after the other: 16-byte aligned, a multiple of 16.
+// As above.
 __device__ __forceinline__ void copy_bytes(std::uint32_t to, const void* from, std::uint32_t bytes,
                                            std::uint32_t barrier, std::uint64_t policy) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, "
-      "[%3], "
-      "%4;" ::"r"(to),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint"
+      " [%0], [%1], %2, [%3], %4;" ::"r"(to),
       "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
       : "memory");
 }
@@ -125,11 +132,6 @@ __device__ __forceinline__ void copy_pixels(std::uint32_t to, const CUtensorMap*
       "l"(map), "r"(barrier), "r"(p.channel), "r"(p.col), "r"(p.row), "r"(p.image), "h"(p.tap_col),
       "h"(p.tap_row)
       : "memory");
-}
-
-// The engine fetches a map before it is used.
-__device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
 // A map that lies in global memory may have been written since the engine last read it.

@@ -306,8 +306,6 @@ void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape
   Launch launch = make_launch(layer, call.partial == nullptr, shape);
   launch.call = device_call(layer, call, rows_of_item(shape));
   launch.items = launch_int(items_of(call, launch, shape));
-  // Fully connected layers have more weights than the cache holds; what else lies there is read again.
-  launch.filters_read_once = layer.segments > 1 && call.positions() <= shape.rows;
   launch_any(layer, launch, shape, stream);
 }
 

@@ -275,10 +275,9 @@ __global__ void __launch_bounds__(S::threads, S::resident)
     multiply<S>(launch, items_of<S>(0), ring, 0);
   } else if (warp == copiers && hopper::elect()) {
     // Filters do not depend on the kernel before: they are on their way while it ends.
-    for_each_stage<S>(launch, items_of<S>(0),
-                      FilterCopier<S>{launch.layer, ring, hopper::cache_policy(launch.filters_read_once)});
+    const std::uint64_t policy = S::few_rows ? hopper::cache_policy(launch.layer.segments > 1) : 0;
+    for_each_stage<S>(launch, items_of<S>(0), FilterCopier<S>{launch.layer, ring, policy});
   } else if (warp == copiers + 1 && hopper::elect()) {
-    prefetch_maps(launch);
     for_each_stage<S>(launch, items_of<S>(0), InputCopier<S>{launch.layer, ring, launch.table != nullptr});
   }
 }
@@ -292,10 +291,9 @@ __device__ __forceinline__ void copy_kept_filters(const Launch& launch, std::uin
   const Item item = item_of<S>(launch, 0);
   const std::int64_t tap_bytes =
       static_cast<std::int64_t>(layer.filter_rows) * (layer.chunks * row_bytes + layer.rest);
-  const std::uint64_t policy = hopper::cache_policy(false);
   hopper::arrive_expecting(full, static_cast<std::uint32_t>(launch.filter_bytes));
   const auto copy = [&](const std::byte* from, int bytes) {
-    hopper::copy_bytes(to, from + item.col * bytes, S::cols * bytes, full, policy);
+    hopper::copy_bytes(to, from + item.col * bytes, S::cols * bytes, full);
     to += S::cols * bytes;
   };
   const int taps = layer.kernel_rows * layer.kernel_cols;
@@ -342,7 +340,6 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __gr
   } else if (hopper::elect()) {
     // Filters do not depend on the kernel before.
     if (warpgroup == 0) copy_kept_filters<S>(launch, kept, kept_full);
-    prefetch_maps(launch);
     for_each_stage<S>(launch, items_of<S>(warpgroup),
                       InputCopier<S>{launch.layer, ring, launch.table != nullptr});
   }

@@ -120,23 +120,13 @@ __device__ __forceinline__ void for_each_stage(const Launch& launch, Items items
   }
 }
 
-// One thread, ahead of time: the maps that the input will be copied with.
-__device__ __forceinline__ void prefetch_maps(const Launch& launch) {
-  const DeviceLayer& layer = launch.layer;
-  const CUtensorMap* const maps = launch.table != nullptr ? launch.table[0].input : launch.call.input;
-  if (layer.chunks > 0) hopper::prefetch_map(maps);
-  if (layer.rest >= 64) hopper::prefetch_map(maps + 1);
-  if (layer.rest % 64 != 0) hopper::prefetch_map(maps + 2);
-}
-
-// One thread: keeps the ring filled with input. It waits for the kernel before only when all else is done
-// that the first copy needs.
+// One thread: keeps the ring filled with input. It waits for the kernel before when an item's place in it is
+// known: to find that takes one thread about a microsecond.
 template <typename S>
 struct InputCopier {
   const DeviceLayer& layer;
   Ring ring;
   bool refresh;
-  bool there = false;                // the input
   const CUtensorMap* map = nullptr;  // of whole chunks; those of rests follow
   hopper::Pixel pixel{};
   int pixels = 0;   // that a copy brings
@@ -157,6 +147,7 @@ struct InputCopier {
     pixel.row = out.x * layer.stride_row + call.first_row;
     pixel.col = out.y * layer.stride_col + call.first_col;
     channel = item.group * layer.in;
+    hopper::wait_for_previous();
   }
 
   __device__ __forceinline__ void tap(int tap_row, int tap_col, int chunk) {
@@ -194,8 +185,6 @@ struct InputCopier {
     const std::uint32_t full = ring.full_at(ring.slot);
     hopper::wait(ring.free_at(ring.slot), ring.parity ^ 1U);
     hopper::arrive_expecting(full, (S::split ? 2 : 1) * pixels * bytes);
-    if (!there) hopper::wait_for_previous();
-    there = true;
     copy(to, full);
     if constexpr (S::split) {
       pixel.image += images;
@@ -211,7 +200,7 @@ template <typename S>
 struct FilterCopier {
   const DeviceLayer& layer;
   Ring ring;
-  std::uint64_t policy;
+  std::uint64_t policy;             // of few rows
   const std::byte* from = nullptr;  // the stage's first row
   int col = 0;                      // the item's first channel
 
@@ -259,7 +248,11 @@ struct FilterCopier {
   // The block's columns of a stage, `bytes` each.
   template <int bytes>
   __device__ __forceinline__ void rows(std::uint32_t to, const std::byte* at, std::uint32_t full) const {
-    hopper::copy_bytes(to, at + col * bytes, S::cols * bytes, full, policy);
+    if constexpr (S::few_rows) {
+      hopper::copy_bytes(to, at + col * bytes, S::cols * bytes, full, policy);
+    } else {
+      hopper::copy_bytes(to, at + col * bytes, S::cols * bytes, full);
+    }
   }
 };
 

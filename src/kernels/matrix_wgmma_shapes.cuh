@@ -22,6 +22,7 @@ struct Shape {
   static constexpr int warpgroups = warpgroups_;
   static constexpr int rows = 64 * warpgroups;
   static constexpr int held = held_;
+  static constexpr bool few_rows = held < rows;
   static constexpr int cols = cols_;
   static constexpr bool totals = totals_;
   static constexpr bool keeps_filters = false;
@@ -42,6 +43,8 @@ struct Shape {
 };
 
 // For products of few rows, which wait for their filters: more of them fit in shared memory ahead of time.
+// Those of fully connected layers, more than the L2 cache holds and read once, make room there first:
+// otherwise what the other kernels read, their code too, would be gone in the next run.
 template <Element element>
 using FewRowsShape = Shape<element, 1, 64, false, 8>;
 
@@ -53,6 +56,7 @@ struct KeepingShape {
   static constexpr int warpgroups = 4;
   static constexpr int rows = 64;  // of an item
   static constexpr int held = rows;
+  static constexpr bool few_rows = false;
   static constexpr int cols = cols_;
   static constexpr bool totals = false;
   static constexpr bool keeps_filters = true;
@@ -78,6 +82,7 @@ struct SplitShape {
   static constexpr int warpgroups = warpgroups_;
   static constexpr int rows = 64 * warpgroups;
   static constexpr int held = rows;
+  static constexpr bool few_rows = false;
   static constexpr int cols = cols_;
   static constexpr bool totals = false;
   static constexpr bool keeps_filters = false;

@@ -58,10 +58,9 @@ struct Launch {
   int calls;
   int items;
   int blocks_of_cols;
-  int parts;               // items along a sum: the segments, or 1 where a block adds them itself
-  int ring;                // stages in shared memory
-  int filter_bytes;        // of a block that keeps them
-  bool filters_read_once;  // by this launch, and by no other soon
+  int parts;         // items along a sum: the segments, or 1 where a block adds them itself
+  int ring;          // stages in shared memory
+  int filter_bytes;  // of a block that keeps them
   DeviceLayer layer;
 };
 

@@ -317,7 +317,8 @@ TEST_P(TensorCoreFullyConnected, RowsAreRightAndIndependent) {
       }
       for (const BlockShape shape : kernel.shapes()) {
         if (!kernel.fits(on_device.matrix, shape)) continue;
-        for (const Interval images : {Interval{69, 70}, Interval{11, 14}, Interval{0, 70}}) {
+        for (const Interval images :
+             {Interval{69, 70}, Interval{11, 14}, Interval{20, 28}, Interval{30, 39}, Interval{0, 70}}) {
           const std::string text = std::string(kernel.name) + " " + std::to_string(shape.rows) + "x" +
                                    std::to_string(shape.cols) + ", " + std::to_string(images.size()) +
                                    " images";
