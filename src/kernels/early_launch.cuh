@@ -1,7 +1,7 @@
 // Kernels that are launched while the kernel before them in the stream still runs, so that its last blocks
-// hide what a launch takes. Such a kernel calls follow_previous() first, or its two parts. For nvcc only.
-// Source: CUDA C++ Programming Guide, programmatic dependent launch. On cards before Hopper it is an ordinary
-// launch.
+// hide what a launch takes. Such a kernel calls follow_previous() first, or its two parts, the second before
+// it needs anything. For nvcc only. Source: CUDA C++ Programming Guide, programmatic dependent launch. On
+// cards before Hopper it is an ordinary launch.
 #pragma once
 
 #include <cuda_runtime.h>

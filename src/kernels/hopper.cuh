@@ -75,15 +75,6 @@ __device__ __forceinline__ bool elect() {
   return chosen != 0;
 }
 
-// ---- kernels one behind the other ----
-
-// The next kernel of the stream may begin with what does not depend on this one.
-__device__ __forceinline__ void let_next_start() {
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-}
-// All that the kernel before has written is there.
-__device__ __forceinline__ void wait_for_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-
 // ---- copies into shared memory ----
 
 // Bytes one after the other: 16-byte aligned, a multiple of 16.

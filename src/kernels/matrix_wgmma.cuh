@@ -22,6 +22,7 @@
 // im2col mode); CUDA driver API (cuTensorMapEncodeIm2col).
 #pragma once
 
+#include "kernels/early_launch.cuh"
 #include "kernels/hopper.cuh"
 #include "kernels/matrix_wgmma_feed.cuh"
 #include "kernels/matrix_wgmma_shapes.cuh"
@@ -268,7 +269,7 @@ __global__ void __launch_bounds__(S::threads, S::resident)
     hopper::publish_barriers();
   }
   __syncthreads();
-  hopper::let_next_start();
+  let_next_start();
   const int warp = hopper::warp_of_block();
   constexpr int copiers = 4 * S::warpgroups;
   if (warp < copiers) {
@@ -333,7 +334,7 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __gr
     hopper::publish_barriers();
   }
   __syncthreads();
-  hopper::let_next_start();
+  let_next_start();
   if (warp < consumers / 32) {
     hopper::wait(kept_full, 0);
     multiply<S>(launch, items_of<S>(warpgroup), ring, kept);

@@ -2,6 +2,7 @@
 // the ring of stages filled with input and filters. Device code.
 #pragma once
 
+#include "kernels/early_launch.cuh"
 #include "kernels/hopper.cuh"
 #include "kernels/matrix_wgmma_shapes.cuh"
 #include "kernels/matrix_wgmma_store.cuh"
@@ -147,7 +148,7 @@ struct InputCopier {
     pixel.row = out.x * layer.stride_row + call.first_row;
     pixel.col = out.y * layer.stride_col + call.first_col;
     channel = item.group * layer.in;
-    hopper::wait_for_previous();
+    wait_for_previous();
   }
 
   __device__ __forceinline__ void tap(int tap_row, int tap_col, int chunk) {
