@@ -26,13 +26,13 @@ __device__ __forceinline__ void wait_for_previous() {
 #endif
 }
 
-/// Both.
+/// Both, one behind the other.
 __device__ __forceinline__ void follow_previous() {
   let_next_start();
   wait_for_previous();
 }
 
-/// Launches a kernel that calls follow_previous(). `doing` as in check_cuda.
+/// Launches a kernel that calls follow_previous() or wait_for_previous(). `doing` as in check_cuda.
 template <typename... Parameters, typename... Arguments>
 void launch_early(void (*kernel)(Parameters...), dim3 grid, unsigned threads, std::size_t shared_bytes,
                   cudaStream_t stream, const char* doing, const Arguments&... arguments) {

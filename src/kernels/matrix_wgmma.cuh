@@ -11,9 +11,9 @@
 //
 // A block is persistent: it takes every gridDim.x-th item (columns, segment, group and rows of one call; or
 // of a table of calls: all tiles of a stage). `Shape::warpgroups` warpgroups multiply 64 rows each; one
-// thread of another warp keeps a ring of stages filled, (rows + columns) x 128 bytes each, also across items,
-// so that the ring is full when the next item begins. full[s] counts a stage's bytes, free[s] the warpgroups
-// that are through with it.
+// thread each of two other warps keep a ring of stages filled with input and with filters, (held rows +
+// columns) x 128 bytes each, also across items, so that the ring is full when the next item begins. full[s]
+// counts a stage's bytes, free[s] the warpgroups that are through with it.
 //
 // Sums: one chain for each output in the order of stages; within a stage 32 bytes an instruction, as the
 // hardware adds them. Neither depends on the block's shape (measured; tests compare all shapes).
@@ -171,7 +171,7 @@ template <typename S, int bytes>
 __device__ __forceinline__ void add_split_products(float (&sum)[S::sums], std::uint32_t a, std::uint32_t b,
                                                    int& add) {
   const std::uint64_t a_high = hopper::descriptor<bytes>(a);
-  const std::uint64_t a_low = hopper::descriptor<bytes>(a + S::rows * row_bytes);
+  const std::uint64_t a_low = hopper::descriptor<bytes>(a + S::held * row_bytes);
   const std::uint64_t b_high = hopper::descriptor<bytes>(b);
   const std::uint64_t b_low = hopper::descriptor<bytes>(b + S::cols * row_bytes);
   add_products<S, bytes / 32>(sum, a_low, b_high, add);
@@ -192,7 +192,7 @@ __device__ __forceinline__ void multiply_split_stages(const DeviceLayer& layer, 
   for (float& t : total) t = 0.0F;
   for (; stage < end; ++stage) {
     const std::uint32_t base = ring.stages + static_cast<std::uint32_t>(ring.slot) * S::stage_bytes;
-    const std::uint32_t weight = base + 2 * S::rows * row_bytes;
+    const std::uint32_t weight = base + 2 * S::held * row_bytes;
     float sum[S::sums];
     int add = 0;
     hopper::wait(ring.full_at(ring.slot), ring.parity);
@@ -205,7 +205,7 @@ __device__ __forceinline__ void multiply_split_stages(const DeviceLayer& layer, 
         done = 64;
       }
       if (layer.rest % 64 != 0)
-        add_split_products<S, 32>(sum, base + S::rows * done + warpgroup * 64 * 32, weight + S::cols * done,
+        add_split_products<S, 32>(sum, base + S::held * done + warpgroup * 64 * 32, weight + S::cols * done,
                                   add);
     }
     hopper::wait_products<0>();

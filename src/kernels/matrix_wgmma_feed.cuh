@@ -189,7 +189,7 @@ struct InputCopier {
     copy(to, full);
     if constexpr (S::split) {
       pixel.image += images;
-      copy(to + S::rows * row_bytes, full);
+      copy(to + S::held * row_bytes, full);
       pixel.image -= images;
     }
     ring.next();

@@ -56,7 +56,6 @@ struct KeepingShape {
   static constexpr int warpgroups = 4;
   static constexpr int rows = 64;  // of an item
   static constexpr int held = rows;
-  static constexpr bool few_rows = false;
   static constexpr int cols = cols_;
   static constexpr bool totals = false;
   static constexpr bool keeps_filters = true;
