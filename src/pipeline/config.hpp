@@ -128,6 +128,8 @@ class ConfigFile {
   };
 
   [[nodiscard]] Experiment read(std::span<const std::string> overrides, bool with_axes);
+  [[nodiscard]] static Experiment values_of(const std::filesystem::path& file, const YAML::Node& root,
+                                            Diagnostics diagnostics, bool with_axes);
   void apply(const std::string& word, Diagnostics& diagnostics);
   void put(YAML::Node map, const std::string& key, const YAML::Node& value);
   void erase(const std::string& path);
