@@ -1,7 +1,6 @@
 #include "pipeline/config.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
