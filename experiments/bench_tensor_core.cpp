@@ -179,12 +179,16 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
   const auto bytes = static_cast<std::size_t>(call.positions() * layer.out_channels * size);
   const Buffer output = device_.allocate(bytes);
   call.output = output.data();
-  const auto pack = [&] { pack_input(matrix, layer.window, in, out.rect, packed.data(), stream_.handle()); };
+  const auto pack = [&](PackedLayout layout) {
+    pack_input(matrix, layer.window, layout, in, out.rect, packed.data(), stream_.handle());
+  };
   if (matrix.packed) {
-    pack();
-    const double ms = time(pack);
-    const double moved = static_cast<double>(in.elements() * size) + static_cast<double>(packed.bytes());
-    fmt::print("{:<7} {:>5} packing       {:>9.4f} ms {:>7.0f} GB/s\n", c.name, batch, ms, moved / ms * 1e-6);
+    for (const PackedLayout layout : {PackedLayout::planes, PackedLayout::positions}) {
+      const double ms = time([&] { pack(layout); });
+      const double moved = static_cast<double>(in.elements() * size) + static_cast<double>(packed.bytes());
+      fmt::print("{:<7} {:>5} packing{} {:>9.4f} ms {:>7.0f} GB/s\n", c.name, batch,
+                 layout == PackedLayout::planes ? " planes" : "       ", ms, moved / ms * 1e-6);
+    }
   }
   call.filters = device_filters.data();
   call.bias = reinterpret_cast<const float*>(device_bias.data());
@@ -209,6 +213,7 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
       }
       if (matrix.segments > 1) add_segments(matrix, call, stream_.handle());
     };
+    if (matrix.packed) pack(shape.input);
     device_.poison(output, 0);
     work();
     stream_.synchronize();

@@ -21,6 +21,7 @@ using tensor_core::BlockShape;
 using tensor_core::Element;
 using tensor_core::MatrixCall;
 using tensor_core::MatrixLayer;
+using tensor_core::PackedLayout;
 
 // From so many images on, fully connected layers go without a second pass.
 constexpr std::int64_t many_positions = 512;
@@ -33,7 +34,7 @@ struct ShapeCost {
   double alone;           // the same for a single block
   double item;            // what each item costs besides
 };
-constexpr std::array<ShapeCost, 11> wgmma_costs{{{{64, 32}, 2, 158, 122, 300},
+constexpr std::array<ShapeCost, 12> wgmma_costs{{{{64, 32}, 2, 158, 122, 300},
                                                  {{64, 64}, 2, 228, 133, 300},
                                                  {{128, 64}, 2, 335, 172, 500},
                                                  {{128, 96}, 2, 390, 217, 2000},
@@ -43,7 +44,8 @@ constexpr std::array<ShapeCost, 11> wgmma_costs{{{{64, 32}, 2, 158, 122, 300},
                                                  {{192, 192}, 1, 690, 650, 5300},
                                                  {{256, 128}, 1, 626, 590, 5400},
                                                  {{256, 64}, 4, 228, 600, 0},
-                                                 {{256, 96}, 4, 218, 640, 0}}};
+                                                 {{256, 64, PackedLayout::planes}, 1, 340, 340, 1000},
+                                                 {{256, 96, PackedLayout::planes}, 1, 460, 460, 1000}}};
 // Of split layers.
 constexpr std::array<ShapeCost, 4> split_costs{{{{64, 64}, 2, 455, 600, 0},
                                                 {{128, 64}, 1, 660, 660, 0},
@@ -127,7 +129,7 @@ class MatrixOperation : public Operation {
     const cudaStream_t stream = cuda_stream(context.stream).handle();
     if (layer_.packed) {
       const tensor_core::PackedTile tile{in, out.rect, context.scratch.data()};
-      pack({&tile, 1}, stream);
+      pack(shape_.input, {&tile, 1}, stream);
     }
     const MatrixCall call = this->call(in, out, context);
     if (call.rows == 0 || call.cols == 0) {  // nothing but padding: sums of nothing
@@ -147,8 +149,8 @@ class MatrixOperation : public Operation {
   [[nodiscard]] const MatrixLayer& layer() const { return layer_; }
 
   // Of layers that are packed.
-  void pack(std::span<const tensor_core::PackedTile> tiles, cudaStream_t stream) const {
-    tensor_core::pack_input(layer_, window_, tiles, stream);
+  void pack(PackedLayout layout, std::span<const tensor_core::PackedTile> tiles, cudaStream_t stream) const {
+    tensor_core::pack_input(layer_, window_, layout, tiles, stream);
   }
 
   [[nodiscard]] MatrixCall call(const ConstMapView& in, const MapView& out, const RunContext& context) const {
@@ -192,13 +194,15 @@ class MatrixTileStep final : public TileStep {
     operation_ = &operation(calls.front());
     const MatrixLayer& layer = operation_->layer();
     if (!layer.packed) packed_.clear();
-    batch_.emplace(device, layer, products, fastest_shape(layer, positions, multiprocessors));
+    const BlockShape shape = fastest_shape(layer, positions, multiprocessors);
+    layout_ = shape.input;
+    batch_.emplace(device, layer, products, shape);
   }
 
   void run(Stream& stream) override {
     const cudaStream_t handle = cuda_stream(stream).handle();
     for (const TileCall& tile : alone_) tile.operation->run(tile.in, tile.out, tile.context);
-    if (!packed_.empty()) operation_->pack(packed_, handle);
+    if (!packed_.empty()) operation_->pack(layout_, packed_, handle);
     if (batch_) batch_->run(handle);
   }
 
@@ -210,6 +214,7 @@ class MatrixTileStep final : public TileStep {
   const MatrixOperation* operation_ = nullptr;  // a tile's
   std::vector<TileCall> alone_;                 // with nothing but padding in sight
   std::vector<tensor_core::PackedTile> packed_;
+  PackedLayout layout_ = PackedLayout::positions;
   std::optional<tensor_core::WgmmaBatch> batch_;
 };
 

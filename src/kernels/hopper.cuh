@@ -141,6 +141,13 @@ __device__ __forceinline__ std::uint64_t descriptor(std::uint32_t address) {
   return (layout << 62) | (eight_rows << 32) | (std::uint64_t{1} << 16) | ((address & 0x3ffffU) >> 4);
 }
 
+// Rows without exchanged units: unit u of 16 bytes of row r lies at address + u * plane_bytes + 16 r.
+__device__ __forceinline__ std::uint64_t descriptor_of_planes(std::uint32_t address, int plane_bytes) {
+  constexpr std::uint64_t eight_rows = 8;
+  return (eight_rows << 32) | (static_cast<std::uint64_t>(plane_bytes / 16) << 16) |
+         ((address & 0x3ffffU) >> 4);
+}
+
 __device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void commit_products() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");

@@ -6,6 +6,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
 #include <span>
 
 #include "kernels/layers.hpp"
@@ -14,10 +15,15 @@
 
 namespace halotile::tensor_core {
 
-/// Outputs of a block of threads: positions x channels.
+/// How a packed map lies in memory: (images, rows, columns, channels), or (images, vectors of 16 bytes of a
+/// position's channels, rows, columns, 16 bytes).
+enum class PackedLayout : std::uint8_t { positions, planes };
+
+/// Outputs of a block of threads: positions x channels, and the layout that it reads.
 struct BlockShape {
   int rows = 0;
   int cols = 0;
+  PackedLayout input = PackedLayout::positions;
   bool operator==(const BlockShape&) const = default;
 };
 
@@ -37,11 +43,11 @@ void multiply_mma(const MatrixLayer& layer, const MatrixCall& call, BlockShape s
 void add_segments(const MatrixLayer& layer, const MatrixCall& call, cudaStream_t stream);
 
 /// Packs what the outputs `out` (a rectangle of the layer's whole output map) read of `in`: (images,
-/// packed_extent rows, columns, groups * layer.position_channels), dense, the map type of layer.element, tf32
-/// rounded to nearest even. Split layers' low values follow as `in.images` further images. `window` is the
-/// unpacked layer's.
-void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapView& in, Rect out,
-                void* packed, cudaStream_t stream);
+/// packed_extent rows, columns, groups * layer.position_channels) in `layout`, dense, the map type of
+/// layer.element, tf32 rounded to nearest even. Split layers' low values follow as `in.images` further
+/// images. `window` is the unpacked layer's.
+void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout, const ConstMapView& in,
+                Rect out, void* packed, cudaStream_t stream);
 
 /// A tile's input and outputs, and where what it packs goes.
 struct PackedTile {
@@ -50,8 +56,8 @@ struct PackedTile {
   void* packed = nullptr;
 };
 /// Of several tiles: as many in one launch as its parameters hold.
-void pack_input(const MatrixLayer& layer, const Window& window, std::span<const PackedTile> tiles,
-                cudaStream_t stream);
+void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout,
+                std::span<const PackedTile> tiles, cudaStream_t stream);
 
 /// Layers that are no MatrixLayer: one thread an output, f32 fused multiply-adds in the order (ky, kx, c) of
 /// input and filters as they are; maps of one element type. `weight` (out_channels, in / groups, kh, kw) and

@@ -190,7 +190,7 @@ MatrixCall matrix_call(const MatrixLayer& layer, const Window& window, const Con
     call.input = packed;
     call.rows = extent.height;
     // Blocks that count as one tap overlap: the last begins this much earlier.
-    call.cols = extent.width - layer.in / layer.position_channels + 1;
+    call.cols = extent.width - layer.tap_positions() + 1;
     call.col_stride = layer.groups * layer.position_channels;
     call.row_stride = extent.width * call.col_stride;
     call.image_stride = extent.height * call.row_stride;

@@ -63,6 +63,8 @@ struct MatrixLayer {
   [[nodiscard]] std::int64_t in_bytes() const { return (in * size_of(element) + 31) / 32 * 32; }
   [[nodiscard]] std::int64_t whole_chunks() const { return in_bytes() / 128; }  ///< of a tap
   [[nodiscard]] std::int64_t rest_bytes() const { return in_bytes() % 128; }    ///< of a tap: 0, 32, 64, 96
+  /// Packed positions, one after the other, that a tap reads.
+  [[nodiscard]] std::int64_t tap_positions() const { return packed ? in / position_channels : 1; }
   [[nodiscard]] std::int64_t stages_of_tap() const { return whole_chunks() + (rest_bytes() > 0 ? 1 : 0); }
   [[nodiscard]] std::int64_t stages() const { return kernel.area() * stages_of_tap(); }
   /// First stage of a segment.
@@ -71,9 +73,8 @@ struct MatrixLayer {
   }
   /// Positions of the packed input that `outputs` read.
   [[nodiscard]] Extent2 packed_extent(Extent2 outputs) const {
-    return {
-        (outputs.height - 1) * stride.height + (kernel.height - 1) * dilation.height + 1,
-        (outputs.width - 1) * stride.width + (kernel.width - 1) * dilation.width + in / position_channels};
+    return {(outputs.height - 1) * stride.height + (kernel.height - 1) * dilation.height + 1,
+            (outputs.width - 1) * stride.width + (kernel.width - 1) * dilation.width + tap_positions()};
   }
   /// Output channels of a group as the filters hold them.
   [[nodiscard]] std::int64_t filter_rows() const { return (out + 7) / 8 * 8; }

@@ -5,7 +5,8 @@
 // K = layer.position_channels channels of a packed group, C of an unpacked one, blocks of bh x bw positions,
 // (sh, sw) apart, the first at (r0, q0), where the first output's window begins. What lies outside the image
 // or in.rect, and the channels behind the last, are zeros. Conversion rounds to nearest even. Split (tf32):
-// what rounding took away, itself rounded, follows as packed(images + i, ...).
+// what rounding took away, itself rounded, follows as packed(images + i, ...). In planes, vector v of 16
+// bytes of a position's channels lies at (i, v, y, x).
 //
 // Bound by memory. A block of 256 threads makes a rectangle of packed positions of one image:
 //   1. It copies the rows of input that the rectangle reads into dynamic shared memory, gaps between
@@ -13,7 +14,7 @@
 //      begin at the same place modulo 16 (the pitch is the row stride modulo 16), so that vectors match, and
 //      the vectors that lie partly outside are copied by elements.
 //   2. Each thread writes vectors of 16 bytes, always of the same packed channels: where these lie in the
-//      rows, it looks up once, in a table in shared memory.
+//      rows, it looks up once, in a table in shared memory. Threads side by side write side by side.
 // Maps whose rectangle would not fit (very many channels) are packed by a kernel without shared memory, one
 // thread a vector.
 //
@@ -62,7 +63,9 @@ struct Packing {
   int row_blocks, col_blocks;
   direct::Divider col_block_count, image_blocks;  // blocks of a row of them, of an image
   direct::Divider line_split;                     // vectors of a line
-  direct::Divider side;                           // vectors of a position, at most the threads of a block
+  int side;                                       // vectors of a position, at most the threads of a block
+  int at_a_time;                                  // positions
+  direct::Divider split_threads;                  // vectors of a position, or in planes positions
   direct::Divider split_cols;                     // of the rectangle
   int lines;                                      // of input
   int line_bytes;
@@ -70,7 +73,16 @@ struct Packing {
   int pitch;         // bytes
   int table;         // where it begins
   void* packed;
-  std::int64_t low;  // split: vectors from a high value to its low one, else 0
+  // In vectors, from one to the next:
+  std::int64_t position_step;
+  std::int64_t vector_step;
+  std::int64_t low;  // split: from a high value to its low one, else 0
+
+  [[nodiscard]] __host__ __device__ bool in_planes() const { return position_step < vector_step; }
+  [[nodiscard]] __device__ uint4* first_of(int image) const {
+    return static_cast<uint4*>(packed) +
+           static_cast<std::int64_t>(image) * packed_rows * packed_cols * vectors;
+  }
 };
 
 // What an element becomes: T is the packed type, tf32 is float.
@@ -193,16 +205,14 @@ __global__ void __launch_bounds__(threads)
   const int row_bytes = p.step_h * p.pitch;
   const int col_bytes = p.step_w * static_cast<int>(p.col_stride);
   uint4* const out =
-      static_cast<uint4*>(p.packed) +
-      ((static_cast<std::int64_t>(image) * p.packed_rows + y0) * p.packed_cols + x0) * p.vectors;
-  // Threads side by side write vectors side by side, if a position has no more of them than threads.
-  const int side = p.side.divisor();
-  const int positions = p.side.divide(threads).x;  // at a time
-  const int2 mine = p.side.divide(static_cast<int>(threadIdx.x));
-  if (mine.x >= positions) return;
-  const int2 step = p.split_cols.divide(positions);
-  const int2 begin = p.split_cols.divide(mine.x);
-  for (int v = mine.y; v < p.vectors; v += side) {
+      p.first_of(image) + (static_cast<std::int64_t>(y0) * p.packed_cols + x0) * p.position_step;
+  const int2 mine = p.split_threads.divide(static_cast<int>(threadIdx.x));
+  const int position = p.in_planes() ? mine.y : mine.x;
+  const int vector = p.in_planes() ? mine.x : mine.y;
+  if (position >= p.at_a_time || vector >= p.side) return;
+  const int2 step = p.split_cols.divide(p.at_a_time);
+  const int2 begin = p.split_cols.divide(position);
+  for (int v = vector; v < p.vectors; v += p.side) {
     int place[count];
 #pragma unroll
     for (int e = 0; e < count; e += 4) {
@@ -221,15 +231,16 @@ __global__ void __launch_bounds__(threads)
       }
       if (x >= cols) continue;  // the last blocks are narrower
       const std::byte* const base = dynamic_shared + start + y * row_bytes + x * col_bytes;
-      Vector<T> vector;
+      Vector<T> high;
       Vector<T> low;
 #pragma unroll
       for (int e = 0; e < count; ++e) {
         if (place[e] >= 0)
-          split(*reinterpret_cast<const In*>(base + place[e]), vector.element[e], low.element[e]);
+          split(*reinterpret_cast<const In*>(base + place[e]), high.element[e], low.element[e]);
       }
-      uint4* const to = out + (static_cast<std::int64_t>(y) * p.packed_cols + x) * p.vectors + v;
-      *to = vector.words;
+      uint4* const to =
+          out + (static_cast<std::int64_t>(y) * p.packed_cols + x) * p.position_step + v * p.vector_step;
+      *to = high.words;
       if (sizeof(T) == 4 && p.low > 0) to[p.low] = low.words;
     }
   }
@@ -241,13 +252,15 @@ __global__ void __launch_bounds__(threads) pack_vectors(const Packing p) {
   const unsigned piece = blockIdx.x * threads + threadIdx.x;
   if (piece >= static_cast<unsigned>(p.pieces)) return;
   const unsigned position = piece / p.vectors;
-  const int first = static_cast<int>(piece - position * p.vectors) * elements<T>;
+  const int v = static_cast<int>(piece - position * p.vectors);
+  const int first = v * elements<T>;
   const unsigned line = position / p.packed_cols;
   const int x = static_cast<int>(position - line * p.packed_cols) * p.step_w + p.first_col;
   const int y = static_cast<int>(line % p.packed_rows) * p.step_h + p.first_row;
-  const std::byte* const from = p.input + static_cast<std::int64_t>(line / p.packed_rows) * p.image_stride;
+  const auto image = static_cast<int>(line / p.packed_rows);
+  const std::byte* const from = p.input + image * p.image_stride;
   const int group = first / p.group_channels;
-  Vector<T> vector;
+  Vector<T> high;
   Vector<T> low;
 #pragma unroll
   for (int e = 0; e < elements<T>; ++e) {
@@ -261,11 +274,13 @@ __global__ void __launch_bounds__(threads) pack_vectors(const Packing p) {
       const std::byte* const source =
           from + row * p.row_stride + col * p.col_stride +
           (static_cast<std::int64_t>(group) * p.channels + c) * static_cast<std::int64_t>(sizeof(In));
-      split(*reinterpret_cast<const In*>(source), vector.element[e], low.element[e]);
+      split(*reinterpret_cast<const In*>(source), high.element[e], low.element[e]);
     }
   }
-  static_cast<uint4*>(p.packed)[piece] = vector.words;
-  if (sizeof(T) == 4 && p.low > 0) static_cast<uint4*>(p.packed)[piece + p.low] = low.words;
+  const std::int64_t in_image = position - std::int64_t{image} * p.packed_rows * p.packed_cols;
+  uint4* const to = p.first_of(image) + in_image * p.position_step + v * p.vector_step;
+  *to = high.words;
+  if (sizeof(T) == 4 && p.low > 0) to[p.low] = low.words;
 }
 
 // Cuts the packed map into rectangles, one of `tiles` maps; false when not even one position's input fits in
@@ -308,7 +323,9 @@ bool cut(Packing& p, int tiles) {
   p.col_block_count = direct::Divider(p.col_blocks);
   p.image_blocks = direct::Divider(p.row_blocks * p.col_blocks);
   p.line_split = direct::Divider(p.line_vectors);
-  p.side = direct::Divider(std::min(p.vectors, threads));
+  p.side = std::min(p.vectors, threads);
+  p.at_a_time = threads / p.side;
+  p.split_threads = direct::Divider(p.in_planes() ? p.at_a_time : p.side);
   p.split_cols = direct::Divider(p.cols);
   p.table = (16 + p.lines * p.pitch + 15) / 16 * 16;
   return true;
@@ -339,7 +356,8 @@ void launch(TileParameters<Packing, most>& tiles, int count, cudaStream_t stream
 }
 
 // False where there is nothing to pack.
-bool make_packing(const MatrixLayer& layer, const Window& window, const PackedTile& tile, Packing& p) {
+bool make_packing(const MatrixLayer& layer, const Window& window, PackedLayout layout, const PackedTile& tile,
+                  Packing& p) {
   const ConstMapView& in = tile.in;
   const Rect& out = tile.out;
   if (out.empty() || in.images == 0) return false;
@@ -376,20 +394,23 @@ bool make_packing(const MatrixLayer& layer, const Window& window, const PackedTi
   p.vectors = device_int(layer.groups * layer.position_channels * size_of(layer.element) / vector_bytes,
                          "the number of channels");
   p.packed = tile.packed;
+  const bool planes = layout == PackedLayout::planes;
+  p.position_step = planes ? 1 : p.vectors;
+  p.vector_step = planes ? extent.area() : 1;
   p.low = layer.split() ? in.images * extent.area() * p.vectors : 0;
   return true;
 }
 
 }  // namespace
 
-void pack_input(const MatrixLayer& layer, const Window& window, std::span<const PackedTile> tiles,
-                cudaStream_t stream) {
+void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout,
+                std::span<const PackedTile> tiles, cudaStream_t stream) {
   if (tiles.empty()) return;
   const DType from = tiles.front().in.dtype;
   const DType to = map_type(layer.element);
   const auto make = [&](const PackedTile& tile, Packing& p) {
     if (tile.in.dtype != from) throw ShapeError("pack_input: the tiles' maps are of different types");
-    return make_packing(layer, window, tile, p);
+    return make_packing(layer, window, layout, tile, p);
   };
   direct::with_device_type(to, [&]<typename T>(direct::DeviceType<T>) {
     if (from == to) {
@@ -405,10 +426,10 @@ void pack_input(const MatrixLayer& layer, const Window& window, std::span<const 
   });
 }
 
-void pack_input(const MatrixLayer& layer, const Window& window, const ConstMapView& in, Rect out,
-                void* packed, cudaStream_t stream) {
+void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout, const ConstMapView& in,
+                Rect out, void* packed, cudaStream_t stream) {
   const PackedTile tile{in, out, packed};
-  pack_input(layer, window, {&tile, 1}, stream);
+  pack_input(layer, window, layout, {&tile, 1}, stream);
 }
 
 }  // namespace halotile::tensor_core

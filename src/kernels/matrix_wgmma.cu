@@ -101,18 +101,33 @@ DeviceLayer device_layer(const MatrixLayer& layer) {
   d.segments = launch_int(layer.segments);
   d.stages = launch_int(layer.stages());
   d.unit = launch_int(row_bytes / size_of(layer.element));
+  d.tap_positions = launch_int(layer.tap_positions());
+  d.units = launch_int(layer.in_bytes() / layer.tap_positions() / 16);
   d.low_filters = layer.filter_bytes();
   d.relu = layer.relu;
   return d;
 }
 
-DeviceCall device_call(const MatrixLayer& layer, const MatrixCall& call, int rows) {
+// Rows of the product for each image: positions of the output; of input in planes, the packed positions of as
+// many rows, from which windows are read.
+Extent2 product_rows(const MatrixLayer& layer, const MatrixCall& call, BlockShape shape) {
+  if (shape.input == PackedLayout::positions) return call.outputs;
+  return {call.outputs.height, layer.packed_extent(call.outputs).width};
+}
+
+DeviceCall device_call(const MatrixLayer& layer, const MatrixCall& call, BlockShape shape) {
   DeviceCall d{};
-  // The rows of a block behind the last position keep what was there; nobody stores what comes of them.
-  d.pixels = static_cast<int>(std::min<std::int64_t>(rows, round_up_to_8(call.positions())));
-  if (layer.whole_chunks() > 0) d.input[0] = input_map(layer, call, 128, d.pixels);
-  if (layer.rest_bytes() >= 64) d.input[1] = input_map(layer, call, 64, d.pixels);
-  if (layer.rest_bytes() % 64 != 0) d.input[2] = input_map(layer, call, 32, d.pixels);
+  const Extent2 rows = product_rows(layer, call, shape);
+  if (shape.input == PackedLayout::planes) {
+    d.planes = static_cast<const std::byte*>(call.input);
+    d.plane_bytes = layer.packed_extent(call.outputs).area() * 16;
+  } else {
+    // The rows of a block behind the last position keep what was there; nobody stores what comes of them.
+    d.pixels = static_cast<int>(std::min<std::int64_t>(rows_of_item(shape), round_up_to_8(call.positions())));
+    if (layer.whole_chunks() > 0) d.input[0] = input_map(layer, call, 128, d.pixels);
+    if (layer.rest_bytes() >= 64) d.input[1] = input_map(layer, call, 64, d.pixels);
+    if (layer.rest_bytes() % 64 != 0) d.input[2] = input_map(layer, call, 32, d.pixels);
+  }
   d.filters = call.filters;
   d.bias = call.bias;
   d.output = call.output;
@@ -126,9 +141,10 @@ DeviceCall device_call(const MatrixLayer& layer, const MatrixCall& call, int row
                      call.output_row_stride % per_vector == 0 && call.output_col_stride % per_vector == 0;
   d.vectors = whole && reinterpret_cast<std::uintptr_t>(call.output) % 16 == 0;
   d.images = launch_int(call.images);
-  d.positions = launch_int(call.positions());
-  d.image_positions = direct::Divider(launch_int(call.outputs.area()));
-  d.out_cols = direct::Divider(launch_int(call.outputs.width));
+  d.positions = launch_int(call.images * rows.area());
+  d.image_positions = direct::Divider(launch_int(rows.area()));
+  d.cols = direct::Divider(launch_int(rows.width));
+  d.out_cols = launch_int(call.outputs.width);
   d.first_row = launch_int(call.first_row);
   d.first_col = launch_int(call.first_col);
   return d;
@@ -153,16 +169,30 @@ void allow_shared_memory() {
   allowed.here() = true;
 }
 
+// Of blocks that keep their filters and take `items` at a time.
+dim3 keeping_grid(const Launch& launch, int items) {
+  const int columns = launch.blocks_of_cols * launch.layer.groups;
+  const int most = std::max(multiprocessors() / columns, 1);
+  const int wanted = (launch.items + items - 1) / items;
+  return dim3(static_cast<unsigned>(std::min(most, wanted)), static_cast<unsigned>(columns));
+}
+
 template <typename S>
 void launch_keeping(Launch& launch, cudaStream_t stream) {
   allow_shared_memory<matrix_wgmma_keeping<S>>();
-  const int columns = launch.blocks_of_cols * launch.layer.groups;
-  const int most = std::max(multiprocessors() / columns, 1);
-  const int wanted = (launch.items + S::warpgroups - 1) / S::warpgroups;
-  const dim3 grid(static_cast<unsigned>(std::min(most, wanted)), static_cast<unsigned>(columns));
+  const dim3 grid = keeping_grid(launch, S::warpgroups);
   launch.ring = S::ring_beside(launch.filter_bytes);
   launch_grid(matrix_wgmma_keeping<S>, launch, grid, S::threads,
               S::shared_bytes(launch.filter_bytes, launch.ring), stream);
+}
+
+template <typename S>
+void launch_planes(Launch& launch, cudaStream_t stream) {
+  allow_shared_memory<matrix_wgmma_planes<S>>();
+  const std::int64_t stage_bytes = launch.layer.units * plane_bytes_of<S>(launch.layer);
+  launch.ring = S::ring_beside(launch.filter_bytes, stage_bytes);
+  launch_grid(matrix_wgmma_planes<S>, launch, keeping_grid(launch, 1), S::threads,
+              S::shared_bytes(launch.filter_bytes, stage_bytes, launch.ring), stream);
 }
 
 template <typename S>
@@ -179,8 +209,10 @@ void launch_shape(Launch& launch, cudaStream_t stream) {
 // Those that split layers have too.
 constexpr std::array<BlockShape, 4> split_shapes{{{64, 64}, {128, 64}, {128, 96}, {128, 128}}};
 // Those that keep the filters: four warpgroups of 64 rows.
-constexpr std::array<BlockShape, 2> keeping_shapes{{{256, 64}, {256, 96}}};
-constexpr std::array<BlockShape, 11> shapes{{{64, 32},
+constexpr BlockShape keeping_shape{256, 64};
+constexpr std::array<BlockShape, 2> planes_shapes{
+    {{256, 64, PackedLayout::planes}, {256, 96, PackedLayout::planes}}};
+constexpr std::array<BlockShape, 12> shapes{{{64, 32},
                                              {64, 64},
                                              {128, 64},
                                              {128, 96},
@@ -189,12 +221,11 @@ constexpr std::array<BlockShape, 11> shapes{{{64, 32},
                                              {128, 256},
                                              {192, 192},
                                              {256, 128},
-                                             keeping_shapes[0],
-                                             keeping_shapes[1]}};
+                                             keeping_shape,
+                                             planes_shapes[0],
+                                             planes_shapes[1]}};
 
-bool keeps_filters(BlockShape shape) {
-  return std::ranges::find(keeping_shapes, shape) != keeping_shapes.end();
-}
+bool keeps_filters(BlockShape shape) { return shape == keeping_shape || shape.input == PackedLayout::planes; }
 
 std::int64_t kept_bytes(const MatrixLayer& layer, BlockShape shape) {
   return layer.kernel.area() * layer.in_bytes() * shape.cols;
@@ -210,8 +241,9 @@ void launch_split(Launch& launch, BlockShape shape, cudaStream_t stream) {
 template <Element element>
 void launch_element(Launch& launch, BlockShape shape, cudaStream_t stream) {
   if (launch.parts < launch.layer.segments) return launch_shape<Shape<element, 2, 128, true>>(launch, stream);
-  if (shape == keeping_shapes[0]) return launch_keeping<KeepingShape<element, 64>>(launch, stream);
-  if (shape == keeping_shapes[1]) return launch_keeping<KeepingShape<element, 96>>(launch, stream);
+  if (shape == keeping_shape) return launch_keeping<KeepingShape<element, 64>>(launch, stream);
+  if (shape == planes_shapes[0]) return launch_planes<PlanesShape<element, 64>>(launch, stream);
+  if (shape == planes_shapes[1]) return launch_planes<PlanesShape<element, 96>>(launch, stream);
   if (shape.rows == 64) {
     if (shape.cols == 32) return launch_shape<Shape<element, 1, 32>>(launch, stream);
     using FewRows = FewRowsShape<element>;
@@ -241,14 +273,20 @@ std::span<const BlockShape> wgmma_shapes() { return shapes; }
 
 BlockShape totals_shape() { return {128, 128}; }
 
-int rows_of_item(BlockShape shape) { return keeps_filters(shape) ? 64 : shape.rows; }
+int rows_of_item(BlockShape shape) { return shape == keeping_shape ? 64 : shape.rows; }
 
 bool wgmma_fits(const MatrixLayer& layer, BlockShape shape) {
   if (layer.split()) return std::ranges::find(split_shapes, shape) != split_shapes.end();
   if (!keeps_filters(shape)) return true;
+  if (layer.segments > 1) return false;
   constexpr int least_ring = 2;
-  return layer.segments == 1 &&
-         KeepingShape<Element::bf16, 96>::ring_beside(kept_bytes(layer, shape)) >= least_ring;
+  const std::int64_t filters = kept_bytes(layer, shape);
+  if (shape == keeping_shape) return KeepingShape<Element::bf16, 64>::ring_beside(filters) >= least_ring;
+  using Planes = PlanesShape<Element::bf16, 64>;
+  if (layer.tap_positions() == 1) return false;
+  const std::int64_t stage_bytes =
+      (Planes::rows + layer.tap_positions() - 1) * layer.in_bytes() / layer.tap_positions();
+  return Planes::ring_beside(filters, stage_bytes) >= least_ring;
 }
 
 bool has_wgmma(int device) {
@@ -291,8 +329,8 @@ Launch make_launch(const MatrixLayer& layer, bool totals, BlockShape shape) {
 }
 
 // Items of a call.
-std::int64_t items_of(const MatrixCall& call, const Launch& launch, BlockShape shape) {
-  const std::int64_t rows = (call.positions() + rows_of_item(shape) - 1) / rows_of_item(shape);
+std::int64_t items_of(const DeviceCall& call, const Launch& launch, BlockShape shape) {
+  const std::int64_t rows = (call.positions + rows_of_item(shape) - 1) / rows_of_item(shape);
   if (keeps_filters(shape)) return rows;  // columns' blocks are the grid's
   return rows * launch.blocks_of_cols * launch.layer.groups * launch.parts;
 }
@@ -304,8 +342,8 @@ void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape
   if (layer.segments > 1 && call.partial == nullptr && (shape != totals_shape() || layer.split()))
     throw std::logic_error("multiply_wgmma: segments without room for their sums");
   Launch launch = make_launch(layer, call.partial == nullptr, shape);
-  launch.call = device_call(layer, call, rows_of_item(shape));
-  launch.items = launch_int(items_of(call, launch, shape));
+  launch.call = device_call(layer, call, shape);
+  launch.items = launch_int(items_of(launch.call, launch, shape));
   launch_any(layer, launch, shape, stream);
 }
 
@@ -325,9 +363,9 @@ WgmmaBatch::WgmmaBatch(CudaDevice& device, const MatrixLayer& layer, std::span<c
   std::vector<DeviceCall> table;
   std::int64_t items = 0;
   for (const MatrixCall& call : calls) {
-    table.push_back(device_call(layer, call, rows_of_item(shape)));
+    table.push_back(device_call(layer, call, shape));
     table.back().first_item = launch_int(items);
-    items += items_of(call, launch, shape);
+    items += items_of(table.back(), launch, shape);
   }
   state_->table = device.copy_of(table.data(), table.size() * sizeof(DeviceCall));
   launch.table = reinterpret_cast<const DeviceCall*>(state_->table.data());

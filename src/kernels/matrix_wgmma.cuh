@@ -218,6 +218,53 @@ __device__ __forceinline__ void multiply_split_stages(const DeviceLayer& layer, 
   }
 }
 
+// As multiply_stages, of input in planes; a stage is a row of the kernel.
+template <typename S>
+__device__ __forceinline__ void multiply_planes(const DeviceLayer& layer, Ring& ring, std::uint32_t kept,
+                                                float (&sum)[S::sums]) {
+  const int plane_bytes = plane_bytes_of<S>(layer);
+  const auto two_planes = static_cast<std::uint64_t>(2 * plane_bytes / 16);
+  const int pieces = layer.units / 2;  // of 32 bytes, of a position
+  const std::uint64_t to_next_position = 1 - (pieces - 1) * two_planes;
+  const std::uint32_t first_row = static_cast<std::uint32_t>(hopper::warp_of_block() / 4 * 64 * 16);
+  int add = 0;
+  RingReader reader(ring);
+  for (int tap = 0; tap < layer.kernel_rows; ++tap) {
+    const std::uint32_t base = reader.take(layer.units * plane_bytes);
+    std::uint64_t a = hopper::descriptor_of_planes(base + first_row, plane_bytes);
+    int piece = 0;
+    const auto add_piece = [&](std::uint64_t b) {
+      hopper::Product<S::element, S::cols>::run(sum, a, b, add);
+      add = 1;
+      const bool last = ++piece == pieces;
+      a += last ? to_next_position : two_planes;
+      piece = last ? 0 : piece;
+    };
+    hopper::hold(sum);
+    for (int chunk = 0; chunk < layer.chunks; ++chunk, kept += S::cols * row_bytes) {
+      hopper::begin_products();
+#pragma unroll
+      for (int k = 0; k < 4; ++k) add_piece(hopper::descriptor<128>(kept) + 2 * k);
+    }
+    if (layer.rest >= 64) {
+      hopper::begin_products();
+      add_piece(hopper::descriptor<64>(kept));
+      add_piece(hopper::descriptor<64>(kept) + 2);
+      kept += S::cols * 64;
+    }
+    if (layer.rest % 64 != 0) {
+      hopper::begin_products();
+      add_piece(hopper::descriptor<32>(kept));
+      kept += S::cols * 32;
+    }
+    hopper::commit_products();
+    hopper::hold(sum);
+    reader.template queued<1>();
+  }
+  reader.finish();
+  hopper::hold(sum);
+}
+
 // A warpgroup: 64 rows of every item.
 template <typename S>
 __device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring ring, std::uint32_t kept) {
@@ -244,6 +291,9 @@ __device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring
         for (int i = 0; i < S::sums; ++i) total[i] = segment == 0 ? sum[i] : __fadd_rn(total[i], sum[i]);
       }
       store<S>(launch, call, vectors, biases, item, total);
+    } else if constexpr (S::planes) {
+      multiply_planes<S>(layer, ring, kept, sum);
+      store<S>(launch, call, vectors, biases, item, sum);
     } else {
       multiply_stages<S>(layer, ring, kept, segment_begin(layer, item.segment),
                          segment_begin(layer, item.segment + 1), sum);
@@ -343,6 +393,38 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __gr
     if (warpgroup == 0) copy_kept_filters<S>(launch, kept, kept_full);
     for_each_stage<S>(launch, items_of<S>(warpgroup),
                       InputCopier<S>{launch.layer, ring, launch.table != nullptr});
+  }
+}
+
+// The same grid. Items are 256 rows, in which each warpgroup has 64; they come through the ring one or two
+// items apart.
+template <typename S>
+__global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_planes(const __grid_constant__ Launch launch) {
+  extern __shared__ char shared[];
+  const std::uint32_t kept = (hopper::shared_address(shared) + 1023U) & ~1023U;
+  Ring ring;
+  ring.size = launch.ring;
+  ring.stages = kept + static_cast<std::uint32_t>(launch.filter_bytes);
+  ring.full = ring.stages +
+              static_cast<std::uint32_t>(launch.ring * launch.layer.units * plane_bytes_of<S>(launch.layer));
+  ring.free = ring.full + 8 * launch.ring;
+  const std::uint32_t kept_full = ring.free + 8 * launch.ring;
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < launch.ring; ++s) {
+      hopper::init_barrier(ring.full_at(s), 1);
+      hopper::init_barrier(ring.free_at(s), S::warpgroups);
+    }
+    hopper::init_barrier(kept_full, 1);
+    hopper::publish_barriers();
+  }
+  __syncthreads();
+  let_next_start();
+  if (hopper::warp_of_block() < 4 * S::warpgroups) {
+    hopper::wait(kept_full, 0);
+    multiply<S>(launch, items_of<S>(0), ring, kept);
+  } else if (hopper::elect()) {
+    copy_kept_filters<S>(launch, kept, kept_full);
+    copy_planes<S>(launch, ring);
   }
 }
 

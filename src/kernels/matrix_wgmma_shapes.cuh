@@ -26,6 +26,7 @@ struct Shape {
   static constexpr int cols = cols_;
   static constexpr bool totals = totals_;
   static constexpr bool keeps_filters = false;
+  static constexpr bool planes = false;
   static constexpr bool split = false;
   static constexpr int sums = cols / 2;  // of a thread
   // Stages whose products are queued at once, where the ring is long. Between such groups a warpgroup that is
@@ -59,6 +60,7 @@ struct KeepingShape {
   static constexpr int cols = cols_;
   static constexpr bool totals = false;
   static constexpr bool keeps_filters = true;
+  static constexpr bool planes = false;
   static constexpr bool split = false;
   static constexpr int together = 1;
   static constexpr int threads = 160 * warpgroups;
@@ -74,6 +76,31 @@ struct KeepingShape {
   }
 };
 
+// Blocks that keep their filters and read input in planes, of layers whose taps are several packed positions:
+// a stage has what a row of the kernel needs of the positions of an item, each once (wherever a window's
+// other positions begin, 16 bytes are one position), in planes of 16 bytes of a position's channels.
+template <Element element_, int cols_>
+struct PlanesShape {
+  static constexpr Element element = element_;
+  static constexpr int warpgroups = 4;
+  static constexpr int rows = 64 * warpgroups;  // of an item
+  static constexpr int cols = cols_;
+  static constexpr bool totals = false;
+  static constexpr bool keeps_filters = true;
+  static constexpr bool planes = true;
+  static constexpr bool split = false;
+  static constexpr int threads = 128 * warpgroups + 32;
+  static constexpr int sums = cols / 2;
+  // Stages that fit beside the filters.
+  static constexpr int ring_beside(std::int64_t filter_bytes, std::int64_t stage_bytes) {
+    const std::int64_t left = (shared_limit - 3072 - filter_bytes) / stage_bytes;
+    return static_cast<int>(std::clamp<std::int64_t>(left, 0, most_stages));
+  }
+  static constexpr std::int64_t shared_bytes(std::int64_t filter_bytes, std::int64_t stage_bytes, int ring) {
+    return filter_bytes + 1024 + ring * (stage_bytes + 16) + 8;
+  }
+};
+
 // A stage has high and low values: (rows, rows, columns, columns) x 128 bytes.
 template <int warpgroups_, int cols_>
 struct SplitShape {
@@ -85,6 +112,7 @@ struct SplitShape {
   static constexpr int cols = cols_;
   static constexpr bool totals = false;
   static constexpr bool keeps_filters = false;
+  static constexpr bool planes = false;
   static constexpr bool split = true;
   static constexpr int threads = 128 * warpgroups + 64;
   static constexpr int sums = cols / 2;

@@ -13,6 +13,10 @@ namespace {
 // A call as the kernel sees it.
 struct DeviceCall {
   CUtensorMap input[3];  // for chunks of 128 bytes, and rests of 64 and 32; those that the layer has
+  // Input in planes: rows of the product are all positions of the packed rows where windows begin, those too
+  // where none does, behind the last output of a row.
+  const std::byte* planes;
+  std::int64_t plane_bytes;  // of an image
   const std::byte* filters;
   const float* bias;
   void* output;
@@ -25,8 +29,9 @@ struct DeviceCall {
   int images;
   int positions;
   int pixels;                       // of a box of the maps
-  direct::Divider image_positions;  // of the output
-  direct::Divider out_cols;
+  direct::Divider image_positions;  // rows of the product
+  direct::Divider cols;
+  int out_cols;
   int first_row;
   int first_col;
   int first_item;  // of the launch
@@ -48,6 +53,8 @@ struct DeviceLayer {
   int segments;
   int stages;
   int unit;                  // channels of 128 bytes
+  int tap_positions;         // packed ones
+  int units;                 // of 16 bytes of a packed position
   std::int64_t low_filters;  // split: bytes from the high values to the low ones
   bool relu;
 };
@@ -107,11 +114,20 @@ __device__ __forceinline__ void store_global(void* to, float x, float y) {
   asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(x), "f"(y) : "memory");
 }
 
-// Offset of an output position's first channel of the group's block.
-__device__ __forceinline__ std::int64_t offset_of(const DeviceCall& call, int position, int first_channel) {
-  const int2 image = call.image_positions.divide(position);
-  const int2 row = call.out_cols.divide(image.y);
-  return image.x * call.image_stride + row.x * call.row_stride + row.y * call.col_stride + first_channel;
+// Where a row of the product goes, if it is an output's: the offset of its first channel of the group's
+// block.
+struct Output {
+  bool there;
+  std::int64_t offset;
+};
+template <typename S>
+__device__ __forceinline__ Output output_of(const DeviceCall& call, int position, int first_channel) {
+  bool there = position < call.positions;
+  const int2 image = call.image_positions.divide(there ? position : 0);
+  const int2 row = call.cols.divide(image.y);
+  if constexpr (S::planes) there = there && row.y < call.out_cols;
+  return {there,
+          image.x * call.image_stride + row.x * call.row_stride + row.y * call.col_stride + first_channel};
 }
 
 // A thread's sums of an item: rows row0 and row0 + 8, columns 8 j + pair and the next.
@@ -180,9 +196,7 @@ __device__ __forceinline__ void store_vectors(const DeviceCall& call, const Bias
   }
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const int row = place.row0 + 8 * h;
-    const bool there = row < call.positions;
-    const std::int64_t offset = offset_of(call, there ? row : 0, place.first_channel);
+    const auto [there, offset] = output_of<S>(call, place.row0 + 8 * h, place.first_channel);
     if (S::element == Element::tf32 || call.output_type == DType::f32) {
       float* const to = static_cast<float*>(call.output) + offset + place.pair;
 #pragma unroll
@@ -211,9 +225,8 @@ __device__ __forceinline__ void store_elements(const DeviceCall& call, bool relu
                                                const float (&sum)[S::sums]) {
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const int row = place.row0 + 8 * h;
-    if (row >= call.positions) continue;
-    const std::int64_t offset = offset_of(call, row, place.first_channel);
+    const auto [there, offset] = output_of<S>(call, place.row0 + 8 * h, place.first_channel);
+    if (!there) continue;
 #pragma unroll
     for (int n = 0; n < S::cols / 4; ++n) {
       const int col = n / 2 * 8 + place.pair + n % 2;

@@ -313,8 +313,9 @@ std::vector<Sum> sums(const FullyConnected& layer, std::int64_t images, const st
       [&](std::int64_t n) { return std::to_string(values[static_cast<std::size_t>(n)]); });
 }
 
-std::vector<float> packing(const tensor_core::MatrixLayer& layer, const Window& window, const TypedMap& in,
-                           Rect rect, Rect out, Element element) {
+std::vector<float> packing(const tensor_core::MatrixLayer& layer, const Window& window,
+                           tensor_core::PackedLayout layout, const TypedMap& in, Rect rect, Rect out,
+                           Element element) {
   const MapGeometry& g = in.geometry();
   const Extent2 extent = layer.packed_extent(out.extent());
   const std::int64_t channels = g.channels / layer.groups;
@@ -343,7 +344,19 @@ std::vector<float> packing(const tensor_core::MatrixLayer& layer, const Window& 
     }
   }
   result.insert(result.end(), low.begin(), low.end());
-  return result;
+  if (layout == tensor_core::PackedLayout::positions) return result;
+  // (images, positions, vectors, a vector) to (images, vectors, positions, a vector).
+  const std::int64_t vector = 16 / size_of(element);
+  const std::int64_t vectors = layer.groups * layer.position_channels / vector;
+  const std::int64_t of_image = extent.area() * vectors * vector;
+  std::vector<float> planes(result.size());
+  for (std::int64_t n = 0; n < std::ssize(result); ++n) {
+    const std::int64_t position = n % of_image / (vectors * vector);
+    const std::int64_t v = n / vector % vectors;
+    const std::int64_t to = n / of_image * of_image + (v * extent.area() + position) * vector + n % vector;
+    planes[static_cast<std::size_t>(to)] = result[static_cast<std::size_t>(n)];
+  }
+  return planes;
 }
 
 std::vector<Rect> uneven_tiles(Extent2 extent) {

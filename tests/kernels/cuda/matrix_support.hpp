@@ -9,7 +9,7 @@
 
 #include "kernels/cuda/support.hpp"
 #include "kernels/layers.hpp"
-#include "kernels/matrix_layer.hpp"
+#include "kernels/matrix_kernels.hpp"
 
 namespace halotile::testing {
 
@@ -89,8 +89,8 @@ struct Tolerance {
 
 /// What pack_input makes of `rect` of a map, from its definition.
 [[nodiscard]] std::vector<float> packing(const tensor_core::MatrixLayer& layer, const Window& window,
-                                         const TypedMap& in, Rect rect, Rect out,
-                                         tensor_core::Element element);
+                                         tensor_core::PackedLayout layout, const TypedMap& in, Rect rect,
+                                         Rect out, tensor_core::Element element);
 
 /// A map cut into rectangles of different sizes.
 [[nodiscard]] std::vector<Rect> uneven_tiles(Extent2 extent);

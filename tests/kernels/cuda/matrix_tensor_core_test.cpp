@@ -23,6 +23,7 @@ using tensor_core::BlockShape;
 using tensor_core::Element;
 using tensor_core::MatrixCall;
 using tensor_core::MatrixLayer;
+using tensor_core::PackedLayout;
 
 // ---- the kernels ----
 
@@ -55,14 +56,18 @@ std::optional<BlockShape> first_shape(const ProductKernel& kernel, const MatrixL
   return std::nullopt;
 }
 
+std::string text_of(const ProductKernel& kernel, BlockShape shape) {
+  return std::string(kernel.name) + " " + std::to_string(shape.rows) + "x" + std::to_string(shape.cols) +
+         (shape.input == PackedLayout::planes ? " in planes" : "");
+}
+
 // Calls work(kernel, shape, text) for all of them that the device has.
 template <typename Work>
 void for_each_shape(Work work) {
   for (const ProductKernel& kernel : product_kernels) {
     if (!kernel.usable(device().index())) continue;
     for (const BlockShape shape : kernel.shapes()) {
-      work(kernel, shape,
-           std::string(kernel.name) + " " + std::to_string(shape.rows) + "x" + std::to_string(shape.cols));
+      work(kernel, shape, text_of(kernel, shape));
     }
   }
 }
@@ -96,7 +101,7 @@ void compute(const DeviceLayer& layer, const ProductKernel& kernel, BlockShape s
     const std::int64_t planes = m.split() ? 2 : 1;
     packed = device().allocate(static_cast<std::size_t>(planes * positions * channels * size_of(m.element)));
     device().poison(packed, 0);
-    tensor_core::pack_input(m, layer.window, in, out.rect, packed.data(), stream().handle());
+    tensor_core::pack_input(m, layer.window, shape.input, in, out.rect, packed.data(), stream().handle());
   }
   MatrixCall call = tensor_core::matrix_call(m, layer.window, in, out, packed.data());
   call.filters = layer.filters.data();
@@ -203,8 +208,7 @@ TEST_P(TensorCoreConv, RealsAreWithinTheBoundAndTheirBitsDependOnNothingElse) {
     ASSERT_TRUE(within(whole, expected, length)) << kernel.name;
     for (const BlockShape shape : kernel.shapes()) {
       if (!kernel.fits(on_device.matrix, shape)) continue;
-      const std::string text =
-          std::string(kernel.name) + " " + std::to_string(shape.rows) + "x" + std::to_string(shape.cols);
+      const std::string text = text_of(kernel, shape);
       TypedMap out(type, c.images, c.out, Rect::whole(extent), extent, Room::wide);
       // Tiles of uneven sizes, each from a view of what it needs, into views of the map.
       for (const Rect& tile : uneven_tiles(extent)) {
@@ -233,6 +237,7 @@ const ConvCase small_cases[] = {
     {"ThreeByThree", 64, 64, 1, window({3, 3}, {1, 1}, {1, 1}), {9, 11}, 2, true, true},
     {"Groups", 96, 40, 2, window({5, 5}, {1, 1}, {2, 2}), {7, 9}, 2, true, true},
     {"FewChannels", 3, 96, 1, window({11, 11}, {4, 4}, {2, 2}), {43, 51}},
+    {"FewChannelsManyRows", 3, 64, 1, window({11, 11}, {4, 4}, {2, 2}), {75, 79}, 3, true, true},
 };
 
 const ConvCase cases[] = {
@@ -319,9 +324,7 @@ TEST_P(TensorCoreFullyConnected, RowsAreRightAndIndependent) {
         if (!kernel.fits(on_device.matrix, shape)) continue;
         for (const Interval images :
              {Interval{69, 70}, Interval{11, 14}, Interval{20, 28}, Interval{30, 39}, Interval{0, 70}}) {
-          const std::string text = std::string(kernel.name) + " " + std::to_string(shape.rows) + "x" +
-                                   std::to_string(shape.cols) + ", " + std::to_string(images.size()) +
-                                   " images";
+          const std::string text = text_of(kernel, shape) + ", " + std::to_string(images.size()) + " images";
           TypedMap out(DType::f32, most_images, c.out, point, {1, 1}, Room::dense);
           compute(on_device, kernel, shape, subview(ConstMapView(in.on_device()), images, point),
                   subview(out.on_device(), images, point));
@@ -432,16 +435,21 @@ TEST_P(TensorCorePacking, EqualsTheDefinition) {
         }
       }
       const std::span<const tensor_core::PackedTile> all(calls);
-      for (const auto& call : all.first(tiles.size()))
-        tensor_core::pack_input(*matrix, c.window, call.in, call.out, call.packed, stream().handle());
-      tensor_core::pack_input(*matrix, c.window, all.last(2 * tiles.size()), stream().handle());
-      stream().synchronize();
-      for (std::size_t i = 0; i < calls.size(); ++i) {
-        const Rect& tile = calls[i].out;
-        const Rect needed = needed_rect(c.window, c.input, tile);
-        EXPECT_TRUE(packed[i].only_elements_touched()) << to_string(tile);
-        EXPECT_TRUE(equal(packed[i], packing(*matrix, c.window, in, needed, tile, element)))
-            << to_string(tile) << " of " << to_string(type);
+      for (const PackedLayout layout : {PackedLayout::positions, PackedLayout::planes}) {
+        for (const auto& call : all.first(tiles.size()))
+          tensor_core::pack_input(*matrix, c.window, layout, call.in, call.out, call.packed,
+                                  stream().handle());
+        tensor_core::pack_input(*matrix, c.window, layout, all.last(2 * tiles.size()), stream().handle());
+        stream().synchronize();
+        for (std::size_t i = 0; i < calls.size(); ++i) {
+          const Rect& tile = calls[i].out;
+          const Rect needed = needed_rect(c.window, c.input, tile);
+          const std::string text = to_string(tile) + " of " + std::string(to_string(type)) +
+                                   (layout == PackedLayout::planes ? " in planes" : "");
+          EXPECT_TRUE(packed[i].only_elements_touched()) << text;
+          EXPECT_TRUE(equal(packed[i], packing(*matrix, c.window, layout, in, needed, tile, element)))
+              << text;
+        }
       }
     }
   }
