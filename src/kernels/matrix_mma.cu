@@ -324,7 +324,7 @@ __device__ __forceinline__ void finish(const Product& p, const Sums<Block>& sums
         for (int e = 0; e < 8; ++e) {
           const float sum = sums[i][j + e / 2][half * 2 + e % 2];
           y[e] = last && p.bias != nullptr ? __fadd_rn(sum, bias[j + e / 2][e % 2]) : sum;
-          if (last && p.relu && y[e] < 0.0F) y[e] = 0.0F;
+          if (last && p.relu && y[e] <= 0.0F) y[e] = 0.0F;
         }
         const int first = first_col + corner.col + j * 8;
         if (!last) {

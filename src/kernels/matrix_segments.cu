@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(threads) add(const Sums p) {
 #pragma unroll
   for (int e = 0; e < n; ++e) {
     if (p.bias != nullptr) total.x[e] = __fadd_rn(total.x[e], bias.x[e]);
-    if (p.relu && total.x[e] < 0.0F) total.x[e] = 0.0F;
+    if (p.relu && total.x[e] <= 0.0F) total.x[e] = 0.0F;
   }
   const unsigned line = position / static_cast<unsigned>(p.out_cols);
   const unsigned image = line / static_cast<unsigned>(p.out_rows);

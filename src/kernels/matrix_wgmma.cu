@@ -101,8 +101,6 @@ DeviceLayer device_layer(const MatrixLayer& layer) {
   d.segments = launch_int(layer.segments);
   d.stages = launch_int(layer.stages());
   d.unit = launch_int(row_bytes / size_of(layer.element));
-  d.tap_positions = launch_int(layer.tap_positions());
-  d.units = launch_int(layer.in_bytes() / layer.tap_positions() / 16);
   d.low_filters = layer.filter_bytes();
   d.relu = layer.relu;
   return d;
@@ -129,24 +127,25 @@ DeviceCall device_call(const MatrixLayer& layer, const MatrixCall& call, BlockSh
     if (layer.rest_bytes() % 64 != 0) d.input[2] = input_map(layer, call, 32, d.pixels);
   }
   d.filters = call.filters;
-  d.bias = call.bias;
-  d.output = call.output;
-  d.partial = call.partial;
-  d.image_stride = call.output_image_stride;
-  d.row_stride = call.output_row_stride;
-  d.col_stride = call.output_col_stride;
-  d.output_type = call.output_type;
+  d.images = launch_int(call.images);
+  d.first_row = launch_int(call.first_row);
+  d.first_col = launch_int(call.first_col);
+  Outputs& out = d.outputs;
+  out.bias = call.bias;
+  out.map = call.output;
+  out.partial = call.partial;
+  out.image_stride = call.output_image_stride;
+  out.row_stride = call.output_row_stride;
+  out.col_stride = call.output_col_stride;
+  out.type = call.output_type;
   const std::int64_t per_vector = 16 / size_of(call.output_type);
   const bool whole = layer.out % 8 == 0 && call.output_image_stride % per_vector == 0 &&
                      call.output_row_stride % per_vector == 0 && call.output_col_stride % per_vector == 0;
-  d.vectors = whole && reinterpret_cast<std::uintptr_t>(call.output) % 16 == 0;
-  d.images = launch_int(call.images);
-  d.positions = launch_int(call.images * rows.area());
-  d.image_positions = direct::Divider(launch_int(rows.area()));
-  d.cols = direct::Divider(launch_int(rows.width));
-  d.out_cols = launch_int(call.outputs.width);
-  d.first_row = launch_int(call.first_row);
-  d.first_col = launch_int(call.first_col);
+  out.vectors = whole && reinterpret_cast<std::uintptr_t>(call.output) % 16 == 0;
+  out.positions = launch_int(call.images * rows.area());
+  out.image_positions = direct::Divider(launch_int(rows.area()));
+  out.cols = direct::Divider(launch_int(rows.width));
+  out.out_cols = launch_int(call.outputs.width);
   return d;
 }
 
@@ -189,10 +188,9 @@ void launch_keeping(Launch& launch, cudaStream_t stream) {
 template <typename S>
 void launch_planes(Launch& launch, cudaStream_t stream) {
   allow_shared_memory<matrix_wgmma_planes<S>>();
-  const std::int64_t stage_bytes = launch.layer.units * plane_bytes_of<S>(launch.layer);
-  launch.ring = S::ring_beside(launch.filter_bytes, stage_bytes);
+  launch.ring = S::ring_beside(launch.filter_bytes);
   launch_grid(matrix_wgmma_planes<S>, launch, keeping_grid(launch, 1), S::threads,
-              S::shared_bytes(launch.filter_bytes, stage_bytes, launch.ring), stream);
+              S::shared_bytes(launch.filter_bytes, launch.ring), stream);
 }
 
 template <typename S>
@@ -247,7 +245,7 @@ void launch_element(Launch& launch, BlockShape shape, cudaStream_t stream) {
   if (shape.rows == 64) {
     if (shape.cols == 32) return launch_shape<Shape<element, 1, 32>>(launch, stream);
     using FewRows = FewRowsShape<element>;
-    if (launch.table == nullptr && launch.call.positions <= FewRows::held)
+    if (launch.table == nullptr && launch.call.outputs.positions <= FewRows::held)
       return launch_shape<FewRows>(launch, stream);
     return launch_shape<Shape<element, 1, 64>>(launch, stream);
   }
@@ -283,10 +281,11 @@ bool wgmma_fits(const MatrixLayer& layer, BlockShape shape) {
   const std::int64_t filters = kept_bytes(layer, shape);
   if (shape == keeping_shape) return KeepingShape<Element::bf16, 64>::ring_beside(filters) >= least_ring;
   using Planes = PlanesShape<Element::bf16, 64>;
-  if (layer.tap_positions() == 1) return false;
-  const std::int64_t stage_bytes =
-      (Planes::rows + layer.tap_positions() - 1) * layer.in_bytes() / layer.tap_positions();
-  return Planes::ring_beside(filters, stage_bytes) >= least_ring;
+  using FloatPlanes = PlanesShape<Element::tf32, 64>;
+  const int ring =
+      size_of(layer.element) == 4 ? FloatPlanes::ring_beside(filters) : Planes::ring_beside(filters);
+  return layer.tap_positions() == Planes::tap_positions &&
+         layer.position_channels == Planes::position_channels && ring >= least_ring;
 }
 
 bool has_wgmma(int device) {
@@ -330,7 +329,7 @@ Launch make_launch(const MatrixLayer& layer, bool totals, BlockShape shape) {
 
 // Items of a call.
 std::int64_t items_of(const DeviceCall& call, const Launch& launch, BlockShape shape) {
-  const std::int64_t rows = (call.positions + rows_of_item(shape) - 1) / rows_of_item(shape);
+  const std::int64_t rows = (call.outputs.positions + rows_of_item(shape) - 1) / rows_of_item(shape);
   if (keeps_filters(shape)) return rows;  // columns' blocks are the grid's
   return rows * launch.blocks_of_cols * launch.layer.groups * launch.parts;
 }

@@ -222,40 +222,27 @@ __device__ __forceinline__ void multiply_split_stages(const DeviceLayer& layer, 
 template <typename S>
 __device__ __forceinline__ void multiply_planes(const DeviceLayer& layer, Ring& ring, std::uint32_t kept,
                                                 float (&sum)[S::sums]) {
-  const int plane_bytes = plane_bytes_of<S>(layer);
-  const auto two_planes = static_cast<std::uint64_t>(2 * plane_bytes / 16);
-  const int pieces = layer.units / 2;  // of 32 bytes, of a position
-  const std::uint64_t to_next_position = 1 - (pieces - 1) * two_planes;
-  const std::uint32_t first_row = static_cast<std::uint32_t>(hopper::warp_of_block() / 4 * 64 * 16);
-  int add = 0;
+  constexpr int pieces = S::position_bytes / 32;  // of a position
+  constexpr int whole = S::tap_bytes / 128 * 4;   // pieces in chunks of 128 bytes
+  constexpr int rest = S::tap_bytes % 128;
+  static_assert(rest == 32 || rest == 64);
+  const std::uint32_t first_row = hopper::warp_of_block() / 4 * 64 * 16;
   RingReader reader(ring);
-  for (int tap = 0; tap < layer.kernel_rows; ++tap) {
-    const std::uint32_t base = reader.take(layer.units * plane_bytes);
-    std::uint64_t a = hopper::descriptor_of_planes(base + first_row, plane_bytes);
-    int piece = 0;
-    const auto add_piece = [&](std::uint64_t b) {
-      hopper::Product<S::element, S::cols>::run(sum, a, b, add);
-      add = 1;
-      const bool last = ++piece == pieces;
-      a += last ? to_next_position : two_planes;
-      piece = last ? 0 : piece;
-    };
+  for (int tap = 0; tap < layer.kernel_rows; ++tap, kept += S::cols * S::tap_bytes) {
+    const std::uint64_t a =
+        hopper::descriptor_of_planes(reader.take(S::stage_bytes) + first_row, S::plane_bytes);
+    const std::uint64_t chunks = hopper::descriptor<128>(kept);
+    const std::uint64_t behind = hopper::descriptor<rest>(kept + whole / 4 * S::cols * row_bytes);
+    int add = tap > 0 ? 1 : 0;
     hopper::hold(sum);
-    for (int chunk = 0; chunk < layer.chunks; ++chunk, kept += S::cols * row_bytes) {
-      hopper::begin_products();
+    hopper::begin_products();
 #pragma unroll
-      for (int k = 0; k < 4; ++k) add_piece(hopper::descriptor<128>(kept) + 2 * k);
-    }
-    if (layer.rest >= 64) {
-      hopper::begin_products();
-      add_piece(hopper::descriptor<64>(kept));
-      add_piece(hopper::descriptor<64>(kept) + 2);
-      kept += S::cols * 64;
-    }
-    if (layer.rest % 64 != 0) {
-      hopper::begin_products();
-      add_piece(hopper::descriptor<32>(kept));
-      kept += S::cols * 32;
+    for (int n = 0; n < pieces * S::tap_positions; ++n) {
+      hopper::Product<S::element, S::cols>::run(
+          sum, a + n / pieces + n % pieces * (2 * S::plane_bytes / 16),
+          n < whole ? chunks + n / 4 * (S::cols * row_bytes / 16) + n % 4 * 2 : behind + (n - whole) * 2,
+          add);
+      add = 1;
     }
     hopper::commit_products();
     hopper::hold(sum);
@@ -267,21 +254,31 @@ __device__ __forceinline__ void multiply_planes(const DeviceLayer& layer, Ring& 
 
 // A warpgroup: 64 rows of every item.
 template <typename S>
-__device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring ring, std::uint32_t kept) {
+__device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring ring, std::uint32_t kept,
+                                         const float* kept_biases) {
   const DeviceLayer& layer = launch.layer;
   Calls calls(launch);
-  const Item columns = item_of<S>(launch, 0);  // of a block that keeps its own
-  const Biases<S> biases(*calls.call, columns.group * layer.out + columns.col, layer.out - columns.col);
+  Item item = item_of<S>(launch, 0);
+  // Blocks that keep their filters have registers for more than sums.
+  Outputs own = calls.call->outputs;
+  int first_item = 0;
   float sum[S::sums];
   for (int index = items.first; index < launch.items; index += items.step) {
-    calls.advance(index);
-    const DeviceCall& call = *calls.call;
-    const bool vectors = call.vectors;
-    const Item item = item_of<S>(launch, index - call.first_item);
+    const bool moved = calls.advance(index);
+    if constexpr (S::keeps_filters) {
+      if (moved) {
+        own = calls.call->outputs;
+        first_item = calls.call->first_item;
+      }
+      item.row = (index - first_item) * S::rows;
+    } else {
+      item = item_of<S>(launch, index - calls.call->first_item);
+    }
+    const Outputs& out = S::keeps_filters ? own : calls.call->outputs;
     if constexpr (S::split) {
       multiply_split_stages<S>(layer, ring, segment_begin(layer, item.segment),
                                segment_begin(layer, item.segment + 1), sum);
-      store<S>(launch, call, vectors, biases, item, sum);
+      store<S>(launch, out, kept_biases, item, sum);
     } else if constexpr (S::totals) {
       float total[S::sums];
       for (int segment = 0; segment < layer.segments; ++segment) {
@@ -290,14 +287,14 @@ __device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring
 #pragma unroll
         for (int i = 0; i < S::sums; ++i) total[i] = segment == 0 ? sum[i] : __fadd_rn(total[i], sum[i]);
       }
-      store<S>(launch, call, vectors, biases, item, total);
+      store<S>(launch, out, kept_biases, item, total);
     } else if constexpr (S::planes) {
       multiply_planes<S>(layer, ring, kept, sum);
-      store<S>(launch, call, vectors, biases, item, sum);
+      store<S>(launch, out, kept_biases, item, sum);
     } else {
       multiply_stages<S>(layer, ring, kept, segment_begin(layer, item.segment),
                          segment_begin(layer, item.segment + 1), sum);
-      store<S>(launch, call, vectors, biases, item, sum);
+      store<S>(launch, out, kept_biases, item, sum);
     }
   }
 }
@@ -323,7 +320,7 @@ __global__ void __launch_bounds__(S::threads, S::resident)
   const int warp = hopper::warp_of_block();
   constexpr int copiers = 4 * S::warpgroups;
   if (warp < copiers) {
-    multiply<S>(launch, items_of<S>(0), ring, 0);
+    multiply<S>(launch, items_of<S>(0), ring, 0, nullptr);
   } else if (warp == copiers && hopper::elect()) {
     // Filters do not depend on the kernel before: they are on their way while it ends.
     const std::uint64_t policy = S::few_rows ? hopper::cache_policy(launch.layer.segments > 1) : 0;
@@ -359,6 +356,16 @@ __device__ __forceinline__ void copy_kept_filters(const Launch& launch, std::uin
   }
 }
 
+// All threads: the biases of the block's columns.
+template <typename S>
+__device__ __forceinline__ void keep_biases(const Launch& launch, float* biases) {
+  const Item columns = item_of<S>(launch, 0);
+  const float* const bias = (launch.table != nullptr ? launch.table[0] : launch.call).outputs.bias;
+  const int col = static_cast<int>(threadIdx.x);
+  if (bias != nullptr && col < S::cols && columns.col + col < launch.layer.out)
+    biases[col] = __ldg(bias + columns.group * launch.layer.out + columns.col + col);
+}
+
 // Grid: x any number of blocks, y columns' blocks of all groups. Items are 64 rows.
 template <typename S>
 __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __grid_constant__ Launch launch) {
@@ -367,6 +374,8 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __gr
   const std::uint32_t rings = kept + ((static_cast<std::uint32_t>(launch.filter_bytes) + 1023U) & ~1023U);
   const std::uint32_t barriers = rings + S::warpgroups * launch.ring * S::stage_bytes;
   const std::uint32_t kept_full = barriers + S::warpgroups * launch.ring * 16;
+  auto* const biases = reinterpret_cast<float*>(shared + (kept_full + 8 - hopper::shared_address(shared)));
+  keep_biases<S>(launch, biases);
   constexpr int consumers = 128 * S::warpgroups;
   const int warp = hopper::warp_of_block();
   const int warpgroup = warp < consumers / 32 ? warp / 4 : warp - consumers / 32;
@@ -387,7 +396,7 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __gr
   let_next_start();
   if (warp < consumers / 32) {
     hopper::wait(kept_full, 0);
-    multiply<S>(launch, items_of<S>(warpgroup), ring, kept);
+    multiply<S>(launch, items_of<S>(warpgroup), ring, kept, biases);
   } else if (hopper::elect()) {
     // Filters do not depend on the kernel before.
     if (warpgroup == 0) copy_kept_filters<S>(launch, kept, kept_full);
@@ -405,10 +414,11 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_planes(const __gri
   Ring ring;
   ring.size = launch.ring;
   ring.stages = kept + static_cast<std::uint32_t>(launch.filter_bytes);
-  ring.full = ring.stages +
-              static_cast<std::uint32_t>(launch.ring * launch.layer.units * plane_bytes_of<S>(launch.layer));
+  ring.full = ring.stages + static_cast<std::uint32_t>(launch.ring * S::stage_bytes);
   ring.free = ring.full + 8 * launch.ring;
   const std::uint32_t kept_full = ring.free + 8 * launch.ring;
+  auto* const biases = reinterpret_cast<float*>(shared + (kept_full + 8 - hopper::shared_address(shared)));
+  keep_biases<S>(launch, biases);
   if (threadIdx.x == 0) {
     for (int s = 0; s < launch.ring; ++s) {
       hopper::init_barrier(ring.full_at(s), 1);
@@ -421,7 +431,7 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_planes(const __gri
   let_next_start();
   if (hopper::warp_of_block() < 4 * S::warpgroups) {
     hopper::wait(kept_full, 0);
-    multiply<S>(launch, items_of<S>(0), ring, kept);
+    multiply<S>(launch, items_of<S>(0), ring, kept, biases);
   } else if (hopper::elect()) {
     copy_kept_filters<S>(launch, kept, kept_full);
     copy_planes<S>(launch, ring);

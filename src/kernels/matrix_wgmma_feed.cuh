@@ -72,12 +72,6 @@ struct Ring {
   [[nodiscard]] __device__ __forceinline__ std::uint32_t free_at(int s) const { return free + 8U * s; }
 };
 
-// In shared memory: a plane of the positions that a stage holds.
-template <typename S>
-__host__ __device__ __forceinline__ int plane_bytes_of(const DeviceLayer& layer) {
-  return (S::rows + layer.tap_positions - 1) * 16;
-}
-
 // The items of a block, or of one of its warpgroups.
 struct Items {
   int first;
@@ -148,8 +142,8 @@ struct InputCopier {
     map = call.input;
     pixels = call.pixels;
     images = call.images;
-    const int2 image = call.image_positions.divide(item.row);
-    const int2 out = call.cols.divide(image.y);
+    const int2 image = call.outputs.image_positions.divide(item.row);
+    const int2 out = call.outputs.cols.divide(image.y);
     pixel.image = image.x;
     pixel.row = out.x * layer.stride_row + call.first_row;
     pixel.col = out.y * layer.stride_col + call.first_col;
@@ -206,31 +200,31 @@ struct InputCopier {
 // of the product, so that they are one piece of each plane of each image that the item touches.
 template <typename S>
 __device__ __forceinline__ void copy_planes(const Launch& launch, Ring ring) {
-  const DeviceLayer& layer = launch.layer;
-  const int plane_bytes = plane_bytes_of<S>(layer);
+  constexpr int planes = S::planes_of_stage;
   Calls calls(launch);
   for (int index = static_cast<int>(blockIdx.x); index < launch.items; index += static_cast<int>(gridDim.x)) {
     calls.advance(index);
     const DeviceCall& call = *calls.call;
     const int begin = (index - call.first_item) * S::rows;
-    const int end = min(begin + S::rows + layer.tap_positions - 1, call.positions);
-    const int of_image = call.image_positions.divisor();
-    const int2 first = call.image_positions.divide(begin);
+    const int end = min(begin + S::positions, call.outputs.positions);
+    const int of_image = call.outputs.image_positions.divisor();
+    const int of_row = call.outputs.cols.divisor();
+    const int2 first = call.outputs.image_positions.divide(begin);
     wait_for_previous();
-    for (int tap = 0; tap < layer.kernel_rows; ++tap) {
-      std::uint32_t to = ring.stages + static_cast<std::uint32_t>(ring.slot * layer.units * plane_bytes);
+    for (int tap = 0; tap < launch.layer.kernel_rows; ++tap) {
+      std::uint32_t to = ring.stages + static_cast<std::uint32_t>(ring.slot * S::stage_bytes);
       const std::uint32_t full = ring.full_at(ring.slot);
       hopper::wait(ring.free_at(ring.slot), ring.parity ^ 1U);
-      hopper::arrive_expecting(full, static_cast<std::uint32_t>((end - begin) * layer.units * 16));
+      hopper::arrive_expecting(full, static_cast<std::uint32_t>((end - begin) * planes * 16));
       int image = first.x;
       int position = first.y;  // of the image
       for (int left = end - begin; left > 0; ++image, position = 0) {
         const int count = min(left, of_image - position);
-        const std::byte* from = call.planes + image * layer.units * call.plane_bytes +
-                                (tap * call.cols.divisor() + position) * std::int64_t{16};
-        for (int unit = 0; unit < layer.units; ++unit, from += call.plane_bytes)
-          hopper::copy_bytes(to + static_cast<std::uint32_t>(unit * plane_bytes), from,
-                             static_cast<std::uint32_t>(count * 16), full);
+        const std::byte* from =
+            call.planes + image * planes * call.plane_bytes + (tap * of_row + position) * std::int64_t{16};
+#pragma unroll
+        for (int plane = 0; plane < planes; ++plane, from += call.plane_bytes)
+          hopper::copy_bytes(to + plane * S::plane_bytes, from, static_cast<std::uint32_t>(count * 16), full);
         to += static_cast<std::uint32_t>(count * 16);
         left -= count;
       }

@@ -72,13 +72,13 @@ struct KeepingShape {
     return static_cast<int>(std::clamp<std::int64_t>(left, 0, most_stages));
   }
   static constexpr std::int64_t shared_bytes(std::int64_t filter_bytes, int ring) {
-    return (filter_bytes + 1023) / 1024 * 1024 + 1024 + warpgroups * ring * (stage_bytes + 16) + 8;
+    return (filter_bytes + 1023) / 1024 * 1024 + 1024 + warpgroups * ring * (stage_bytes + 16) + 8 + cols * 4;
   }
 };
 
-// Blocks that keep their filters and read input in planes, of layers whose taps are several packed positions:
-// a stage has what a row of the kernel needs of the positions of an item, each once (wherever a window's
-// other positions begin, 16 bytes are one position), in planes of 16 bytes of a position's channels.
+// Blocks that keep their filters and read input in planes, of layers whose taps are three packed positions of
+// 48 channels (AlexNet's first): a stage has the positions that a row of the kernel needs for an item, each
+// once, in planes of 16 bytes of a position's channels. A tap's next position is 16 bytes further.
 template <Element element_, int cols_>
 struct PlanesShape {
   static constexpr Element element = element_;
@@ -91,13 +91,21 @@ struct PlanesShape {
   static constexpr bool split = false;
   static constexpr int threads = 128 * warpgroups + 32;
   static constexpr int sums = cols / 2;
+  static constexpr int tap_positions = 3;
+  static constexpr int position_channels = 48;
+  static constexpr int position_bytes = position_channels * static_cast<int>(size_of(element));
+  static constexpr int tap_bytes = tap_positions * position_bytes;
+  static constexpr int positions = rows + tap_positions - 1;  // of a stage
+  static constexpr int planes_of_stage = position_bytes / 16;
+  static constexpr int plane_bytes = positions * 16;
+  static constexpr int stage_bytes = planes_of_stage * plane_bytes;
   // Stages that fit beside the filters.
-  static constexpr int ring_beside(std::int64_t filter_bytes, std::int64_t stage_bytes) {
+  static constexpr int ring_beside(std::int64_t filter_bytes) {
     const std::int64_t left = (shared_limit - 3072 - filter_bytes) / stage_bytes;
     return static_cast<int>(std::clamp<std::int64_t>(left, 0, most_stages));
   }
-  static constexpr std::int64_t shared_bytes(std::int64_t filter_bytes, std::int64_t stage_bytes, int ring) {
-    return filter_bytes + 1024 + ring * (stage_bytes + 16) + 8;
+  static constexpr std::int64_t shared_bytes(std::int64_t filter_bytes, int ring) {
+    return filter_bytes + 1024 + ring * (stage_bytes + 16) + 8 + cols * 4;
   }
 };
 

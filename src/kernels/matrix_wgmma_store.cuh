@@ -10,6 +10,22 @@
 namespace halotile::tensor_core {
 namespace {
 
+// Where a call's outputs go.
+struct Outputs {
+  const float* bias;
+  void* map;
+  float* partial;
+  std::int64_t image_stride;  // of the map, in elements
+  std::int64_t row_stride;
+  std::int64_t col_stride;
+  DType type;
+  bool vectors;                     // can be stored by 16 bytes
+  int positions;                    // rows of the product
+  direct::Divider image_positions;  // of them
+  direct::Divider cols;
+  int out_cols;
+};
+
 // A call as the kernel sees it.
 struct DeviceCall {
   CUtensorMap input[3];  // for chunks of 128 bytes, and rests of 64 and 32; those that the layer has
@@ -18,23 +34,12 @@ struct DeviceCall {
   const std::byte* planes;
   std::int64_t plane_bytes;  // of an image
   const std::byte* filters;
-  const float* bias;
-  void* output;
-  float* partial;
-  std::int64_t image_stride;  // of the output, in elements
-  std::int64_t row_stride;
-  std::int64_t col_stride;
-  DType output_type;
-  bool vectors;  // the output can be stored by 16 bytes
   int images;
-  int positions;
-  int pixels;                       // of a box of the maps
-  direct::Divider image_positions;  // rows of the product
-  direct::Divider cols;
-  int out_cols;
+  int pixels;  // of a box of the maps
   int first_row;
   int first_col;
   int first_item;  // of the launch
+  Outputs outputs;
 };
 
 struct DeviceLayer {
@@ -53,8 +58,6 @@ struct DeviceLayer {
   int segments;
   int stages;
   int unit;                  // channels of 128 bytes
-  int tap_positions;         // packed ones
-  int units;                 // of 16 bytes of a packed position
   std::int64_t low_filters;  // split: bytes from the high values to the low ones
   bool relu;
 };
@@ -105,6 +108,19 @@ __device__ __forceinline__ std::uint32_t pack_pair(float low, float high) {
   }
 }
 
+// Of both halves of a word: ReLU, or nothing. A NaN stays one.
+template <Element element>
+__device__ __forceinline__ std::uint32_t at_least_zero(std::uint32_t pair, bool relu) {
+  if constexpr (element == Element::f16) {
+    const std::uint32_t least = relu ? 0U : 0xfc00fc00U;
+    asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(pair) : "r"(least));
+  } else {
+    const std::uint32_t least = relu ? 0U : 0xff80ff80U;
+    asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(pair) : "r"(least));
+  }
+  return pair;
+}
+
 __device__ __forceinline__ void store_global(void* to, const std::uint32_t (&w)[4]) {
   asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(w[0]), "r"(w[1]), "r"(w[2]),
                "r"(w[3])
@@ -121,13 +137,13 @@ struct Output {
   std::int64_t offset;
 };
 template <typename S>
-__device__ __forceinline__ Output output_of(const DeviceCall& call, int position, int first_channel) {
-  bool there = position < call.positions;
-  const int2 image = call.image_positions.divide(there ? position : 0);
-  const int2 row = call.cols.divide(image.y);
-  if constexpr (S::planes) there = there && row.y < call.out_cols;
+__device__ __forceinline__ Output output_of(const Outputs& out, int position, int first_channel) {
+  bool there = position < out.positions;
+  const int2 image = out.image_positions.divide(there ? position : 0);
+  const int2 row = out.cols.divide(image.y);
+  if constexpr (S::planes) there = there && row.y < out.out_cols;
   return {there,
-          image.x * call.image_stride + row.x * call.row_stride + row.y * call.col_stride + first_channel};
+          image.x * out.image_stride + row.x * out.row_stride + row.y * out.col_stride + first_channel};
 }
 
 // A thread's sums of an item: rows row0 and row0 + 8, columns 8 j + pair and the next.
@@ -138,80 +154,56 @@ struct Place {
   int left;  // channels of the group from the block's first on
 };
 
-// The biases of a thread's columns, 8 j + pair and the next: read where they are wanted, or, where a block
-// keeps its columns, once.
-template <typename S>
-class Biases {
- public:
-  __device__ __forceinline__ Biases(const DeviceCall& call, int first_channel, int left) {
-    there_ = call.bias != nullptr;
-    if constexpr (S::keeps_filters) {
-      const int pair = 2 * static_cast<int>(threadIdx.x % 4);
+// Adds the biases of a thread's columns, 8 j + pair and the next, of channels that there are. `kept`: of the
+// columns of a block that keeps them, in shared memory. `whole`: all of the block's columns are there.
+template <typename S, bool whole>
+__device__ __forceinline__ void add_biases(const Outputs& out, const float* kept, const Place& place,
+                                           float (&sum)[S::sums]) {
+  if (out.bias == nullptr) return;
+  const float* const bias = S::keeps_filters ? kept : out.bias + place.first_channel;
+  const auto* const pairs = reinterpret_cast<const float2*>(bias + place.pair);
 #pragma unroll
-      for (int j = 0; j < S::cols / 8; ++j) {
-        kept_[j] = there_ && call.vectors && 8 * j < left
-                       ? __ldg(reinterpret_cast<const float2*>(call.bias + first_channel + pair) + 4 * j)
-                       : float2{};
-      }
-    }
+  for (int j = 0; j < S::cols / 8; ++j) {
+    if (!whole && 8 * j >= place.left) break;
+    const float2 b = S::keeps_filters ? pairs[4 * j] : __ldg(pairs + 4 * j);
+    sum[4 * j] = __fadd_rn(sum[4 * j], b.x);
+    sum[4 * j + 1] = __fadd_rn(sum[4 * j + 1], b.y);
+    sum[4 * j + 2] = __fadd_rn(sum[4 * j + 2], b.x);
+    sum[4 * j + 3] = __fadd_rn(sum[4 * j + 3], b.y);
   }
-
-  // Adds those of channels that there are. `whole`: all of the block's columns are.
-  template <bool whole>
-  __device__ __forceinline__ void add(const DeviceCall& call, const Place& place,
-                                      float (&sum)[S::sums]) const {
-    if (!there_) return;
-    const auto* const bias = reinterpret_cast<const float2*>(call.bias + place.first_channel + place.pair);
-#pragma unroll
-    for (int j = 0; j < S::cols / 8; ++j) {
-      float2 b;
-      if constexpr (S::keeps_filters) {
-        b = kept_[j];
-      } else {
-        if (!whole && 8 * j >= place.left) break;
-        b = __ldg(bias + 4 * j);
-      }
-      sum[4 * j] = __fadd_rn(sum[4 * j], b.x);
-      sum[4 * j + 1] = __fadd_rn(sum[4 * j + 1], b.y);
-      sum[4 * j + 2] = __fadd_rn(sum[4 * j + 2], b.x);
-      sum[4 * j + 3] = __fadd_rn(sum[4 * j + 3], b.y);
-    }
-  }
-
- private:
-  bool there_;
-  float2 kept_[S::keeps_filters ? S::cols / 8 : 1];
-};
+}
 
 // Channels can be stored by 16 bytes; of those of the block that exist there is a multiple of 8.
 // `whole`: all of the block's columns do.
 template <typename S, bool whole>
-__device__ __forceinline__ void store_vectors(const DeviceCall& call, const Biases<S>& biases, bool relu,
+__device__ __forceinline__ void store_vectors(const Outputs& out, const float* kept_biases, bool relu,
                                               const Place& place, float (&sum)[S::sums]) {
   const int lane = static_cast<int>(threadIdx.x % 32);
-  biases.template add<whole>(call, place, sum);
-  if (relu) {
+  add_biases<S, whole>(out, kept_biases, place, sum);
+  const bool floats = S::element == Element::tf32 || out.type == DType::f32;
+  if (floats && relu) {
 #pragma unroll
-    for (float& y : sum) y = y < 0.0F ? 0.0F : y;
+    for (float& y : sum) y = y <= 0.0F ? 0.0F : y;
   }
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const auto [there, offset] = output_of<S>(call, place.row0 + 8 * h, place.first_channel);
-    if (S::element == Element::tf32 || call.output_type == DType::f32) {
-      float* const to = static_cast<float*>(call.output) + offset + place.pair;
+    const auto [there, offset] = output_of<S>(out, place.row0 + 8 * h, place.first_channel);
+    if (floats) {
+      float* const to = static_cast<float*>(out.map) + offset + place.pair;
 #pragma unroll
       for (int j = 0; j < S::cols / 8; ++j) {
         if (there && (whole || 8 * j < place.left))
           store_global(to + 8 * j, sum[4 * j + 2 * h], sum[4 * j + 2 * h + 1]);
       }
     } else if constexpr (S::element != Element::tf32) {
-      std::uint16_t* const to = static_cast<std::uint16_t*>(call.output) + offset + 8 * (lane % 4);
+      std::uint16_t* const to = static_cast<std::uint16_t*>(out.map) + offset + 8 * (lane % 4);
 #pragma unroll
       for (int j = 0; j < S::cols / 8; j += 4) {
         std::uint32_t words[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-          words[i] = pack_pair<S::element>(sum[4 * (j + i) + 2 * h], sum[4 * (j + i) + 2 * h + 1]);
+          words[i] = at_least_zero<S::element>(
+              pack_pair<S::element>(sum[4 * (j + i) + 2 * h], sum[4 * (j + i) + 2 * h + 1]), relu);
         transpose(words, lane);
         if (there && (whole || 8 * (j + lane % 4) < place.left)) store_global(to + 8 * j, words);
       }
@@ -221,23 +213,23 @@ __device__ __forceinline__ void store_vectors(const DeviceCall& call, const Bias
 
 // Any columns, any alignment.
 template <typename S>
-__device__ __forceinline__ void store_elements(const DeviceCall& call, bool relu, const Place& place,
+__device__ __forceinline__ void store_elements(const Outputs& out, bool relu, const Place& place,
                                                const float (&sum)[S::sums]) {
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const auto [there, offset] = output_of<S>(call, place.row0 + 8 * h, place.first_channel);
+    const auto [there, offset] = output_of<S>(out, place.row0 + 8 * h, place.first_channel);
     if (!there) continue;
 #pragma unroll
     for (int n = 0; n < S::cols / 4; ++n) {
       const int col = n / 2 * 8 + place.pair + n % 2;
       if (col >= place.left) continue;
       float y = sum[n / 2 * 4 + 2 * h + n % 2];
-      if (call.bias != nullptr) y = __fadd_rn(y, __ldg(call.bias + place.first_channel + col));
-      if (relu && y < 0.0F) y = 0.0F;
-      if (S::element == Element::tf32 || call.output_type == DType::f32) {
-        static_cast<float*>(call.output)[offset + col] = y;
+      if (out.bias != nullptr) y = __fadd_rn(y, __ldg(out.bias + place.first_channel + col));
+      if (relu && y <= 0.0F) y = 0.0F;
+      if (S::element == Element::tf32 || out.type == DType::f32) {
+        static_cast<float*>(out.map)[offset + col] = y;
       } else if constexpr (S::element != Element::tf32) {
-        static_cast<std::uint16_t*>(call.output)[offset + col] =
+        static_cast<std::uint16_t*>(out.map)[offset + col] =
             static_cast<std::uint16_t>(pack_pair<S::element>(y, 0.0F));
       }
     }
@@ -246,13 +238,13 @@ __device__ __forceinline__ void store_elements(const DeviceCall& call, bool relu
 
 // Sums of a segment.
 template <typename S>
-__device__ __forceinline__ void store_partial(const DeviceCall& call, int channels, int segment,
+__device__ __forceinline__ void store_partial(const Outputs& out, int channels, int segment,
                                               const Place& place, const float (&sum)[S::sums]) {
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = place.row0 + 8 * h;
-    if (row >= call.positions) continue;
-    float* const to = call.partial + (static_cast<std::int64_t>(segment) * call.positions + row) * channels +
+    if (row >= out.positions) continue;
+    float* const to = out.partial + (static_cast<std::int64_t>(segment) * out.positions + row) * channels +
                       place.first_channel;
 #pragma unroll
     for (int j = 0; j < S::cols / 8; ++j) {
@@ -267,23 +259,22 @@ __device__ __forceinline__ void store_partial(const DeviceCall& call, int channe
   }
 }
 
-// `vectors`: the call's.
 template <typename S>
-__device__ __forceinline__ void store(const Launch& launch, const DeviceCall& call, bool vectors,
-                                      const Biases<S>& biases, const Item& item, float (&sum)[S::sums]) {
+__device__ __forceinline__ void store(const Launch& launch, const Outputs& out, const float* kept_biases,
+                                      const Item& item, float (&sum)[S::sums]) {
   const DeviceLayer& layer = launch.layer;
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x / 32) % (S::rows / 16);
   const Place place{item.row + warp * 16 + lane / 4, 2 * (lane % 4), item.group * layer.out + item.col,
                     layer.out - item.col};
   if (launch.parts > 1) {
-    store_partial<S>(call, layer.groups * layer.out, item.segment, place, sum);
-  } else if (!vectors) {
-    store_elements<S>(call, layer.relu, place, sum);
+    store_partial<S>(out, layer.groups * layer.out, item.segment, place, sum);
+  } else if (!out.vectors) {
+    store_elements<S>(out, layer.relu, place, sum);
   } else if (place.left >= S::cols) {
-    store_vectors<S, true>(call, biases, layer.relu, place, sum);
+    store_vectors<S, true>(out, kept_biases, layer.relu, place, sum);
   } else {
-    store_vectors<S, false>(call, biases, layer.relu, place, sum);
+    store_vectors<S, false>(out, kept_biases, layer.relu, place, sum);
   }
 }
 
