@@ -240,8 +240,10 @@ template <Element element>
 void launch_element(Launch& launch, BlockShape shape, cudaStream_t stream) {
   if (launch.parts < launch.layer.segments) return launch_shape<Shape<element, 2, 128, true>>(launch, stream);
   if (shape == keeping_shape) return launch_keeping<KeepingShape<element, 64>>(launch, stream);
-  if (shape == planes_shapes[0]) return launch_planes<PlanesShape<element, 64>>(launch, stream);
-  if (shape == planes_shapes[1]) return launch_planes<PlanesShape<element, 96>>(launch, stream);
+  if constexpr (size_of(element) == 2) {
+    if (shape == planes_shapes[0]) return launch_planes<PlanesShape<element, 64>>(launch, stream);
+    if (shape == planes_shapes[1]) return launch_planes<PlanesShape<element, 96>>(launch, stream);
+  }
   if (shape.rows == 64) {
     if (shape.cols == 32) return launch_shape<Shape<element, 1, 32>>(launch, stream);
     using FewRows = FewRowsShape<element>;
@@ -281,11 +283,8 @@ bool wgmma_fits(const MatrixLayer& layer, BlockShape shape) {
   const std::int64_t filters = kept_bytes(layer, shape);
   if (shape == keeping_shape) return KeepingShape<Element::bf16, 64>::ring_beside(filters) >= least_ring;
   using Planes = PlanesShape<Element::bf16, 64>;
-  using FloatPlanes = PlanesShape<Element::tf32, 64>;
-  const int ring =
-      size_of(layer.element) == 4 ? FloatPlanes::ring_beside(filters) : Planes::ring_beside(filters);
-  return layer.tap_positions() == Planes::tap_positions &&
-         layer.position_channels == Planes::position_channels && ring >= least_ring;
+  return size_of(layer.element) == 2 && layer.tap_positions() == Planes::tap_positions &&
+         layer.position_channels == Planes::position_channels && Planes::ring_beside(filters) >= least_ring;
 }
 
 bool has_wgmma(int device) {

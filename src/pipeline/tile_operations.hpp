@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "kernels/engine.hpp"
@@ -13,12 +14,13 @@
 
 namespace halotile {
 
-/// The operation of a step on feature maps. Keeps a reference to `dropout` for a layer that samples. Throws
-/// UnsupportedError for layers that cannot run on one.
+/// The operation of a step on feature maps. Keeps a reference to `dropout` for a layer that samples.
+/// `pixels`: of an input that is u8. Throws UnsupportedError for layers that cannot run on one.
 [[nodiscard]] std::unique_ptr<Operation> make_map_operation(const Network& network, Engine& engine,
                                                             const Step& step, const MapGeometry& in,
                                                             const MapGeometry& out,
-                                                            const DropoutSample& dropout);
+                                                            const DropoutSample& dropout,
+                                                            const std::optional<PixelInput>& pixels);
 /// The operation of a step behind the feature maps; `features` are the outputs of a fully connected layer's
 /// block.
 [[nodiscard]] std::unique_ptr<Operation> make_vector_operation(const Network& network, Engine& engine,
@@ -39,9 +41,10 @@ class TileOperations {
     std::int64_t call = 0;  ///< in the order of a tile's work; behind the feature maps the block
   };
 
-  /// Keeps references to all three.
-  TileOperations(const Network& network, Engine& engine, const DropoutSample& dropout)
-      : network_(network), engine_(engine), dropout_(dropout) {}
+  /// Keeps references to the first three.
+  TileOperations(const Network& network, Engine& engine, const DropoutSample& dropout,
+                 const std::optional<PixelInput>& pixels)
+      : network_(network), engine_(engine), dropout_(dropout), pixels_(pixels) {}
   [[nodiscard]] Operation* on_map(const Caller& caller, const Step& step, const MapGeometry& in,
                                   const MapGeometry& out);
   [[nodiscard]] Operation* on_vectors(const Caller& caller, const Step& step, Interval features,
@@ -55,6 +58,7 @@ class TileOperations {
   const Network& network_;
   Engine& engine_;
   const DropoutSample& dropout_;
+  const std::optional<PixelInput> pixels_;
   std::map<Key, std::unique_ptr<Operation>> by_key_;
 };
 
