@@ -44,7 +44,7 @@ constexpr std::array<ShapeCost, 12> wgmma_costs{{{{64, 32}, 2, 158, 122, 300},
                                                  {{192, 192}, 1, 690, 650, 5300},
                                                  {{256, 128}, 1, 626, 590, 5400},
                                                  {{256, 64}, 4, 228, 600, 0},
-                                                 {{256, 64, PackedLayout::planes}, 1, 340, 340, 1000},
+                                                 {{256, 64, PackedLayout::planes}, 1, 300, 300, 1000},
                                                  {{256, 96, PackedLayout::planes}, 1, 460, 460, 1000}}};
 // Of split layers.
 constexpr std::array<ShapeCost, 4> split_costs{{{{64, 64}, 2, 455, 600, 0},

@@ -225,7 +225,7 @@ __device__ __forceinline__ void multiply_planes(const DeviceLayer& layer, Ring& 
   constexpr int pieces = S::position_bytes / 32;  // of a position
   constexpr int whole = S::tap_bytes / 128 * 4;   // pieces in chunks of 128 bytes
   constexpr int rest = S::tap_bytes % 128;
-  static_assert(rest == 32 || rest == 64);
+  static_assert(rest == 32);
   const std::uint32_t first_row = hopper::warp_of_block() / 4 * 64 * 16;
   RingReader reader(ring);
   for (int tap = 0; tap < layer.kernel_rows; ++tap, kept += S::cols * S::tap_bytes) {

@@ -78,7 +78,8 @@ struct KeepingShape {
 
 // Blocks that keep their filters and read input in planes, of layers whose taps are three packed positions of
 // 48 channels (AlexNet's first): a stage has the positions that a row of the kernel needs for an item, each
-// once, in planes of 16 bytes of a position's channels. A tap's next position is 16 bytes further.
+// once, in planes of 16 bytes of a position's channels. A tap's next position is 16 bytes further. For
+// elements of two bytes: with four there is no room for a ring.
 template <Element element_, int cols_>
 struct PlanesShape {
   static constexpr Element element = element_;
@@ -93,7 +94,7 @@ struct PlanesShape {
   static constexpr int sums = cols / 2;
   static constexpr int tap_positions = 3;
   static constexpr int position_channels = 48;
-  static constexpr int position_bytes = position_channels * static_cast<int>(size_of(element));
+  static constexpr int position_bytes = position_channels * 2;
   static constexpr int tap_bytes = tap_positions * position_bytes;
   static constexpr int positions = rows + tap_positions - 1;  // of a stage
   static constexpr int planes_of_stage = position_bytes / 16;

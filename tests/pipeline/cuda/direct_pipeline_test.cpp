@@ -129,7 +129,7 @@ TEST_F(SmallDirectPipeline, PixelsAreNormalizedToTheBitsOfTheHost) {
 
 // Its first convolution takes the pixels as they are, or where tiles are cut into packed storage, does not.
 TEST_F(SmallDirectPipeline, PixelsAreNormalizedInTensorCoresConvolutions) {
-  const auto engine = make_tensor_core_engine({0, tensor_core::Element::tf32});
+  const auto engine = make_tensor_core_engine(0, tensor_core::Element::tf32);
   const auto whole = make_executor(model_, *engine, support::whole_way(model_.network(), batch, keep_));
   for (int n = 0; n < 5; ++n) {
     Way pixels = way(n == 0 ? PatchSpec{} : grid, n == 3 ? 1 : 2, n == 1 ? 2 : 0);
