@@ -60,8 +60,9 @@ std::unique_ptr<Operation> CudaEngine::copy(const MapGeometry&, const MapGeometr
   return launch_operation(direct::copy_map);
 }
 
-std::unique_ptr<Operation> CudaEngine::normalize(const PixelInput& pixels) {
-  return launch_operation([normalization = direct::PixelNormalization(pixels.mean, pixels.stddev)](
+std::unique_ptr<Operation> CudaEngine::normalize(const std::array<float, 3>& mean,
+                                                 const std::array<float, 3>& stddev) {
+  return launch_operation([normalization = direct::PixelNormalization(mean, stddev)](
                               const ConstMapView& in, const MapView& out, cudaStream_t stream) {
     direct::normalize(normalization, in, out, stream);
   });

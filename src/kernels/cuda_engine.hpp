@@ -60,7 +60,8 @@ class CudaEngine : public Engine {
   [[nodiscard]] std::unique_ptr<Operation> relu(const MapGeometry& in, const MapGeometry& out) override;
   [[nodiscard]] std::unique_ptr<Operation> softmax(const MapGeometry& in, const MapGeometry& out) override;
   [[nodiscard]] std::unique_ptr<Operation> copy(const MapGeometry& in, const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> normalize(const PixelInput& pixels) override;
+  [[nodiscard]] std::unique_ptr<Operation> normalize(const std::array<float, 3>& mean,
+                                                     const std::array<float, 3>& stddev) override;
   [[nodiscard]] std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies) override;
   [[nodiscard]] std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles) override;
   [[nodiscard]] std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls) override;

@@ -24,15 +24,8 @@ std::unique_ptr<TileStep> Engine::tile_step(std::span<const TileCall> calls) {
   return std::make_unique<OneByOne>(calls);
 }
 
-std::unique_ptr<Operation> Engine::normalize(const PixelInput&) {
+std::unique_ptr<Operation> Engine::normalize(const std::array<float, 3>&, const std::array<float, 3>&) {
   throw UnsupportedError("engine " + std::string(name()) + " takes no 8-bit pixels");
-}
-
-bool Engine::normalizes_in_conv2d(const Conv2d&, const PixelInput&) { return false; }
-
-std::unique_ptr<Operation> Engine::conv2d_of_pixels(const Conv2d&, const PixelInput&, const MapGeometry&,
-                                                    const MapGeometry&) {
-  throw UnsupportedError("engine " + std::string(name()) + " does not normalize in convolutions");
 }
 
 std::unique_ptr<Operation> Engine::lrn_max_pool(const Lrn&, const Pool2d&, const MapGeometry&,

@@ -2,6 +2,7 @@
 // tiles, once; running an operation allocates nothing of its own.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -89,15 +90,9 @@ class Engine {
 
   // What only engines of devices with memory of their own have.
 
-  /// u8 pixels to floats. Throws UnsupportedError elsewhere.
-  [[nodiscard]] virtual std::unique_ptr<Operation> normalize(const PixelInput& pixels);
-  /// True where conv2d_of_pixels() is there for the layer.
-  [[nodiscard]] virtual bool normalizes_in_conv2d(const Conv2d& layer, const PixelInput& pixels);
-  /// Both in one pass, of a u8 map, with the bits of one after the other. Throws UnsupportedError elsewhere.
-  [[nodiscard]] virtual std::unique_ptr<Operation> conv2d_of_pixels(const Conv2d& layer,
-                                                                    const PixelInput& pixels,
-                                                                    const MapGeometry& in,
-                                                                    const MapGeometry& out);
+  /// u8 pixels to (x / 255 - mean) / stddev, each step rounded to float. Throws UnsupportedError elsewhere.
+  [[nodiscard]] virtual std::unique_ptr<Operation> normalize(const std::array<float, 3>& mean,
+                                                             const std::array<float, 3>& stddev);
   /// Null: tiles are to be copied one by one.
   [[nodiscard]] virtual std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies);
   /// Null where tile_copies is.

@@ -99,9 +99,8 @@ struct Weights {
 class MatrixOperation : public Operation {
  public:
   MatrixOperation(const MatrixLayer& layer, const Window& window, const Weights& weights,
-                  const MapGeometry& out, bool wgmma, std::int64_t multiprocessors,
-                  const std::optional<direct::PixelNormalization>& pixels = {})
-      : layer_(layer), window_(window), weights_(weights), wgmma_(wgmma), pixels_(pixels) {
+                  const MapGeometry& out, bool wgmma, std::int64_t multiprocessors)
+      : layer_(layer), window_(window), weights_(weights), wgmma_(wgmma) {
     const Extent2 outputs = out.rect.extent();
     const std::int64_t positions = out.images * outputs.area();
     shape_ = fastest_shape(layer, {&positions, 1}, multiprocessors);
@@ -151,7 +150,7 @@ class MatrixOperation : public Operation {
 
   // Of layers that are packed.
   void pack(PackedLayout layout, std::span<const tensor_core::PackedTile> tiles, cudaStream_t stream) const {
-    tensor_core::pack_input(layer_, window_, layout, tiles, stream, pixels_ ? &*pixels_ : nullptr);
+    tensor_core::pack_input(layer_, window_, layout, tiles, stream);
   }
 
   [[nodiscard]] MatrixCall call(const ConstMapView& in, const MapView& out, const RunContext& context) const {
@@ -169,7 +168,6 @@ class MatrixOperation : public Operation {
   Window window_;
   const Weights& weights_;  // the engine's
   bool wgmma_;
-  std::optional<direct::PixelNormalization> pixels_;  // of an input of pixels
   BlockShape shape_{128, 128};
   std::int64_t packed_bytes_ = 0;
   std::int64_t partial_bytes_ = 0;
@@ -257,21 +255,6 @@ class TensorCoreEngine final : public CudaEngine {
     MatrixLayer matrix = *weights.layer;
     matrix.relu = layer.relu;
     return std::make_unique<MatrixOperation>(matrix, layer.window, weights, out, wgmma_, multiprocessors_);
-  }
-
-  [[nodiscard]] bool normalizes_in_conv2d(const Conv2d& layer, const PixelInput& pixels) override {
-    const std::optional<MatrixLayer>& matrix = weights_of(layer).layer;
-    return matrix && matrix->packed && layer.in_channels == 3 &&
-           direct::PixelNormalization(pixels.mean, pixels.stddev).by_products;
-  }
-  [[nodiscard]] std::unique_ptr<Operation> conv2d_of_pixels(const Conv2d& layer, const PixelInput& pixels,
-                                                            const MapGeometry&,
-                                                            const MapGeometry& out) override {
-    const Weights& weights = weights_of(layer);
-    MatrixLayer matrix = weights.layer.value();
-    matrix.relu = layer.relu;
-    return std::make_unique<MatrixOperation>(matrix, layer.window, weights, out, wgmma_, multiprocessors_,
-                                             direct::PixelNormalization(pixels.mean, pixels.stddev));
   }
 
   [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,

@@ -1,7 +1,6 @@
 // Parameters of the layers, as the kernels see them. Definitions and defaults are PyTorch's.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -9,12 +8,6 @@
 #include "patching/window.hpp"
 
 namespace halotile {
-
-/// Input as 8-bit pixels of 3 channels, which become (x / 255 - mean) / stddev, each step rounded to float.
-struct PixelInput {
-  std::array<float, 3> mean{};
-  std::array<float, 3> stddev{};
-};
 
 /// y[o] = relu?(bias[o] + sum over (ky, kx, c) of x * w), zero outside the image.
 struct Conv2d {

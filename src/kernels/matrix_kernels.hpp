@@ -10,7 +10,6 @@
 #include <span>
 
 #include "kernels/layers.hpp"
-#include "kernels/map_operations_direct.hpp"
 #include "kernels/matrix_layer.hpp"
 #include "kernels/tensor.hpp"
 
@@ -46,11 +45,9 @@ void add_segments(const MatrixLayer& layer, const MatrixCall& call, cudaStream_t
 /// Packs what the outputs `out` (a rectangle of the layer's whole output map) read of `in`: (images,
 /// packed_extent rows, columns, groups * layer.position_channels) in `layout`, dense, the map type of
 /// layer.element, tf32 rounded to nearest even. Split layers' low values follow as `in.images` further
-/// images. `window` is the unpacked layer's. A u8 map, of 3 channels, is normalized as `pixels` says, which
-/// must be by_products.
+/// images. `window` is the unpacked layer's.
 void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout, const ConstMapView& in,
-                Rect out, void* packed, cudaStream_t stream,
-                const direct::PixelNormalization* pixels = nullptr);
+                Rect out, void* packed, cudaStream_t stream);
 
 /// A tile's input and outputs, and where what it packs goes.
 struct PackedTile {
@@ -60,8 +57,7 @@ struct PackedTile {
 };
 /// Of several tiles: as many in one launch as its parameters hold.
 void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout,
-                std::span<const PackedTile> tiles, cudaStream_t stream,
-                const direct::PixelNormalization* pixels = nullptr);
+                std::span<const PackedTile> tiles, cudaStream_t stream);
 
 /// Layers that are no MatrixLayer: one thread an output, f32 fused multiply-adds in the order (ky, kx, c) of
 /// input and filters as they are; maps of one element type. `weight` (out_channels, in / groups, kh, kw) and

@@ -18,9 +18,6 @@
 // Maps whose rectangle would not fit (very many channels) are packed by a kernel without shared memory, one
 // thread a vector.
 //
-// 8-bit pixels lie in shared memory as they are and are normalized on the way into vectors, which near the
-// image's edge must ask for each element whether it lies inside: nothing outside is zero, but not pixel 0.
-//
 // Preconditions: those of pack_input; any strides.
 #include <algorithm>
 
@@ -30,7 +27,6 @@
 #include "kernels/map_element.cuh"
 #include "kernels/matrix_instructions.cuh"
 #include "kernels/matrix_kernels.hpp"
-#include "kernels/pixel_normalization.cuh"
 #include "kernels/tile_launch.cuh"
 
 namespace halotile::tensor_core {
@@ -83,15 +79,6 @@ struct Packing {
   std::int64_t low;  // split: from a high value to its low one, else 0
 
   [[nodiscard]] __host__ __device__ bool in_planes() const { return position_step < vector_step; }
-  // Of a view's position, and of all of a block of them.
-  [[nodiscard]] __device__ bool inside(int row, int col, int offset = 0) const {
-    row += offset >> 16;
-    col += offset & 0xffff;
-    return row >= row_begin && row < row_end && col >= col_begin && col < col_end;
-  }
-  [[nodiscard]] __device__ bool block_inside(int row, int col) const {
-    return inside(row, col) && inside(row, col, (block_h - 1) << 16 | (block_w - 1));
-  }
   [[nodiscard]] __device__ uint4* first_of(int image) const {
     return static_cast<uint4*>(packed) +
            static_cast<std::int64_t>(image) * packed_rows * packed_cols * vectors;
@@ -129,20 +116,6 @@ union Vector {
 
   __device__ Vector() : words{} {}
 };
-
-// What becomes of elements before they are converted: nothing, but for pixels.
-struct AsTheyAre {
-  AsTheyAre() = default;
-  __device__ AsTheyAre(const AsTheyAre&, int) {}
-};
-template <typename In>
-constexpr bool is_pixel = std::is_same_v<In, std::uint8_t>;
-template <typename In>
-using Values = std::conditional_t<is_pixel<In>, direct::Normalization<true>, AsTheyAre>;
-
-// Tables in shared memory, of one number for each packed channel.
-template <typename In>
-constexpr int tables = is_pixel<In> ? 2 : 1;
 
 // Copies the lines that the rectangle reads. `first`: line and column of its first position, from the view's.
 template <typename In>
@@ -187,8 +160,7 @@ __device__ __forceinline__ void copy_lines(const Packing& p, const std::byte* fr
   }
 }
 
-// Where each packed channel lies from the first channel of its block: bytes, or -1 for a zero. Of pixels, the
-// second table has rows and columns.
+// Where each packed channel lies from the first channel of its block: bytes, or -1 for a zero.
 template <typename In>
 __device__ __forceinline__ void make_table(const Packing& p, int* table) {
   for (int n = static_cast<int>(threadIdx.x); n < p.groups * p.group_channels; n += threads) {
@@ -201,14 +173,12 @@ __device__ __forceinline__ void make_table(const Packing& p, int* table) {
     table[n] = dy < p.block_h ? dy * p.pitch + dx * static_cast<int>(p.col_stride) +
                                     (group * p.channels + c) * static_cast<int>(sizeof(In))
                               : -1;
-    if constexpr (is_pixel<In>) table[p.groups * p.group_channels + n] = dy << 16 | dx;
   }
 }
 
 template <typename T, typename In, int most>
 __global__ void __launch_bounds__(threads)
-    pack_rectangles(const __grid_constant__ TileParameters<Packing, most> tiles,
-                    const Values<In> all_values) {
+    pack_rectangles(const __grid_constant__ TileParameters<Packing, most> tiles) {
   follow_previous();
   const Packing& p = tiles.here();
   extern __shared__ __align__(16) std::byte dynamic_shared[];
@@ -252,7 +222,6 @@ __global__ void __launch_bounds__(threads)
       place[e + 2] = four.z;
       place[e + 3] = four.w;
     }
-    const Values<In> values(all_values, v * count % p.group_channels);
     int y = begin.x;
     int x = begin.y;
     for (; y < rows; y += step.x, x += step.y) {
@@ -262,21 +231,12 @@ __global__ void __launch_bounds__(threads)
       }
       if (x >= cols) continue;  // the last blocks are narrower
       const std::byte* const base = dynamic_shared + start + y * row_bytes + x * col_bytes;
-      [[maybe_unused]] const int row = first.x + y * p.step_h;
-      [[maybe_unused]] const int col = first.y + x * p.step_w;
-      [[maybe_unused]] const bool all_inside = p.block_inside(row, col);
       Vector<T> high;
       Vector<T> low;
 #pragma unroll
       for (int e = 0; e < count; ++e) {
-        if (place[e] < 0) continue;
-        const In element = *reinterpret_cast<const In*>(base + place[e]);
-        if constexpr (is_pixel<In>) {
-          if (all_inside || p.inside(row, col, table[p.groups * p.group_channels + v * count + e]))
-            split(values(element, e % 3), high.element[e], low.element[e]);
-        } else {
-          split(element, high.element[e], low.element[e]);
-        }
+        if (place[e] >= 0)
+          split(*reinterpret_cast<const In*>(base + place[e]), high.element[e], low.element[e]);
       }
       uint4* const to =
           out + (static_cast<std::int64_t>(y) * p.packed_cols + x) * p.position_step + v * p.vector_step;
@@ -287,7 +247,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 template <typename T, typename In>
-__global__ void __launch_bounds__(threads) pack_vectors(const Packing p, const Values<In> values) {
+__global__ void __launch_bounds__(threads) pack_vectors(const Packing p) {
   follow_previous();
   const unsigned piece = blockIdx.x * threads + threadIdx.x;
   if (piece >= static_cast<unsigned>(p.pieces)) return;
@@ -310,16 +270,11 @@ __global__ void __launch_bounds__(threads) pack_vectors(const Packing p, const V
     const int dy = in_block / p.block_w;
     const int row = y + dy;
     const int col = x + in_block - dy * p.block_w;
-    if (dy < p.block_h && p.inside(row, col)) {
+    if (dy < p.block_h && row >= p.row_begin && row < p.row_end && col >= p.col_begin && col < p.col_end) {
       const std::byte* const source =
           from + row * p.row_stride + col * p.col_stride +
           (static_cast<std::int64_t>(group) * p.channels + c) * static_cast<std::int64_t>(sizeof(In));
-      const In element = *reinterpret_cast<const In*>(source);
-      if constexpr (is_pixel<In>) {
-        split(values(element, c), high.element[e], low.element[e]);
-      } else {
-        split(element, high.element[e], low.element[e]);
-      }
+      split(*reinterpret_cast<const In*>(source), high.element[e], low.element[e]);
     }
   }
   const std::int64_t in_image = position - std::int64_t{image} * p.packed_rows * p.packed_cols;
@@ -330,8 +285,8 @@ __global__ void __launch_bounds__(threads) pack_vectors(const Packing p, const V
 
 // Cuts the packed map into rectangles, one of `tiles` maps; false when not even one position's input fits in
 // shared memory.
-bool cut(Packing& p, int tiles, int table_count) {
-  const std::int64_t table_bytes = std::int64_t{table_count} * p.groups * p.group_channels * 4;
+bool cut(Packing& p, int tiles) {
+  const std::int64_t table_bytes = std::int64_t{p.groups} * p.group_channels * 4;
   const auto line_bytes = [&](std::int64_t cols) {
     return ((cols - 1) * p.step_w + p.block_w) * p.col_stride;
   };
@@ -377,18 +332,18 @@ bool cut(Packing& p, int tiles, int table_count) {
 }
 
 template <typename T, typename In, int most>
-void launch(TileParameters<Packing, most>& tiles, int count, const Values<In>& values, cudaStream_t stream) {
+void launch(TileParameters<Packing, most>& tiles, int count, cudaStream_t stream) {
   const std::span<Packing> all(tiles.tile, static_cast<std::size_t>(count));
-  if (std::ranges::all_of(all, [&](Packing& p) { return cut(p, count, tables<In>); })) {
+  if (std::ranges::all_of(all, [&](Packing& p) { return cut(p, count); })) {
     dim3 grid(1, 1, static_cast<unsigned>(count));
     int shared = 0;
     for (const Packing& p : all) {
       const std::int64_t blocks = std::int64_t{p.images} * p.row_blocks * p.col_blocks;
       grid.x = std::max(grid.x, static_cast<unsigned>(device_int(blocks, "the number of blocks")));
-      shared = std::max(shared, p.table + tables<In> * p.groups * p.group_channels * 4);
+      shared = std::max(shared, p.table + p.groups * p.group_channels * 4);
     }
     launch_early(pack_rectangles<T, In, most>, grid, threads, static_cast<std::size_t>(shared), stream,
-                 "launching the packing of a map", tiles, values);
+                 "launching the packing of a map", tiles);
     return;
   }
   for (Packing& p : all) {
@@ -396,7 +351,7 @@ void launch(TileParameters<Packing, most>& tiles, int count, const Values<In>& v
                           "the size of the packed map");
     launch_early(pack_vectors<T, In>,
                  static_cast<unsigned>(divide_up(std::int64_t{p.pieces}, std::int64_t{threads})), threads, 0,
-                 stream, "launching the packing of a map", p, values);
+                 stream, "launching the packing of a map", p);
   }
 }
 
@@ -449,8 +404,7 @@ bool make_packing(const MatrixLayer& layer, const Window& window, PackedLayout l
 }  // namespace
 
 void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout,
-                std::span<const PackedTile> tiles, cudaStream_t stream,
-                const direct::PixelNormalization* pixels) {
+                std::span<const PackedTile> tiles, cudaStream_t stream) {
   if (tiles.empty()) return;
   const DType from = tiles.front().in.dtype;
   const DType to = map_type(layer.element);
@@ -459,17 +413,12 @@ void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout lay
     return make_packing(layer, window, layout, tile, p);
   };
   direct::with_device_type(to, [&]<typename T>(direct::DeviceType<T>) {
-    const auto pack = [&]<typename In>(direct::DeviceType<In>, const Values<In>& values) {
-      direct::for_tile_groups<Packing>(
-          tiles, make, [&](auto& group, int count) { launch<T, In>(group, count, values, stream); });
-    };
     if (from == to) {
-      pack(direct::DeviceType<T>(), {});
+      direct::for_tile_groups<Packing>(tiles, make,
+                                       [&](auto& group, int count) { launch<T, T>(group, count, stream); });
     } else if (from == DType::f32) {
-      pack(direct::DeviceType<float>(), {});
-    } else if (from == DType::u8 && pixels != nullptr && pixels->by_products) {
-      if (tiles.front().in.channels != 3) throw ShapeError("pack_input: pixels have 3 channels");
-      pack(direct::DeviceType<std::uint8_t>(), direct::Normalization<true>(*pixels));
+      direct::for_tile_groups<Packing>(
+          tiles, make, [&](auto& group, int count) { launch<T, float>(group, count, stream); });
     } else {
       throw UnsupportedError("pack_input: a map of " + std::string(to_string(from)) + " for a layer of " +
                              std::string(to_string(to)));
@@ -478,9 +427,9 @@ void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout lay
 }
 
 void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout, const ConstMapView& in,
-                Rect out, void* packed, cudaStream_t stream, const direct::PixelNormalization* pixels) {
+                Rect out, void* packed, cudaStream_t stream) {
   const PackedTile tile{in, out, packed};
-  pack_input(layer, window, layout, {&tile, 1}, stream, pixels);
+  pack_input(layer, window, layout, {&tile, 1}, stream);
 }
 
 }  // namespace halotile::tensor_core

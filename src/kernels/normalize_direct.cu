@@ -1,17 +1,60 @@
-// Photographs as they leave preprocessing: 8-bit pixels become the network's floats, as
-// pixel_normalization.cuh says; rounded to the map's type where that is bf16 or f16.
+// Photographs as they leave preprocessing: 8-bit pixels become the network's floats.
+//
+//   y(c) = (x(c) / 255 - mean(c)) / stddev(c), each step rounded to float: the bits of normalize() on the
+//   host; then rounded to the map's type where that is bf16 or f16
+//
+// Two divisions for each value would cost more than the memory traffic. With r = 1 / b rounded, q = a r and
+// q + r (a - q b) by fused multiply-adds is a / b nearly always; of 3 x 256 outcomes all can be tried.
 //
 // Both maps are dense NHWC with 3 channels. A thread takes the 4 pixels, of 2-byte elements the 8, that
 // become 48 bytes, or where the maps are not aligned for that (an image of 227 x 227 pixels has an odd number
 // of bytes) and at the end one value at a time.
+#include <cmath>
+
 #include "kernels/cuda_error.hpp"
 #include "kernels/device_map.cuh"
-#include "kernels/pixel_normalization.cuh"
+#include "kernels/map_operations_direct.hpp"
 
 namespace halotile::direct {
 namespace {
 
 constexpr int threads = 128;
+constexpr float brightest = 255.0F;
+
+// a / b, or nearly; r = 1 / b.
+__host__ __device__ inline float quotient(float a, float b, float r) {
+#ifdef __CUDA_ARCH__
+  const float q = __fmul_rn(a, r);
+  return __fmaf_rn(r, __fmaf_rn(-b, q, a), q);
+#else
+  const float q = a * r;
+  return std::fma(r, std::fma(-b, q, a), q);
+#endif
+}
+
+template <bool by_products>
+struct Normalization {
+  float mean[3];
+  float stddev[3];
+  float reciprocal[3];
+
+  explicit Normalization(const PixelNormalization& p) {
+    for (std::size_t c = 0; c < 3; ++c) {
+      mean[c] = p.mean[c];
+      stddev[c] = p.stddev[c];
+      reciprocal[c] = p.reciprocal[c];
+    }
+  }
+  __device__ float operator()(std::uint8_t x, int channel) const {
+    const float unit = divide(static_cast<float>(x), brightest, 1.0F / brightest);
+    return divide(__fsub_rn(unit, mean[channel]), stddev[channel], reciprocal[channel]);
+  }
+
+ private:
+  __device__ static float divide(float a, float b, float r) {
+    return by_products ? quotient(a, b, r) : __fdiv_rn(a, b);
+  }
+};
 
 // Values of a thread: those of three 16-byte stores, whole pixels.
 template <typename T>

@@ -36,6 +36,12 @@ enum class MemoryMode : std::uint8_t {
              ///< per_layer.hpp)
 };
 
+/// Input as 8-bit pixels, which become (x / 255 - mean) / stddev on the device.
+struct PixelInput {
+  std::array<float, 3> mean{};
+  std::array<float, 3> stddev{};
+};
+
 struct ExecutorSettings {
   std::int64_t batch = 1;
   int streams = 1;

@@ -12,7 +12,7 @@ HostCopies::HostCopies(Engine& engine, const std::optional<PixelInput>& pixels,
   upload_line_ = times_.add_line("upload", "host_to_device", 0);
   if (pixels_) {
     normalize_line_ = times_.add_line("normalize", "normalize", 0);
-    normalize_ = engine_.normalize(*pixels_);
+    normalize_ = engine_.normalize(pixels_->mean, pixels_->stddev);
   }
   download_line_ = times_.add_line("download", "device_to_host", 0);
 }

@@ -14,8 +14,7 @@ namespace halotile {
 
 class HostCopies {
  public:
-  /// Adds its lines to `times`. `pixels`: to be normalized behind the copy. `downloads`: the numbers of maps
-  /// that every run copies to the host.
+  /// Adds its lines to `times`. `downloads`: the numbers of maps that every run copies to the host.
   HostCopies(Engine& engine, const std::optional<PixelInput>& pixels, std::set<std::size_t> downloads,
              RunTimes& times);
 

@@ -136,7 +136,7 @@ class PerLayerProgram final : public Executor::Program {
         made.operation =
             make_vector_operation(network_, engine_, step, {0, layer.out.channels}, made.in, made.out, {});
       } else {
-        made.operation = make_map_operation(network_, engine_, step, made.in, made.out, {}, {});
+        made.operation = make_map_operation(network_, engine_, step, made.in, made.out, {});
       }
       double flops = 0;
       for (std::size_t l = step.first; l < step.last; ++l) flops += network_.layers[l].flops;

@@ -6,15 +6,13 @@ namespace halotile {
 
 std::unique_ptr<Operation> make_map_operation(const Network& network, Engine& engine, const Step& step,
                                               const MapGeometry& in, const MapGeometry& out,
-                                              const DropoutSample& dropout,
-                                              const std::optional<PixelInput>& pixels) {
+                                              const DropoutSample& dropout) {
   if (step.copy) return engine.copy(in, out);
   const Layer& layer = network.layers[step.layer];
   switch (layer.kind) {
     case LayerKind::conv: {
       Conv2d conv = layer.conv;
       conv.relu = step.relu;
-      if (in.dtype == DType::u8) return engine.conv2d_of_pixels(conv, pixels.value(), in, out);
       return engine.conv2d(conv, in, out);
     }
     case LayerKind::max_pool:
@@ -43,7 +41,7 @@ std::unique_ptr<Operation> make_vector_operation(const Network& network, Engine&
                                                  const MapGeometry& out, const DropoutSample& dropout) {
   const Layer& layer = network.layers[step.layer];
   if (layer.kind != LayerKind::fully_connected)
-    return make_map_operation(network, engine, step, in, out, dropout, {});
+    return make_map_operation(network, engine, step, in, out, dropout);
   FullyConnected fc = layer.fully_connected;
   fc.relu = step.relu;
   return engine.fully_connected(fc, features, in, out);
@@ -80,8 +78,7 @@ Operation* TileOperations::on_map(const Caller& caller, const Step& step, const 
     key[13] = in.rect.cols.begin - reach(window.cols(), in.whole.width, out.rect.cols).begin;
   }
   std::unique_ptr<Operation>& operation = by_key_[key];
-  if (operation == nullptr)
-    operation = make_map_operation(network_, engine_, step, in, out, dropout_, pixels_);
+  if (operation == nullptr) operation = make_map_operation(network_, engine_, step, in, out, dropout_);
   return operation.get();
 }
 

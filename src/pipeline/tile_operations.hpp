@@ -4,7 +4,6 @@
 #include <array>
 #include <map>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "kernels/engine.hpp"
@@ -14,13 +13,12 @@
 
 namespace halotile {
 
-/// The operation of a step on feature maps. Keeps a reference to `dropout` for a layer that samples.
-/// `pixels`: of an input that is u8. Throws UnsupportedError for layers that cannot run on one.
+/// The operation of a step on feature maps. Keeps a reference to `dropout` for a layer that samples. Throws
+/// UnsupportedError for layers that cannot run on one.
 [[nodiscard]] std::unique_ptr<Operation> make_map_operation(const Network& network, Engine& engine,
                                                             const Step& step, const MapGeometry& in,
                                                             const MapGeometry& out,
-                                                            const DropoutSample& dropout,
-                                                            const std::optional<PixelInput>& pixels);
+                                                            const DropoutSample& dropout);
 /// The operation of a step behind the feature maps; `features` are the outputs of a fully connected layer's
 /// block.
 [[nodiscard]] std::unique_ptr<Operation> make_vector_operation(const Network& network, Engine& engine,
@@ -41,10 +39,9 @@ class TileOperations {
     std::int64_t call = 0;  ///< in the order of a tile's work; behind the feature maps the block
   };
 
-  /// Keeps references to the first three.
-  TileOperations(const Network& network, Engine& engine, const DropoutSample& dropout,
-                 const std::optional<PixelInput>& pixels)
-      : network_(network), engine_(engine), dropout_(dropout), pixels_(pixels) {}
+  /// Keeps references to all three.
+  TileOperations(const Network& network, Engine& engine, const DropoutSample& dropout)
+      : network_(network), engine_(engine), dropout_(dropout) {}
   [[nodiscard]] Operation* on_map(const Caller& caller, const Step& step, const MapGeometry& in,
                                   const MapGeometry& out);
   [[nodiscard]] Operation* on_vectors(const Caller& caller, const Step& step, Interval features,
@@ -58,7 +55,6 @@ class TileOperations {
   const Network& network_;
   Engine& engine_;
   const DropoutSample& dropout_;
-  const std::optional<PixelInput> pixels_;
   std::map<Key, std::unique_ptr<Operation>> by_key_;
 };
 

@@ -64,8 +64,6 @@ class TileProgram final : public Executor::Program {
     MapView out;
   };
   void lower_stages();
-  // Then the input stays as it comes from the host.
-  [[nodiscard]] bool first_step_takes_pixels() const;
   void plan_maps();
   void make_tasks();
   void prepare_operations();

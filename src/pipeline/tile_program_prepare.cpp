@@ -28,7 +28,7 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
       engine_(engine),
       settings_(settings),
       dropout_(first_sample(settings.dropout_seed, settings.batch)),
-      operations_(network, engine, dropout_, settings_.pixels),
+      operations_(network, engine, dropout_),
       own_memory_(!engine.device().host_memory()) {
   lower_stages();
   if (settings_.batched) groups_ = std::make_unique<TileGroups>(spatial_.size());
@@ -85,17 +85,9 @@ void TileProgram::lower_stages() {
   }
 }
 
-bool TileProgram::first_step_takes_pixels() const {
-  if (!settings_.pixels || settings_.storage != Storage::view || spatial_.empty()) return false;
-  const Step& step = spatial_.front().steps.front();
-  const Layer& layer = network_.layers[step.layer];
-  return !step.copy && layer.kind == LayerKind::conv &&
-         engine_.normalizes_in_conv2d(layer.conv, *settings_.pixels);
-}
-
 void TileProgram::plan_maps() {
   const DType type = engine_.map_type();
-  maps_.push_back({network_.input, first_step_takes_pixels() ? DType::u8 : type, true, 0});
+  maps_.push_back({network_.input, type, true, 0});
   for (std::size_t s = 0; s < spatial_.size(); ++s) {
     const std::size_t last = plan_[s].range().last - 1;
     const bool whole = s + 1 == spatial_.size() || settings_.keep.contains(last);
@@ -135,9 +127,7 @@ void TileProgram::make_tasks() {
       for (const std::size_t layer : settings_.keep) downloads.insert(map_of_layer(layer));
     }
     request.download = !downloads.empty();
-    const bool pixels_remain = maps_.front().dtype == DType::u8;
-    host_ = std::make_unique<HostCopies>(engine_, pixels_remain ? std::nullopt : settings_.pixels,
-                                         std::move(downloads), times_);
+    host_ = std::make_unique<HostCopies>(engine_, settings_.pixels, std::move(downloads), times_);
     slots_offset_ += aligned(host_->pixel_bytes(map_view(0)));
   }
   schedule_ = make_schedule(request);

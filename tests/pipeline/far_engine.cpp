@@ -121,8 +121,9 @@ void FarDevice::download(Stream&, void* host, const void* device, std::size_t by
 
 FarEngine::FarEngine() : inner_(make_reference_engine()) {}
 
-std::unique_ptr<Operation> FarEngine::normalize(const PixelInput& pixels) {
-  return std::make_unique<Normalize>(pixels.mean, pixels.stddev);
+std::unique_ptr<Operation> FarEngine::normalize(const std::array<float, 3>& mean,
+                                                const std::array<float, 3>& stddev) {
+  return std::make_unique<Normalize>(mean, stddev);
 }
 
 std::unique_ptr<TileCopies> FarEngine::tile_copies(std::span<const TileCopy> copies) {

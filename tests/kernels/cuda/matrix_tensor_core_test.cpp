@@ -14,7 +14,6 @@
 #include <random>
 
 #include "kernels/cuda/matrix_support.hpp"
-#include "kernels/map_operations_direct.hpp"
 #include "kernels/matrix_wgmma.hpp"
 
 namespace halotile::testing {
@@ -452,57 +451,6 @@ TEST_P(TensorCorePacking, EqualsTheDefinition) {
               << text;
         }
       }
-    }
-  }
-}
-
-// Pixels packed as they are must be what normalizing and then packing makes of them.
-TEST_P(TensorCorePacking, PixelsAreNormalizedOnTheWay) {
-  HALOTILE_NEEDS_GPU();
-  const auto& [c, element] = GetParam();
-  if (c.in != 3) GTEST_SKIP() << "pixels have three channels";
-  const auto weight = std::vector<float>(static_cast<std::size_t>(c.out * 3 * c.window.kernel.area()), 0.0F);
-  const Conv2d layer{c.in, c.out, c.groups, c.window, false, weight, {}};
-  const auto matrix = tensor_core::matrix_layer(layer, element);
-  ASSERT_TRUE(matrix.has_value() && matrix->packed);
-  const direct::PixelNormalization normalization({0.485F, 0.456F, 0.406F}, {0.229F, 0.224F, 0.225F});
-  ASSERT_TRUE(normalization.by_products);
-  const Extent2 extent = output_extent(c.window, c.input);
-
-  std::vector<std::uint8_t> values(static_cast<std::size_t>(c.images * c.input.area() * 3));
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::uint8_t>(i * 37 + i / 251);
-  const Buffer pixels = device().copy_of(values.data(), values.size());
-  const ConstMapView in{dense_geometry(DType::u8, c.images, 3, Rect::whole(c.input), c.input), pixels.data()};
-  const DType type = map_type(element);
-  const TypedMap normal(type, c.images, 3, Rect::whole(c.input), c.input, Room::dense);
-  direct::normalize(normalization, in, normal.on_device(), stream().handle());
-
-  auto tiles = uneven_tiles(extent);
-  tiles.push_back(Rect::whole(extent));
-  std::erase_if(tiles, [&](const Rect& tile) { return needed_rect(c.window, c.input, tile).empty(); });
-  for (const PackedLayout layout : {PackedLayout::positions, PackedLayout::planes}) {
-    std::vector<TypedMap> expected;
-    std::vector<TypedMap> found;
-    std::vector<tensor_core::PackedTile> calls;
-    for (const Rect& tile : tiles) {
-      const Extent2 packed = matrix->packed_extent(tile.extent());
-      const Rect needed = needed_rect(c.window, c.input, tile);
-      for (std::vector<TypedMap>* maps : {&expected, &found}) {
-        maps->emplace_back(type, c.images * (matrix->split() ? 2 : 1), matrix->position_channels,
-                           Rect::whole(packed), packed, Room::dense);
-      }
-      tensor_core::pack_input(*matrix, c.window, layout,
-                              subview(ConstMapView(normal.on_device()), {0, c.images}, needed), tile,
-                              expected.back().on_device().data, stream().handle());
-      calls.push_back({subview(in, {0, c.images}, needed), tile, found.back().on_device().data});
-    }
-    tensor_core::pack_input(*matrix, c.window, layout, {calls.data(), 1}, stream().handle(), &normalization);
-    tensor_core::pack_input(*matrix, c.window, layout, std::span(calls).subspan(1), stream().handle(),
-                            &normalization);
-    stream().synchronize();
-    for (std::size_t i = 0; i < tiles.size(); ++i) {
-      EXPECT_TRUE(found[i].only_elements_touched()) << to_string(tiles[i]);
-      EXPECT_TRUE(same_bits(found[i], expected[i])) << to_string(tiles[i]);
     }
   }
 }

@@ -101,50 +101,25 @@ TEST_F(SmallDirectPipeline, ResidentInput) {
   }
 }
 
-// Fills both with the same pixels: `pixels` as they are, `floats` as the host normalizes them.
-void fill_pixels(const MapView& pixels, const MapView& floats, const PixelInput& normalization) {
-  for (std::int64_t i = 0; i < pixels.elements(); ++i) {
-    const auto x = static_cast<std::uint8_t>(i * 37 % 256);
-    const auto c = static_cast<std::size_t>(i % 3);
-    static_cast<std::uint8_t*>(pixels.data)[i] = x;
-    static_cast<float*>(floats.data)[i] =
-        (static_cast<float>(x) / 255.0F - normalization.mean[c]) / normalization.stddev[c];
-  }
-}
-
-constexpr PixelInput photographs{{0.485F, 0.456F, 0.406F}, {0.229F, 0.224F, 0.225F}};
-
 TEST_F(SmallDirectPipeline, PixelsAreNormalizedToTheBitsOfTheHost) {
+  const std::array<float, 3> mean{0.485F, 0.456F, 0.406F};
+  const std::array<float, 3> stddev{0.229F, 0.224F, 0.225F};
   for (const std::int64_t sub_batch : {0, 1}) {
     Way pixels = way(grid, 2, sub_batch);
-    pixels.settings.pixels = photographs;
+    pixels.settings.pixels = PixelInput{mean, stddev};
     const auto on_gpu = make_executor(model_, *direct_, pixels);
-    fill_pixels(on_gpu->input(), whole_->input(), photographs);
+    const MapView input = on_gpu->input();
+    const MapView same = whole_->input();
+    for (std::int64_t i = 0; i < input.elements(); ++i) {
+      const auto x = static_cast<std::uint8_t>(i * 37 % 256);
+      const auto c = static_cast<std::size_t>(i % 3);
+      static_cast<std::uint8_t*>(input.data)[i] = x;
+      static_cast<float*>(same.data)[i] = (static_cast<float>(x) / 255.0F - mean[c]) / stddev[c];
+    }
     whole_->run();
     on_gpu->run();
     const auto compared = compare_kept(model_.network(), *whole_, *on_gpu, keep_);
     EXPECT_TRUE(support::all_equal(compared)) << differences(compared);
-  }
-}
-
-// Its first convolution takes the pixels as they are, or where tiles are cut into packed storage, does not.
-TEST_F(SmallDirectPipeline, PixelsAreNormalizedInTensorCoresConvolutions) {
-  const auto engine = make_tensor_core_engine(0, tensor_core::Element::tf32);
-  const auto whole = make_executor(model_, *engine, support::whole_way(model_.network(), batch, keep_));
-  for (int n = 0; n < 5; ++n) {
-    Way pixels = way(n == 0 ? PatchSpec{} : grid, n == 3 ? 1 : 2, n == 1 ? 2 : 0);
-    pixels.settings.pixels = photographs;
-    pixels.settings.graph = n == 2;
-    pixels.settings.batched = n == 3;
-    pixels.settings.storage = n == 4 ? Storage::packed : Storage::view;
-    const auto patched = make_executor(model_, *engine, pixels);
-    fill_pixels(patched->input(), whole->input(), photographs);
-    whole->run();
-    for (int run = 0; run < 3; ++run) {
-      patched->run();
-      const auto compared = compare_kept(model_.network(), *whole, *patched, keep_);
-      EXPECT_TRUE(support::all_equal(compared)) << to_string(pixels) << "\n" << differences(compared);
-    }
   }
 }
 
