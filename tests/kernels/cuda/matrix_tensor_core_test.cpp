@@ -36,6 +36,7 @@ struct ProductKernel {
   bool (*usable)(int device);
   bool adds_segments = false;
   bool (*fits)(const MatrixLayer&, BlockShape) = is_not_split;
+  bool batches = false;
 };
 
 constexpr BlockShape only_totals[] = {{128, 128}};
@@ -43,7 +44,7 @@ constexpr BlockShape only_totals[] = {{128, 128}};
 constexpr ProductKernel product_kernels[] = {
     {"mma", tensor_core::mma_shapes, tensor_core::multiply_mma, [](int) { return true; }},
     {"wgmma", tensor_core::wgmma_shapes, tensor_core::multiply_wgmma, tensor_core::has_wgmma, false,
-     tensor_core::wgmma_fits},
+     tensor_core::wgmma_fits, true},
     {"wgmma with totals", [] { return std::span<const BlockShape>(only_totals); },
      tensor_core::multiply_wgmma, tensor_core::has_wgmma, true, is_not_split},
 };
@@ -90,11 +91,10 @@ struct DeviceLayer {
   }
 };
 
-// Computes the outputs that `out` shows; `in` shows what they need, or more.
-void compute(const DeviceLayer& layer, const ProductKernel& kernel, BlockShape shape, const ConstMapView& in,
-             const MapView& out) {
+// The product that makes what `out` shows; `in` shows what that needs, or more. Packs into a new buffer.
+MatrixCall product_of(const DeviceLayer& layer, BlockShape shape, const ConstMapView& in, const MapView& out,
+                      Buffer& packed) {
   const MatrixLayer& m = layer.matrix;
-  Buffer packed;
   if (m.packed) {
     const std::int64_t channels = m.groups * m.position_channels;
     const std::int64_t positions = out.images * m.packed_extent(out.rect.extent()).area();
@@ -106,6 +106,15 @@ void compute(const DeviceLayer& layer, const ProductKernel& kernel, BlockShape s
   MatrixCall call = tensor_core::matrix_call(m, layer.window, in, out, packed.data());
   call.filters = layer.filters.data();
   call.bias = layer.has_bias ? reinterpret_cast<const float*>(layer.bias.data()) : nullptr;
+  return call;
+}
+
+// Computes the outputs that `out` shows.
+void compute(const DeviceLayer& layer, const ProductKernel& kernel, BlockShape shape, const ConstMapView& in,
+             const MapView& out) {
+  const MatrixLayer& m = layer.matrix;
+  Buffer packed;
+  MatrixCall call = product_of(layer, shape, in, out, packed);
   Buffer partial;
   const bool second_pass = m.segments > 1 && !kernel.adds_segments;
   if (second_pass) {
@@ -219,6 +228,23 @@ TEST_P(TensorCoreConv, RealsAreWithinTheBoundAndTheirBitsDependOnNothingElse) {
       }
       EXPECT_TRUE(out.only_elements_touched()) << text;
       EXPECT_TRUE(same_bits(out, whole)) << text << ", tiles";
+      if (kernel.batches) {  // the same tiles in one launch
+        TypedMap together(type, c.images, c.out, Rect::whole(extent), extent, Room::wide);
+        std::vector<Buffer> packed;
+        std::vector<MatrixCall> calls;
+        for (const Rect& tile : uneven_tiles(extent)) {
+          const Rect needed = needed_rect(c.window, c.input, tile);
+          if (needed.empty()) continue;
+          calls.push_back(
+              product_of(on_device, shape, subview(ConstMapView(in.on_device()), {0, c.images}, needed),
+                         subview(together.on_device(), {0, c.images}, tile), packed.emplace_back()));
+        }
+        const tensor_core::WgmmaBatch batch(device(), on_device.matrix, calls, shape);
+        batch.run(stream().handle());
+        stream().synchronize();
+        EXPECT_TRUE(together.only_elements_touched()) << text;
+        EXPECT_TRUE(same_bits(together, whole)) << text << ", tiles in one launch";
+      }
       // Images one by one, each from a map of its own.
       TypedMap single(type, c.images, c.out, Rect::whole(extent), extent, Room::odd);
       for (std::int64_t image = 0; image < c.images; ++image) {
