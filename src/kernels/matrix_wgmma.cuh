@@ -5,7 +5,7 @@
 // x: a call's input, NHWC with any strides that are multiples of 16 bytes, in global memory; positions
 // outside
 //    rows x cols read as zero: the copy engine's im2col mode walks over images, rows and columns of windows
-//    and decides by coordinates.
+//    and decides by coordinates. Or packed, in planes (multiply_planes).
 // w: as matrix_filters lays it out; a block's columns of a stage lie together and are copied as they are.
 // y: NHWC, any strides; or a segment's sums in `partial`.
 //

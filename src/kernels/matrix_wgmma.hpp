@@ -15,8 +15,8 @@ namespace halotile::tensor_core {
 /// Output positions that a shape's items of work cover.
 [[nodiscard]] int rows_of_item(BlockShape shape);
 /// False where `shape` keeps all filters of its columns in shared memory and those of `layer` are too many,
-/// where it reads planes and the layer's taps are not several packed positions, or where split layers do not
-/// have it.
+/// where it reads planes and the layer's taps are not three packed positions of 48 channels of 2 bytes, or
+/// where split layers do not have it.
 [[nodiscard]] bool wgmma_fits(const MatrixLayer& layer, BlockShape shape);
 
 /// As multiply_mma (matrix_kernels.hpp), on GPUs that have_wgmma. `shape` is one of
