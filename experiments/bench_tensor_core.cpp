@@ -257,8 +257,9 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
     if (first.empty()) first = now;
     if (first != now) verdict += " OTHER BITS";
     const double ms = time(work);
-    fmt::print("{:<7} {:>5} {} {:>3}x{:<3} {:>9.4f} ms {:>7.1f} TFLOP/s {:>5.1f}%{}\n", c.name, batch, kernel,
-               shape.rows, shape.cols, ms, flops / ms * 1e-9, flops / ms * 1e-7 / peak, verdict);
+    fmt::print("{:<7} {:>5} {} {:>3}x{:<3}{} {:>9.4f} ms {:>7.1f} TFLOP/s {:>5.1f}%{}\n", c.name, batch,
+               kernel, shape.rows, shape.cols, shape.input == PackedLayout::planes ? " planes" : "       ",
+               ms, flops / ms * 1e-9, flops / ms * 1e-7 / peak, verdict);
     std::fflush(stdout);
   }
 }

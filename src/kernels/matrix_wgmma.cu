@@ -168,29 +168,24 @@ void allow_shared_memory() {
   allowed.here() = true;
 }
 
-// Of blocks that keep their filters and take `items` at a time.
-dim3 keeping_grid(const Launch& launch, int items) {
+// Blocks that keep their filters.
+template <typename S, auto kernel>
+void launch_keeping(Launch& launch, cudaStream_t stream) {
+  allow_shared_memory<kernel>();
   const int columns = launch.blocks_of_cols * launch.layer.groups;
   const int most = std::max(multiprocessors() / columns, 1);
-  const int wanted = (launch.items + items - 1) / items;
-  return dim3(static_cast<unsigned>(std::min(most, wanted)), static_cast<unsigned>(columns));
+  const int wanted = (launch.items + S::rings - 1) / S::rings;
+  const dim3 grid(static_cast<unsigned>(std::min(most, wanted)), static_cast<unsigned>(columns));
+  launch.ring = S::ring_beside(launch.filter_bytes);
+  launch_grid(kernel, launch, grid, S::threads, S::shared_bytes(launch.filter_bytes, launch.ring), stream);
 }
-
 template <typename S>
 void launch_keeping(Launch& launch, cudaStream_t stream) {
-  allow_shared_memory<matrix_wgmma_keeping<S>>();
-  const dim3 grid = keeping_grid(launch, S::warpgroups);
-  launch.ring = S::ring_beside(launch.filter_bytes);
-  launch_grid(matrix_wgmma_keeping<S>, launch, grid, S::threads,
-              S::shared_bytes(launch.filter_bytes, launch.ring), stream);
-}
-
-template <typename S>
-void launch_planes(Launch& launch, cudaStream_t stream) {
-  allow_shared_memory<matrix_wgmma_planes<S>>();
-  launch.ring = S::ring_beside(launch.filter_bytes);
-  launch_grid(matrix_wgmma_planes<S>, launch, keeping_grid(launch, 1), S::threads,
-              S::shared_bytes(launch.filter_bytes, launch.ring), stream);
+  if constexpr (S::planes) {
+    launch_keeping<S, matrix_wgmma_planes<S>>(launch, stream);
+  } else {
+    launch_keeping<S, matrix_wgmma_keeping<S>>(launch, stream);
+  }
 }
 
 template <typename S>
@@ -241,8 +236,8 @@ void launch_element(Launch& launch, BlockShape shape, cudaStream_t stream) {
   if (launch.parts < launch.layer.segments) return launch_shape<Shape<element, 2, 128, true>>(launch, stream);
   if (shape == keeping_shape) return launch_keeping<KeepingShape<element, 64>>(launch, stream);
   if constexpr (size_of(element) == 2) {
-    if (shape == planes_shapes[0]) return launch_planes<PlanesShape<element, 64>>(launch, stream);
-    if (shape == planes_shapes[1]) return launch_planes<PlanesShape<element, 96>>(launch, stream);
+    if (shape == planes_shapes[0]) return launch_keeping<PlanesShape<element, 64>>(launch, stream);
+    if (shape == planes_shapes[1]) return launch_keeping<PlanesShape<element, 96>>(launch, stream);
   }
   if (shape.rows == 64) {
     if (shape.cols == 32) return launch_shape<Shape<element, 1, 32>>(launch, stream);

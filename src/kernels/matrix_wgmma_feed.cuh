@@ -72,17 +72,14 @@ struct Ring {
   [[nodiscard]] __device__ __forceinline__ std::uint32_t free_at(int s) const { return free + 8U * s; }
 };
 
-// The items of a block, or of one of its warpgroups.
+// The items of one of a block's rings.
 struct Items {
   int first;
   int step;
 };
 template <typename S>
-__device__ __forceinline__ Items items_of(int warpgroup) {
-  if constexpr (S::keeps_filters && !S::planes)
-    return {static_cast<int>(blockIdx.x) * S::warpgroups + warpgroup,
-            static_cast<int>(gridDim.x) * S::warpgroups};
-  return {static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)};
+__device__ __forceinline__ Items items_of(int ring) {
+  return {static_cast<int>(blockIdx.x) * S::rings + ring, static_cast<int>(gridDim.x) * S::rings};
 }
 
 // Visits the stages of items: a tap's whole chunks one after the other, then its rest. One thread's latency

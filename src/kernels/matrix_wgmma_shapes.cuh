@@ -14,12 +14,20 @@ constexpr int row_bytes = 128;
 constexpr int shared_limit = 227 * 1024;
 constexpr int most_stages = 16;
 
-// totals: blocks add their outputs' segments themselves. held: rows that a stage has input for; the products
-// of the others, of whatever lies behind in the stage, are stored by nobody.
+// Stages of a ring that fit beside kept filters.
+constexpr int stages_beside(std::int64_t filter_bytes, int bytes_of_stage) {
+  const std::int64_t left = (shared_limit - 3072 - filter_bytes) / bytes_of_stage;
+  return static_cast<int>(std::clamp<std::int64_t>(left, 0, most_stages));
+}
+
+// rings: of stages, in a block; each has items of its own. totals: blocks add their outputs' segments
+// themselves. held: rows that a stage has input for; the products of the others, of whatever lies behind in
+// the stage, are stored by nobody.
 template <Element element_, int warpgroups_, int cols_, bool totals_ = false, int held_ = 64 * warpgroups_>
 struct Shape {
   static constexpr Element element = element_;
   static constexpr int warpgroups = warpgroups_;
+  static constexpr int rings = 1;
   static constexpr int rows = 64 * warpgroups;
   static constexpr int held = held_;
   static constexpr bool few_rows = held < rows;
@@ -55,6 +63,7 @@ template <Element element_, int cols_>
 struct KeepingShape {
   static constexpr Element element = element_;
   static constexpr int warpgroups = 4;
+  static constexpr int rings = warpgroups;
   static constexpr int rows = 64;  // of an item
   static constexpr int held = rows;
   static constexpr int cols = cols_;
@@ -66,13 +75,11 @@ struct KeepingShape {
   static constexpr int threads = 160 * warpgroups;
   static constexpr int sums = cols / 2;
   static constexpr int stage_bytes = rows * row_bytes;
-  // Stages that fit beside the filters.
   static constexpr int ring_beside(std::int64_t filter_bytes) {
-    const std::int64_t left = (shared_limit - 3072 - filter_bytes) / (warpgroups * stage_bytes);
-    return static_cast<int>(std::clamp<std::int64_t>(left, 0, most_stages));
+    return stages_beside(filter_bytes, rings * stage_bytes);
   }
   static constexpr std::int64_t shared_bytes(std::int64_t filter_bytes, int ring) {
-    return (filter_bytes + 1023) / 1024 * 1024 + 1024 + warpgroups * ring * (stage_bytes + 16) + 8 + cols * 4;
+    return (filter_bytes + 1023) / 1024 * 1024 + 1024 + rings * ring * (stage_bytes + 16) + 8 + cols * 4;
   }
 };
 
@@ -84,6 +91,7 @@ template <Element element_, int cols_>
 struct PlanesShape {
   static constexpr Element element = element_;
   static constexpr int warpgroups = 4;
+  static constexpr int rings = 1;
   static constexpr int rows = 64 * warpgroups;  // of an item
   static constexpr int cols = cols_;
   static constexpr bool totals = false;
@@ -100,10 +108,8 @@ struct PlanesShape {
   static constexpr int planes_of_stage = position_bytes / 16;
   static constexpr int plane_bytes = positions * 16;
   static constexpr int stage_bytes = planes_of_stage * plane_bytes;
-  // Stages that fit beside the filters.
   static constexpr int ring_beside(std::int64_t filter_bytes) {
-    const std::int64_t left = (shared_limit - 3072 - filter_bytes) / stage_bytes;
-    return static_cast<int>(std::clamp<std::int64_t>(left, 0, most_stages));
+    return stages_beside(filter_bytes, stage_bytes);
   }
   static constexpr std::int64_t shared_bytes(std::int64_t filter_bytes, int ring) {
     return filter_bytes + 1024 + ring * (stage_bytes + 16) + 8 + cols * 4;
@@ -115,6 +121,7 @@ template <int warpgroups_, int cols_>
 struct SplitShape {
   static constexpr Element element = Element::tf32;
   static constexpr int warpgroups = warpgroups_;
+  static constexpr int rings = 1;
   static constexpr int rows = 64 * warpgroups;
   static constexpr int held = rows;
   static constexpr bool few_rows = false;
