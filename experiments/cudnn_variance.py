@@ -4,17 +4,19 @@ On a GPU host with cuDNN. For each network and precision, `halotile verify` with
 (grids, stages per_conv and fused) and single images of a batch with the whole run: how many have equal bits, how many
 elements differ, by how much. Then `halotile run` times the whole network, input and logits on the device, replayed from
 a graph, with cudnn and with the project's own engine of that precision, in turns. Writes cudnn_variance.json among this
-GPU's results after every network; --minutes ends it early and says what was left out. Exit status 0: it measures, and
-promises nothing.
+GPU's results after every network, and keeps the other networks there if the same build measured them; --minutes ends it
+early and says what was left out. Exit status 0: it measures, and promises nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,19 +84,26 @@ def verify(options: argparse.Namespace, network: str, precision: str, overrides:
     }
 
 
+def case_answer(
+    options: argparse.Namespace, network: str, precision: str, deadline: float, case: tuple[str, dict[str, Any]]
+) -> dict[str, Any] | None:
+    """One case's answer, or null when the time is up; cuDNN's refusals are results, too."""
+    if time.monotonic() > deadline:
+        return None
+    name, overrides = case
+    try:
+        return verify(options, network, precision, overrides)
+    except ExperimentError as error:
+        print(f"  {network} {precision} {name}: {error}", flush=True)
+        return {"failed": str(error)}
+
+
 def variance(options: argparse.Namespace, network: str, precision: str, deadline: float) -> dict[str, Any]:
-    """Every case's answer, or the cases left out because the time is up; cuDNN's refusals are results, too."""
-    cases: dict[str, Any] = {}
-    left_out = []
-    for name, overrides in CASES:
-        if time.monotonic() > deadline:
-            left_out.append(name)
-            continue
-        try:
-            cases[name] = verify(options, network, precision, overrides)
-        except ExperimentError as error:
-            cases[name] = {"failed": str(error)}
-            print(f"  {network} {precision} {name}: {error}", flush=True)
+    """Every case's answer, or the cases left out because the time is up."""
+    with ThreadPoolExecutor(options.jobs) as pool:
+        found = list(pool.map(functools.partial(case_answer, options, network, precision, deadline), CASES))
+    cases = {name: answer for (name, _), answer in zip(CASES, found, strict=True) if answer is not None}
+    left_out = [name for name, _ in CASES if name not in cases]
     answers = [case for case in cases.values() if "failed" not in case]
     patchings = [case for name, case in cases.items() if "failed" not in case and not name.startswith("whole")]
     summary = {
@@ -169,9 +178,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="only this one; may be repeated")
     parser.add_argument("--minutes", type=float, default=60.0, help="begin nothing new after so long (default: 60)")
     parser.add_argument("--no-times", action="store_true", help="only what differs")
+    parser.add_argument("--jobs", type=int, default=1, help="verify calls at a time (default: 1); times are alone")
     parser.add_argument("--output", type=Path, help="folder for the result (default: this GPU's kept results)")
     add_halotile_option(parser)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error(f"--jobs {options.jobs}: at least 1 call at a time")
+    return options
+
+
+def kept_networks(path: Path, halotile: dict[str, Any]) -> dict[str, Any]:
+    """What the same clean build measured before on this kind of GPU."""
+    if not path.is_file() or halotile["git_dirty"]:
+        return {}
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    same = all(kept["provenance"]["halotile"][key] == halotile[key] for key in ("git_commit", "git_dirty", "cudnn"))
+    return kept["networks"] if same else {}
 
 
 def main() -> int:
@@ -181,7 +203,8 @@ def main() -> int:
     if info["cudnn"] is None:
         raise ExperimentError(info["cudnn_obstacle"])
     path = (options.output or gpu_results_folder()) / "cudnn_variance.json"
-    result: dict[str, Any] = {"provenance": provenance((), options.halotile), "batch": BATCH, "networks": {}}
+    result: dict[str, Any] = {"provenance": provenance((), options.halotile), "batch": BATCH}
+    result["networks"] = kept_networks(path, info)
     for network in options.network or NETWORKS:
         found = result["networks"][network] = {}
         for precision in options.precision or PRECISIONS:
