@@ -62,6 +62,7 @@ class Scheduler {
     for (auto& halves : memory_) halves.fill({LastTasks(streams_), LastTasks(streams_)});
     finished_.resize(static_cast<std::size_t>(schedule_.slots), LastTasks(streams_));
     first_task_.resize(request.stages.size(), std::vector<std::uint32_t>(schedule_.chunks.size()));
+    last_part_.resize(request.stages.size());
   }
 
   [[nodiscard]] Schedule make() {
@@ -101,18 +102,31 @@ class Scheduler {
       std::fill(written->present.begin(), written->present.end(), 0);
     }
     Use* const read = s == 0 || own_memory || request_.whole_batch_output[s - 1] ? nullptr : &half(chunk, s);
-    const LastTasks ready = prepare_stage(s, chunk, lightest_of(load));
+    const bool reads_stage = s > 0 && !request_.pack_at_once;
+    LastTasks ready = prepare_stage(s, chunk, lightest_of(load));
+    const MergedTiles* const merged = s < request_.merged.size() ? request_.merged[s] : nullptr;
+    const std::size_t first_stream = lightest_of(load);
+    if (merged != nullptr) {
+      LastTasks needs = ready;
+      if (written != nullptr) raise(needs, written->before);
+      add_parts(s, chunk, *merged, first_stream, needs);
+    } else if (request_.together && reads_stage) {
+      // The first tile waits for what the others read, too.
+      raise(ready, writers(s - 1, chunk, Rect::whole(stage.input_extent())));
+    }
     first_task_[s][c] = static_cast<std::uint32_t>(schedule_.tasks.size());
     last_of_stage_.assign(streams_, 0);
     for (std::int64_t row = 0; row < grid.height; ++row) {
       throw_if_stopped();
       for (std::int64_t column = 0; column < grid.width; ++column) {
-        const std::size_t lightest = lightest_of(load);
+        const std::size_t lightest = merged != nullptr
+                                         ? stream_of_part(first_stream, part_with(*merged, row, column))
+                                     : request_.together ? first_stream
+                                                         : lightest_of(load);
         load[lightest] += 1 + stage.flops(row, column) * images;
         LastTasks needs = ready;
-        if (s > 0 && !request_.pack_at_once) {
+        if (reads_stage && !request_.together)
           raise(needs, writers(s - 1, chunk, seen_input(stage, row, column)));
-        }
         if (written != nullptr) raise(needs, written->before);
         const std::uint32_t behind = add(
             {static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk), static_cast<std::int32_t>(row),
@@ -124,6 +138,47 @@ class Scheduler {
       }
     }
     finish_stage(s, chunk);
+  }
+
+  [[nodiscard]] std::size_t stream_of_part(std::size_t first_stream, std::int64_t part) const {
+    return (first_stream + static_cast<std::size_t>(part)) % streams_;
+  }
+
+  static std::int64_t part_with(const MergedTiles& merged, std::int64_t row, std::int64_t column) {
+    const auto number = [](std::span<const Interval> ranges, std::int64_t tile) {
+      return std::ranges::upper_bound(ranges, tile, {}, &Interval::end) - ranges.begin();
+    };
+    return number(merged.rows, row) * static_cast<std::int64_t>(merged.cols.size()) +
+           number(merged.cols, column);
+  }
+
+  // Steps of the parts of one stage of one chunk; `needs` is what each part needs besides its input. The
+  // tiles come behind them, to be accepted.
+  void add_parts(std::size_t s, std::int64_t chunk, const MergedTiles& merged, std::size_t first_stream,
+                 const LastTasks& needs) {
+    std::vector<std::uint32_t>& before = last_part_[s];  // steps of the part before, of whatever chunk
+    for (std::size_t part = 0; part < merged.inputs.size(); ++part) {
+      throw_if_stopped();
+      const std::size_t stream = stream_of_part(first_stream, static_cast<std::int64_t>(part));
+      std::vector<std::uint32_t> mine;
+      for (std::int64_t step = 0; step < merged.steps; ++step) {
+        LastTasks waits(streams_);
+        if (step == 0) {
+          waits = needs;
+          if (s > 0) raise(waits, writers(s - 1, chunk, merged.inputs[part]));
+        }
+        if (!before.empty() && step + 1 < merged.steps) {
+          const std::uint32_t neighbour = before[static_cast<std::size_t>(step) + 1];
+          auto& of_stream = waits[static_cast<std::size_t>(schedule_.tasks[neighbour - 1].stream)];
+          of_stream = std::max(of_stream, neighbour);
+        }
+        mine.push_back(add(
+            {static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk), static_cast<std::int32_t>(part),
+             static_cast<std::int32_t>(step), static_cast<std::int32_t>(stream)},
+            TaskRole::step, waits));
+      }
+      before = std::move(mine);
+    }
   }
 
   // What comes before a stage's tiles; returns what each of them needs.
@@ -247,12 +302,15 @@ class Scheduler {
   std::vector<std::array<Use, 2>> memory_;              // per slot, per half
   std::vector<std::vector<std::uint32_t>> first_task_;  // per stage, per chunk
   LastTasks last_of_stage_;                             // of the chunk added last
+  std::vector<std::vector<std::uint32_t>> last_part_;   // per stage: the steps of the part added last
 };
 
 const char* to_string(TaskRole role) {
   switch (role) {
     case TaskRole::tile:
       return "tile";
+    case TaskRole::step:
+      return "step";
     case TaskRole::upload:
       return "upload";
     case TaskRole::allocate:
@@ -276,6 +334,10 @@ std::string to_string(const Task& task, const std::string& layer, Interval image
   if (task.role == TaskRole::tile) {
     if (!spatial) return layer + ": block " + std::to_string(task.row);
     return layer + ": " + to_string(TileKey{images.begin, task.stage, task.row, task.column}) + count;
+  }
+  if (task.role == TaskRole::step) {
+    return layer + ": part " + std::to_string(task.row) + ", step " + std::to_string(task.column) +
+           ", image " + std::to_string(images.begin) + count;
   }
   const std::string role = to_string(task.role);
   if (task.role == TaskRole::download) return role;

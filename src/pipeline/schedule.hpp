@@ -15,6 +15,7 @@ namespace halotile {
 /// What a task does. All but `tile` are for devices with memory of their own.
 enum class TaskRole : std::uint8_t {
   tile,      ///< one tile of one chunk of images, or one block of a layer behind the feature maps
+  step,      ///< a step of a part of several tiles: `row` is the part, `column` the step
   upload,    ///< a chunk's images to the device
   allocate,  ///< memory for a stage's output of a chunk
   pack,      ///< all tiles of a stage of a chunk cut out at once
@@ -44,6 +45,15 @@ struct Task {
 /// behind its last window, so that its rows stay contiguous. Kernels may read all of it (to pack it, say).
 [[nodiscard]] Rect seen_input(const StagePlan& stage, std::int64_t row, std::int64_t column);
 
+/// A stage in parts, each of several tiles that are computed together, step by step. A part's step needs the
+/// next step of the part before it: that is when borders are there.
+struct MergedTiles {
+  std::vector<Interval> rows;  ///< of tiles, per row of parts; they follow each other
+  std::vector<Interval> cols;
+  std::vector<Rect> inputs;  ///< per part: what it reads of the stage's input
+  std::int64_t steps = 0;
+};
+
 struct ScheduleRequest {
   std::span<const StagePlan> stages;
   std::vector<bool>
@@ -56,6 +66,8 @@ struct ScheduleRequest {
   bool pack_at_once = false;     ///< tiles of a stage are cut and placed together, in memory of their slot
   bool allocate_in_run = false;  ///< outputs without memory of their own get it during the run, no slots
   bool download = false;
+  bool together = false;                             ///< a chunk's tiles of a stage are all on one stream
+  std::vector<const MergedTiles*> merged = {};       ///< per spatial stage; null, or empty as a whole: not so
   std::vector<std::int64_t> first_sub_batches = {};  ///< sizes of the chunks before those of sub_batch images
 };
 

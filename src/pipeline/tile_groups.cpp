@@ -6,18 +6,11 @@
 #include <utility>
 
 namespace halotile {
-namespace {
-
-// Three times an H200's L2 cache: launches of few tiles end with most of the device idle, which costs more
-// than memory does.
-constexpr std::size_t ring_bytes = std::size_t{160} << 20;
-
-}  // namespace
 
 std::size_t TileGroups::most(std::size_t stage) const {
   const std::size_t each = scratch_[stage].bytes();
   if (each == 0) return std::numeric_limits<std::size_t>::max();
-  return std::max<std::size_t>(ring_bytes / each, 1);
+  return std::max<std::size_t>(lane_bytes_ / each, 1);
 }
 
 std::size_t TileGroups::end_of_group(const Schedule& schedule, std::size_t task) const {
@@ -54,13 +47,15 @@ std::size_t TileGroups::bytes(const Schedule& schedule) const {
   return bytes;
 }
 
-void TileGroups::prepare(const Schedule& schedule, Engine& engine, std::byte* ring, const Calls& calls) {
+void TileGroups::prepare(const Schedule& schedule, Engine& engine, std::byte* lanes, std::size_t lane_bytes,
+                         const Calls& calls) {
   steps_.resize(schedule.tasks.size());
   for_each_group(schedule, [&](std::size_t stage, std::size_t first, std::size_t end) {
     std::map<std::size_t, std::pair<std::size_t, std::vector<TileCall>>> tiles;  // by call: line, tiles
+    std::byte* const lane = lanes + lane_bytes * static_cast<std::size_t>(schedule.tasks[first].stream);
     for (std::size_t task = first; task < end; ++task) {
       Scratch scratch = scratch_[stage];
-      scratch.base = ring + (task - first) * scratch.bytes();
+      scratch.base = lane + (task - first) * scratch.bytes();
       calls(task, scratch, [&](std::size_t call, std::size_t line, const TileCall& tile) {
         tiles[call].first = line;
         tiles[call].second.push_back(tile);

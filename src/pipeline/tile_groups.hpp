@@ -1,5 +1,5 @@
 // dispatch: batched. Tiles of a stage take its steps together, step by step: all of them, or as many as have
-// what lies between two steps in a small ring of memory.
+// what lies between two steps in a lane, a small piece of memory.
 #pragma once
 
 #include <functional>
@@ -14,18 +14,21 @@ namespace halotile {
 
 class TileGroups {
  public:
+  /// Tiles that go together need at most so many bytes, if they are several.
+  TileGroups(std::size_t stages, std::size_t lane_bytes) : lane_bytes_(lane_bytes), scratch_(stages) {}
   /// What one tile of each spatial stage needs; grows while operations are prepared.
-  explicit TileGroups(std::size_t stages) : scratch_(stages) {}
   [[nodiscard]] Scratch& scratch(std::size_t stage) { return scratch_[stage]; }
 
-  /// Bytes of the ring. When all operations are prepared.
+  /// Bytes of a lane. When all operations are prepared.
   [[nodiscard]] std::size_t bytes(const Schedule& schedule) const;
 
   /// To be called for the calls of a task in the order of its work; `line` comes back with the step.
   using Add = std::function<void(std::size_t call, std::size_t line, const TileCall& tile)>;
   using Calls = std::function<void(std::size_t task, const Scratch& scratch, const Add& add)>;
-  /// Makes the groups; `ring` is the memory, `calls` visits a task's calls with the scratch given.
-  void prepare(const Schedule& schedule, Engine& engine, std::byte* ring, const Calls& calls);
+  /// Makes the groups; each stream has a lane of `lane_bytes` from `lanes` on, `calls` visits a task's calls
+  /// with the scratch given.
+  void prepare(const Schedule& schedule, Engine& engine, std::byte* lanes, std::size_t lane_bytes,
+               const Calls& calls);
 
   /// Calls run(line, step) for the steps of the group that begins with this task, if one does.
   void for_each_step(std::size_t task, const std::function<void(std::size_t line, TileStep& step)>& run);
@@ -45,6 +48,7 @@ class TileGroups {
   template <typename Visit>
   void for_each_group(const Schedule& schedule, const Visit& visit) const;
 
+  std::size_t lane_bytes_;
   std::vector<Scratch> scratch_;
   std::vector<std::vector<Step>> steps_;  // per task: of the group that it begins
 };

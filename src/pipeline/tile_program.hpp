@@ -14,6 +14,7 @@
 #include "pipeline/executor_program.hpp"
 #include "pipeline/host_copies.hpp"
 #include "pipeline/map_memory.hpp"
+#include "pipeline/merged_stage.hpp"
 #include "pipeline/packing.hpp"
 #include "pipeline/schedule.hpp"
 #include "pipeline/steps.hpp"
@@ -67,7 +68,11 @@ class TileProgram final : public Executor::Program {
   void plan_maps();
   void make_tasks();
   void prepare_operations();
+  // True for stages whose tiles are computed as parts of several.
+  [[nodiscard]] bool merges(const SpatialStage& stage) const;
+  void merge_stages();
   void prepare_groups();
+  void prepare_merged();
   void allocate();
 
   // Calls visit(call index, step or null for pack and place, Call) in the order of a tile's work. Used once
@@ -118,10 +123,13 @@ class TileProgram final : public Executor::Program {
   Schedule schedule_;
   std::vector<Reassembler> reassemblers_;
   TileOperations operations_;
-  std::vector<Operation*> calls_;        // all tasks' operations, one after the other
-  std::vector<std::size_t> first_call_;  // per task
-  std::vector<Scratch> scratch_;         // per stream
-  std::unique_ptr<TileGroups> groups_;   // with dispatch: batched
+  std::vector<Operation*> calls_;                     // all tasks' operations, one after the other
+  std::vector<std::size_t> first_call_;               // per task
+  std::vector<Scratch> scratch_;                      // per stream
+  std::unique_ptr<TileGroups> groups_;                // with dispatch: batched
+  std::vector<std::unique_ptr<MergedStage>> merged_;  // per spatial stage; null where it is not merged
+  std::size_t lanes_offset_ = 0;                      // in the arena: a lane of each stream, for both
+  std::size_t lane_bytes_ = 0;
   std::size_t slot_bytes_ = 0;
   std::size_t slots_offset_ = 0;
   std::size_t map_bytes_ = 0;

@@ -31,14 +31,37 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
       operations_(network, engine, dropout_),
       own_memory_(!engine.device().host_memory()) {
   lower_stages();
-  if (settings_.batched) groups_ = std::make_unique<TileGroups>(spatial_.size());
+  if (settings_.batched) {
+    groups_ = std::make_unique<TileGroups>(
+        spatial_.size(), settings_.ring_bytes / static_cast<std::size_t>(settings_.streams));
+  }
+  merge_stages();
   plan_maps();
   make_tasks();
   prepare_operations();
   allocate();
   times_.start(engine_.device(), settings_.streams, calls_.size() + 2 * schedule_.tasks.size());
   for (int s = 0; s < settings_.streams; ++s) streams_.push_back(engine_.device().make_stream());
-  if (groups_ != nullptr) prepare_groups();
+  if (groups_ != nullptr) {
+    prepare_groups();
+    prepare_merged();
+  }
+}
+
+bool TileProgram::merges(const SpatialStage& stage) const {
+  return settings_.batched && settings_.storage == Storage::view && stage.steps.size() > 1;
+}
+
+void TileProgram::merge_stages() {
+  merged_.resize(spatial_.size());
+  for (std::size_t s = 0; s < spatial_.size(); ++s) {
+    if (!merges(spatial_[s])) continue;
+    merged_[s] =
+        std::make_unique<MergedStage>(MergedStage::Stage{network_, plan_[s], spatial_[s].steps,
+                                                         static_cast<std::int64_t>(s), engine_.map_type()},
+                                      operations_, largest_sub_batch(settings_),
+                                      settings_.ring_bytes / static_cast<std::size_t>(settings_.streams));
+  }
 }
 
 void TileProgram::lower_stages() {
@@ -51,7 +74,9 @@ void TileProgram::lower_stages() {
       double flops = 0;
       for (std::size_t l = step.first; l < step.last; ++l) {
         const std::size_t local = l - stage.range().first;
-        flops += stage.layers()[local].flops_per_position * static_cast<double>(stage.work(local).computed);
+        const LayerWork work = stage.work(local);
+        flops += stage.layers()[local].flops_per_position *
+                 static_cast<double>(merges(made) ? work.distinct : work.computed);
       }
       const Layer& layer = network_.layers[step.layer];
       const std::string name = step.lrn ? network_.layers[*step.lrn].name + "+" + layer.name : layer.name;
@@ -113,6 +138,8 @@ void TileProgram::make_tasks() {
   request.sub_batch = settings_.sub_batch;
   request.first_sub_batches = settings_.first_sub_batches;
   request.streams = settings_.streams;
+  request.together = settings_.batched;
+  for (const auto& stage : merged_) request.merged.push_back(stage != nullptr ? &stage->tiles() : nullptr);
   if (own_memory_) {
     request.upload = !settings_.resident_input;
     request.allocate_in_run = settings_.memory == MemoryMode::pool;
@@ -155,6 +182,7 @@ void TileProgram::prepare_operations() {
       continue;
     }
     const auto s = static_cast<std::size_t>(task.stage);
+    if (merged_[s] != nullptr) continue;
     const SpatialStage& stage = spatial_[s];
     const std::size_t steps = stage.steps.size();
     Scratch& tile = groups_ != nullptr ? groups_->scratch(s) : scratch;
@@ -176,6 +204,12 @@ void TileProgram::prepare_operations() {
       }
     });
   }
+  std::set<std::int64_t> sizes;
+  for (const Interval chunk : schedule_.chunks) sizes.insert(chunk.size());
+  for (const auto& stage : merged_) {
+    if (stage == nullptr) continue;
+    for (const std::int64_t images : sizes) stage->prepare_operations(images);
+  }
 }
 
 void TileProgram::allocate() {
@@ -185,8 +219,16 @@ void TileProgram::allocate() {
   if (settings_.memory == MemoryMode::arena) {
     for (const Scratch& s : scratch_) scratch_bytes += s.bytes();
   }
-  const std::size_t ring_bytes = groups_ != nullptr ? groups_->bytes(schedule_) : 0;
-  arena_ = engine_.device().allocate(map_bytes_ + packed_bytes + scratch_bytes + ring_bytes);
+  std::size_t border_bytes = 0;
+  lane_bytes_ = groups_ != nullptr ? groups_->bytes(schedule_) : 0;
+  for (const auto& stage : merged_) {
+    if (stage == nullptr) continue;
+    lane_bytes_ = std::max(lane_bytes_, stage->lane_bytes());
+    border_bytes += stage->border_bytes();
+  }
+  lanes_offset_ = map_bytes_ + packed_bytes + scratch_bytes;
+  arena_ = engine_.device().allocate(
+      lanes_offset_ + lane_bytes_ * static_cast<std::size_t>(settings_.streams) + border_bytes);
   std::byte* const packed = arena_.data() + map_bytes_;
   std::byte* scratch = packed + packed_bytes;
   for (Scratch& s : scratch_) {
@@ -200,12 +242,12 @@ void TileProgram::allocate() {
 }
 
 void TileProgram::prepare_groups() {
-  std::byte* const ring = arena_.data() + arena_.bytes() - groups_->bytes(schedule_);
   groups_->prepare(
-      schedule_, engine_, ring,
+      schedule_, engine_, arena_.data() + lanes_offset_, lane_bytes_,
       [this](std::size_t index, const Scratch& scratch, const TileGroups::Add& add) {
         const Task& task = schedule_.tasks[index];
         const auto stage = static_cast<std::size_t>(task.stage);
+        if (merged_[stage] != nullptr) return;
         RunContext context{stream_of(task), {scratch.base + scratch.at_operation(), scratch.operation}};
         context.first_image = schedule_.chunks[static_cast<std::size_t>(task.chunk)].begin;
         for_each_call(task, scratch, [&](std::size_t call, const Step* step, const Call& views) {
@@ -214,6 +256,24 @@ void TileProgram::prepare_groups() {
           add(call, time_of(stage, call, step), {operation, views.in, views.out, context});
         });
       });
+}
+
+void TileProgram::prepare_merged() {
+  std::byte* const lanes = arena_.data() + lanes_offset_;
+  std::vector<std::byte*> borders(merged_.size());
+  std::byte* end = lanes + lane_bytes_ * streams_.size();
+  for (std::size_t s = 0; s < merged_.size(); ++s) {
+    if (merged_[s] != nullptr) borders[s] = std::exchange(end, end + merged_[s]->border_bytes());
+  }
+  for (const Task& task : schedule_.tasks) {
+    if (task.role != TaskRole::step || task.column > 0) continue;
+    const auto s = static_cast<std::size_t>(task.stage);
+    const auto chunk = static_cast<std::size_t>(task.chunk);
+    const MergedStage::Lane lane{task.stream, lanes + lane_bytes_ * static_cast<std::size_t>(task.stream),
+                                 &stream_of(task)};
+    merged_[s]->prepare_part(engine_, static_cast<std::size_t>(task.row), map_view(s, chunk),
+                             map_view(s + 1, chunk), schedule_.chunks[chunk].begin, lane, borders[s]);
+  }
 }
 
 }  // namespace halotile

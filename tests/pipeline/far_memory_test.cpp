@@ -113,6 +113,43 @@ TEST_F(FarMemory, TilesThatGoTogetherHaveTheBitsOfTheHost) {
   }
 }
 
+// Windows that overlap, touch and leave gaps; maps read beyond their end.
+const char* const deep_text =
+    "input: {channels: 2, height: 41, width: 37}\nlayers:\n"
+    "  - {type: conv, name: conv1, out_channels: 3, kernel: [5, 3], stride: 2, padding: [2, 0]}\n"
+    "  - {type: relu}\n"
+    "  - {type: max_pool, kernel: 3, stride: 1, padding: 1}\n"
+    "  - {type: conv, out_channels: 4, kernel: 3, padding: 2, dilation: 2}\n"
+    "  - {type: lrn}\n"
+    "  - {type: avg_pool, kernel: 2, stride: [1, 3], ceil_mode: true}\n"
+    "  - {type: conv, out_channels: 4, kernel: [1, 5], stride: [2, 1], padding: [0, 2]}\n"
+    "  - {type: conv, out_channels: 3, kernel: 3, padding: 1}\n"
+    "  - {type: adaptive_avg_pool, name: last, output: [13, 4]}\n"
+    "  - {type: fully_connected, name: fc1, out_features: 7}\n";
+
+TEST_F(FarMemory, PartsOfSeveralTilesHaveTheBitsOfTheHost) {
+  const Model deep(deep_text);
+  const std::set<std::size_t> keep{deep.network().index_of("last"), deep.network().index_of("fc1")};
+  const auto whole = make_executor(deep, *reference_, support::whole_way(deep.network(), batch, keep));
+  support::fill_input(*whole, 3);
+  whole->run();
+  Draw draw(11);
+  for (int n = 0; n < 300; ++n) {
+    Way way = support::random_way(draw, deep.network(), batch, keep, 4);
+    if (draw.once_in(2)) way.stages = fused_stages(deep.network());
+    way.settings.batched = true;
+    way.settings.ring_bytes = static_cast<std::size_t>(draw.integer(1, 40000));
+    SCOPED_TRACE(to_string(way) + ", " + std::to_string(way.settings.ring_bytes) + " bytes");
+    const auto far = make_executor(deep, engine_, way);
+    support::fill_input(*far, 3);
+    for (int run = 0; run < 2; ++run) {
+      far->run();
+      const auto compared = compare_kept(deep.network(), *whole, *far, keep);
+      ASSERT_TRUE(support::all_equal(compared)) << differences(compared);
+    }
+  }
+}
+
 TEST_F(FarMemory, CopiesOnlyWhatIsNeeded) {
   Way asked = way(grid, 2, 2);
   const auto far = make_executor(model_, engine_, asked);

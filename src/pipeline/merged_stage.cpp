@@ -1,0 +1,238 @@
+#include "pipeline/merged_stage.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "pipeline/map_memory.hpp"
+
+namespace halotile {
+namespace {
+
+Interval kept_of(const Held& held) { return held.kept; }
+Interval fresh_of(const Held& held) { return held.fresh; }
+
+// `count` shares of `tiles` tiles, as even as can be.
+std::vector<Interval> shares(std::int64_t tiles, std::int64_t count) {
+  std::vector<Interval> shares;
+  for (std::int64_t i = 0; i < count; ++i) shares.push_back({i * tiles / count, (i + 1) * tiles / count});
+  return shares;
+}
+
+}  // namespace
+
+MergedStage::MergedStage(const Stage& stage, TileOperations& operations, std::int64_t images,
+                         std::size_t lane_bytes)
+    : stage_(stage), operations_(operations) {
+  choose_cut(images, lane_bytes);
+  place_borders(images);
+}
+
+std::int64_t MergedStage::Axis::largest(std::size_t map, Interval (*of)(const Held&)) const {
+  std::int64_t most = 0;
+  for (const Held& h : held[map]) most = std::max(most, of(h).size());
+  return most;
+}
+
+std::size_t MergedStage::LaneBytes::all() const {
+  return aligned(between[0]) + std::max(aligned(between[1]) + aligned(operation), aligned(first_operation));
+}
+
+MergedStage::Cut MergedStage::cut_into(std::int64_t rows, std::int64_t cols) const {
+  const StagePlan& plan = stage_.plan;
+  Cut cut{{shares(plan.grid().height, rows), {}}, {shares(plan.grid().width, cols), {}}};
+  std::vector<std::vector<AxisLayer>> down;
+  std::vector<std::vector<AxisLayer>> across;
+  for (const Step& step : stage_.steps) {
+    down.emplace_back();
+    across.emplace_back();
+    for (std::size_t l = step.first; l < step.last; ++l) {
+      const LayerGeometry& layer = plan.layers()[l - plan.range().first];
+      down.back().push_back({layer.window.rows(), layer.input.height, layer.output.height});
+      across.back().push_back({layer.window.cols(), layer.input.width, layer.output.width});
+    }
+  }
+  const auto cores = [](std::span<const Interval> tiles, const auto& core) {
+    std::vector<Interval> merged;
+    for (const Interval& range : tiles) {
+      Interval all;
+      for (std::int64_t t = range.begin; t < range.end; ++t) all = hull(all, core(t));
+      merged.push_back(all);
+    }
+    return merged;
+  };
+  cut.rows.held =
+      held_by_parts(down, cores(cut.rows.tiles, [&](std::int64_t row) { return plan.core(row, 0).rows; }));
+  cut.cols.held = held_by_parts(
+      across, cores(cut.cols.tiles, [&](std::int64_t column) { return plan.core(0, column).cols; }));
+  return cut;
+}
+
+// Whole rows of tiles while there is room for one, else pieces of a row: long parts have few borders, and the
+// input's rows stay in one piece.
+void MergedStage::choose_cut(std::int64_t images, std::size_t lane_bytes) {
+  const Extent2 grid = stage_.plan.grid();
+  const auto fits = [&](std::int64_t rows, std::int64_t cols) {
+    cut_ = cut_into(rows, cols);
+    LaneBytes bytes;
+    raise_bytes(bytes, cut_, {0, 0}, images);  // the first part holds borders of all that come behind it
+    return bytes.all() <= lane_bytes;
+  };
+  std::int64_t rows = 1;
+  std::int64_t cols = 1;
+  while (!fits(rows, cols) && (rows < grid.height || cols < grid.width)) ++(rows < grid.height ? rows : cols);
+  tiles_ = {cut_.rows.tiles, cut_.cols.tiles, {}, static_cast<std::int64_t>(stage_.steps.size())};
+  for (std::size_t part = 0; part < cut_.rows.tiles.size() * cut_.cols.tiles.size(); ++part) {
+    tiles_.inputs.push_back(held(cut_, part_of(part), 0));
+  }
+}
+
+void MergedStage::place_borders(std::int64_t images) {
+  const auto place = [&](std::size_t map, std::int64_t rows, std::int64_t cols) {
+    const Rect rect{{0, rows}, {0, cols}};
+    return std::exchange(border_bytes_,
+                         border_bytes_ + aligned(halotile::bytes_of(dense(map, images, rect))));
+  };
+  below_at_.resize(output());
+  right_at_.resize(output());
+  for (std::size_t map = 1; map < output(); ++map) {
+    const std::int64_t kept_rows = cut_.rows.largest(map, kept_of);
+    for (const Held& column : cut_.cols.held[map]) {
+      below_at_[map].push_back(place(map, kept_rows, column.all().size()));
+    }
+    right_at_[map] = place(map, cut_.rows.largest(map, fresh_of), cut_.cols.largest(map, kept_of));
+  }
+}
+
+MergedStage::Part MergedStage::part_of(std::size_t number) const {
+  return {number / tiles_.cols.size(), number % tiles_.cols.size()};
+}
+
+Rect MergedStage::held(const Cut& cut, Part part, std::size_t map) const {
+  Rect rect{cut.rows.held[map][part.row].all(), cut.cols.held[map][part.col].all()};
+  if (map > 0 || rect.empty()) return rect;
+  // As seen_input() of tiles.
+  const Rect core = fresh(cut, part, output());
+  const StagePlan& plan = stage_.plan;
+  if (core.rows.end == plan.output_extent().height) rect.rows.end = plan.input_extent().height;
+  if (core.cols.end == plan.output_extent().width) rect.cols.end = plan.input_extent().width;
+  return rect;
+}
+
+Rect MergedStage::fresh(const Cut& cut, Part part, std::size_t map) const {
+  return {cut.rows.held[map][part.row].fresh, cut.cols.held[map][part.col].fresh};
+}
+
+MapGeometry MergedStage::dense(std::size_t map, std::int64_t images, Rect rect) const {
+  const std::size_t layer = map == 0 ? stage_.plan.range().first : stage_.steps[map - 1].last;
+  const MapShape& shape = layer == 0 ? stage_.network.input : stage_.network.layers[layer - 1].out;
+  return dense_geometry(stage_.type, images, shape.channels, rect, shape.extent);
+}
+
+Operation* MergedStage::operation_of(std::int64_t lane, std::size_t step, const MapGeometry& in,
+                                     const MapGeometry& out) const {
+  return operations_.on_map({lane, stage_.number, static_cast<std::int64_t>(step)}, stage_.steps[step], in,
+                            out);
+}
+
+void MergedStage::raise_bytes(LaneBytes& bytes, const Cut& cut, Part part, std::int64_t images) const {
+  MapGeometry in = dense(0, images, Rect::whole(stage_.plan.input_extent()));
+  in.rect = held(cut, part, 0);
+  for (std::size_t step = 0; step < stage_.steps.size(); ++step) {
+    const std::size_t map = step + 1;
+    const Rect written = fresh(cut, part, map);
+    const bool last = map == output();
+    MapGeometry out =
+        dense(map, images, last ? Rect::whole(stage_.plan.output_extent()) : held(cut, part, map));
+    if (!last) {
+      std::size_t& between = bytes.between[step % 2];
+      between = std::max(between, bytes_of(out));
+    }
+    if (!written.empty()) {
+      MapGeometry to = out;
+      to.rect = written;
+      std::size_t& scratch = step == 0 ? bytes.first_operation : bytes.operation;
+      scratch = std::max(scratch, operation_of(0, step, in, to)->scratch_bytes());
+    }
+    in = out;
+  }
+}
+
+void MergedStage::prepare_operations(std::int64_t images) {
+  for (std::size_t part = 0; part < parts(); ++part) raise_bytes(lane_, cut_, part_of(part), images);
+}
+
+MapView MergedStage::between(Part part, std::size_t map, std::int64_t images, const Lane& lane) const {
+  const std::size_t at = map % 2 == 1 ? 0 : aligned(lane_.between[0]);
+  return {dense(map, images, held(cut_, part, map)), lane.memory + at};
+}
+
+std::vector<TileCall> MergedStage::border_copies(Part part, std::size_t step, std::int64_t images,
+                                                 const Lane& lane, std::byte* borders,
+                                                 const RunContext& context) const {
+  std::vector<TileCall> copies;
+  const auto add = [&](const ConstMapView& from, const MapView& to) {
+    constexpr Step copy{0, 0, 0, false, true};
+    const auto call = static_cast<std::int64_t>(output());  // behind those of the steps
+    copies.push_back(
+        {operations_.on_map({lane.number, stage_.number, call}, copy, from, to), from, to, context});
+  };
+  const auto row = [&](std::size_t map, std::size_t number) { return cut_.rows.held[map][number]; };
+  const auto col = [&](std::size_t map, std::size_t number) { return cut_.cols.held[map][number]; };
+  const auto stored = [&](std::size_t map, Rect rect, std::size_t at) {
+    return MapView{dense(map, images, rect), borders + at};
+  };
+  if (const std::size_t map = step; map > 0) {
+    const MapView from = between(part, map, images, lane);
+    const auto keep = [&](Rect rect, std::size_t at) {
+      if (!rect.empty()) add(subview(from, {0, images}, rect), stored(map, rect, at));
+    };
+    if (part.row + 1 < tiles_.rows.size())
+      keep({row(map, part.row + 1).kept, col(map, part.col).all()}, below_at_[map][part.col]);
+    if (part.col + 1 < tiles_.cols.size())
+      keep({row(map, part.row).fresh, col(map, part.col + 1).kept}, right_at_[map]);
+  }
+  if (const std::size_t map = step + 1; map < output()) {
+    const MapView to = between(part, map, images, lane);
+    const auto fetch = [&](Rect rect, std::size_t at) {
+      if (!rect.empty()) add(stored(map, rect, at), subview(to, {0, images}, rect));
+    };
+    fetch({row(map, part.row).kept, col(map, part.col).all()}, below_at_[map][part.col]);
+    fetch({row(map, part.row).fresh, col(map, part.col).kept}, right_at_[map]);
+  }
+  return copies;
+}
+
+void MergedStage::prepare_part(Engine& engine, std::size_t number, const ConstMapView& in, const MapView& out,
+                               std::int64_t first_image, const Lane& lane, std::byte* borders) {
+  const Part part = part_of(number);
+  const Interval images{0, in.images};
+  ConstMapView from = subview(in, images, held(cut_, part, 0));
+  for (std::size_t step = 0; step < stage_.steps.size(); ++step) {
+    const std::size_t map = step + 1;
+    const bool first = step == 0;
+    std::byte* const scratch =
+        lane.memory + aligned(lane_.between[0]) + (first ? 0 : aligned(lane_.between[1]));
+    const RunContext context{
+        *lane.stream, {scratch, first ? lane_.first_operation : lane_.operation}, nullptr, first_image};
+    PreparedStep& made = prepared_.emplace_back();
+    const std::vector<TileCall> copies = border_copies(part, step, in.images, lane, borders, context);
+    if (!copies.empty()) made.borders = engine.tile_step(copies);
+    const MapView whole = map < output() ? between(part, map, in.images, lane) : out;
+    if (const Rect written = fresh(cut_, part, map); !written.empty()) {
+      const MapView to = subview(whole, images, written);
+      const TileCall call{operation_of(lane.number, step, from, to), from, to, context};
+      made.compute = engine.tile_step({&call, 1});
+    }
+    from = whole;
+  }
+}
+
+void MergedStage::run(std::int64_t chunk, std::int64_t part, std::int64_t step, Stream& stream) {
+  const std::size_t parts_before = static_cast<std::size_t>(chunk) * parts() + static_cast<std::size_t>(part);
+  const PreparedStep& prepared =
+      prepared_[parts_before * stage_.steps.size() + static_cast<std::size_t>(step)];
+  if (prepared.borders != nullptr) prepared.borders->run(stream);
+  if (prepared.compute != nullptr) prepared.compute->run(stream);
+}
+
+}  // namespace halotile
