@@ -57,7 +57,7 @@ std::unique_ptr<Operation> CudaEngine::softmax(const MapGeometry&, const MapGeom
 }
 
 std::unique_ptr<Operation> CudaEngine::copy(const MapGeometry&, const MapGeometry&) {
-  return launch_operation(direct::copy_map);
+  return std::make_unique<TilesOperation>(direct::copy_maps);
 }
 
 std::unique_ptr<Operation> CudaEngine::normalize(const std::array<float, 3>& mean,

@@ -289,7 +289,8 @@ class TensorCoreEngine final : public CudaEngine {
       const auto* const operation = dynamic_cast<const MatrixOperation*>(call.operation);
       return operation != nullptr && operation->layer().segments == 1;
     };
-    if (wgmma_ && std::ranges::all_of(calls, is_product)) {
+    // A single call does without a table in the device's memory.
+    if (wgmma_ && calls.size() > 1 && std::ranges::all_of(calls, is_product)) {
       device_.make_current();
       return std::make_unique<MatrixTileStep>(device_, calls, multiprocessors_);
     }

@@ -65,6 +65,9 @@ void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 
 /// Copies out.rect, which must lie in in.rect, converting between element types.
 void copy_map(const ConstMapView& in, const MapView& out, cudaStream_t stream);
+/// The same for several tiles, all of one element type, in as few launches as pool2d. No tile may read what
+/// another writes.
+void copy_maps(std::span<const TileMaps> tiles, cudaStream_t stream);
 
 /// How normalize() treats the channels of pixels. A division is a product with the divisor's reciprocal and a
 /// correction where that has the division's bits for every pixel, which the constructor tries.

@@ -11,10 +11,11 @@ namespace {
 Interval kept_of(const Held& held) { return held.kept; }
 Interval fresh_of(const Held& held) { return held.fresh; }
 
-// `count` shares of `tiles` tiles, as even as can be.
+// `count` shares of `tiles` tiles, as even as can be, the first the largest.
 std::vector<Interval> shares(std::int64_t tiles, std::int64_t count) {
   std::vector<Interval> shares;
-  for (std::int64_t i = 0; i < count; ++i) shares.push_back({i * tiles / count, (i + 1) * tiles / count});
+  for (std::int64_t i = count; i > 0; --i)
+    shares.push_back({tiles - i * tiles / count, tiles - (i - 1) * tiles / count});
   return shares;
 }
 
@@ -227,12 +228,13 @@ void MergedStage::prepare_part(Engine& engine, std::size_t number, const ConstMa
   }
 }
 
-void MergedStage::run(std::int64_t chunk, std::int64_t part, std::int64_t step, Stream& stream) {
-  const std::size_t parts_before = static_cast<std::size_t>(chunk) * parts() + static_cast<std::size_t>(part);
+void MergedStage::run(const Task& task, Stream& stream) {
+  const std::size_t part =
+      static_cast<std::size_t>(task.chunk) * parts() + static_cast<std::size_t>(task.row);
   const PreparedStep& prepared =
-      prepared_[parts_before * stage_.steps.size() + static_cast<std::size_t>(step)];
-  if (prepared.borders != nullptr) prepared.borders->run(stream);
-  if (prepared.compute != nullptr) prepared.compute->run(stream);
+      prepared_[part * stage_.steps.size() + static_cast<std::size_t>(task.column)];
+  TileStep* const step = (task.role == TaskRole::borders ? prepared.borders : prepared.compute).get();
+  if (step != nullptr) step->run(stream);
 }
 
 }  // namespace halotile

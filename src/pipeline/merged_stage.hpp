@@ -53,9 +53,8 @@ class MergedStage {
   void prepare_part(Engine& engine, std::size_t number, const ConstMapView& in, const MapView& out,
                     std::int64_t first_image, const Lane& lane, std::byte* borders);
 
-  /// A part's step: borders of the map before it are kept, those of the map behind it fetched, then it
-  /// computes.
-  void run(std::int64_t chunk, std::int64_t part, std::int64_t step, Stream& stream);
+  /// A task of role `borders` or `step`.
+  void run(const Task& task, Stream& stream);
 
  private:
   // Rows and columns of parts: their tiles, and what they hold of the map before each step (and behind the

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 
@@ -39,11 +40,16 @@ struct Use {
   LastTasks before;
 };
 
+bool has_parts(const ScheduleRequest& request) {
+  return std::ranges::any_of(request.merged, [](const MergedTiles* stage) { return stage != nullptr; });
+}
+
 class Scheduler {
  public:
   explicit Scheduler(const ScheduleRequest& request)
       : request_(request),
-        streams_(static_cast<std::size_t>(request.streams)),
+        lanes_(static_cast<std::size_t>(request.streams)),
+        streams_(has_parts(request) ? 2 * lanes_ : lanes_),
         known_(streams_, LastTasks(streams_)),
         last_(streams_) {
     if (request.pack_at_once && request.allocate_in_run) {
@@ -56,13 +62,14 @@ class Scheduler {
       schedule_.chunks.push_back({begin, std::min(request.batch, begin + size)});
     }
     check_number_of_tiles(request, static_cast<std::int64_t>(schedule_.chunks.size()));
+    schedule_.streams = static_cast<int>(streams_);
     schedule_.slots =
         std::min<std::int64_t>(request.streams, static_cast<std::int64_t>(schedule_.chunks.size()));
     memory_.resize(static_cast<std::size_t>(schedule_.slots));
     for (auto& halves : memory_) halves.fill({LastTasks(streams_), LastTasks(streams_)});
     finished_.resize(static_cast<std::size_t>(schedule_.slots), LastTasks(streams_));
     first_task_.resize(request.stages.size(), std::vector<std::uint32_t>(schedule_.chunks.size()));
-    last_part_.resize(request.stages.size());
+    borders_.resize(request.stages.size());
   }
 
   [[nodiscard]] Schedule make() {
@@ -71,7 +78,7 @@ class Scheduler {
     for (std::int64_t wave = 0; wave < chunks; wave += schedule_.slots) {
       const Interval in_wave{wave, std::min(chunks, wave + schedule_.slots)};
       for (std::size_t s = 0; s < request_.stages.size(); ++s) {
-        std::vector<double> load(streams_);
+        std::vector<double> load(lanes_);
         for (std::int64_t c = in_wave.begin; c < in_wave.end; ++c) {
           add_stage(s, c, load);
           if (s + 1 == request_.stages.size()) raise(done, last_of_stage_);
@@ -141,7 +148,11 @@ class Scheduler {
   }
 
   [[nodiscard]] std::size_t stream_of_part(std::size_t first_stream, std::int64_t part) const {
-    return (first_stream + static_cast<std::size_t>(part)) % streams_;
+    return (first_stream + static_cast<std::size_t>(part)) % lanes_;
+  }
+
+  [[nodiscard]] std::size_t stream_of_borders(std::size_t stream) const {
+    return getenv("HT_INLINE") != nullptr ? stream : lanes_ + stream;
   }
 
   static std::int64_t part_with(const MergedTiles& merged, std::int64_t row, std::int64_t column) {
@@ -156,29 +167,41 @@ class Scheduler {
   // tiles come behind them, to be accepted.
   void add_parts(std::size_t s, std::int64_t chunk, const MergedTiles& merged, std::size_t first_stream,
                  const LastTasks& needs) {
-    std::vector<std::uint32_t>& before = last_part_[s];  // steps of the part before, of whatever chunk
+    std::vector<std::uint32_t>& before = borders_[s];  // of the part before, of whatever chunk
     for (std::size_t part = 0; part < merged.inputs.size(); ++part) {
       throw_if_stopped();
       const std::size_t stream = stream_of_part(first_stream, static_cast<std::int64_t>(part));
+      const std::size_t border_stream = stream_of_borders(stream);
+      const auto task = [&](std::size_t on, std::int64_t step) {
+        return Task{static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk),
+                    static_cast<std::int32_t>(part), static_cast<std::int32_t>(step),
+                    static_cast<std::int32_t>(on)};
+      };
       std::vector<std::uint32_t> mine;
       for (std::int64_t step = 0; step < merged.steps; ++step) {
+        // What is copied into or from was computed, or is no longer read, behind the step before, which may
+        // be the last of another part.
+        LastTasks border_waits(streams_);
+        border_waits[stream] = last_[stream];
+        if (step + 1 < merged.steps && !before.empty())
+          raise_to(border_waits, before[static_cast<std::size_t>(step) + 1]);
         LastTasks waits(streams_);
+        waits[border_stream] = last_[border_stream];  // the borders before the step before
         if (step == 0) {
-          waits = needs;
+          raise(waits, needs);
           if (s > 0) raise(waits, writers(s - 1, chunk, merged.inputs[part]));
         }
-        if (!before.empty() && step + 1 < merged.steps) {
-          const std::uint32_t neighbour = before[static_cast<std::size_t>(step) + 1];
-          auto& of_stream = waits[static_cast<std::size_t>(schedule_.tasks[neighbour - 1].stream)];
-          of_stream = std::max(of_stream, neighbour);
-        }
-        mine.push_back(add(
-            {static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk), static_cast<std::int32_t>(part),
-             static_cast<std::int32_t>(step), static_cast<std::int32_t>(stream)},
-            TaskRole::step, waits));
+        mine.push_back(add(task(border_stream, step), TaskRole::borders, border_waits));
+        add(task(stream, step), TaskRole::step, waits);
       }
       before = std::move(mine);
     }
+  }
+
+  // Behind the task with this number + 1.
+  void raise_to(LastTasks& needs, std::uint32_t behind) const {
+    auto& of_stream = needs[static_cast<std::size_t>(schedule_.tasks[behind - 1].stream)];
+    of_stream = std::max(of_stream, behind);
   }
 
   // What comes before a stage's tiles; returns what each of them needs.
@@ -225,7 +248,7 @@ class Scheduler {
   LastTasks add_vector_stage(std::size_t v, const LastTasks& done) {
     LastTasks mine(streams_);
     for (std::int64_t block = 0; block < request_.vector_blocks[v]; ++block) {
-      const auto stream = static_cast<std::size_t>(block) % streams_;
+      const auto stream = static_cast<std::size_t>(block) % lanes_;
       mine[stream] = add({static_cast<std::int32_t>(request_.stages.size() + v), 0,
                           static_cast<std::int32_t>(block), 0, static_cast<std::int32_t>(stream)},
                          TaskRole::tile, done);
@@ -294,7 +317,8 @@ class Scheduler {
   }
 
   const ScheduleRequest& request_;
-  std::size_t streams_;
+  std::size_t lanes_;    // streams that compute
+  std::size_t streams_;  // and behind them, if stages are in parts, one for the borders of each
   Schedule schedule_;
   std::vector<LastTasks> known_;                        // what each stream has waited for already
   LastTasks last_;                                      // of all tasks
@@ -302,13 +326,15 @@ class Scheduler {
   std::vector<std::array<Use, 2>> memory_;              // per slot, per half
   std::vector<std::vector<std::uint32_t>> first_task_;  // per stage, per chunk
   LastTasks last_of_stage_;                             // of the chunk added last
-  std::vector<std::vector<std::uint32_t>> last_part_;   // per stage: the steps of the part added last
+  std::vector<std::vector<std::uint32_t>> borders_;     // per stage: of the part added last, per step
 };
 
 const char* to_string(TaskRole role) {
   switch (role) {
     case TaskRole::tile:
       return "tile";
+    case TaskRole::borders:
+      return "borders";
     case TaskRole::step:
       return "step";
     case TaskRole::upload:
@@ -335,9 +361,9 @@ std::string to_string(const Task& task, const std::string& layer, Interval image
     if (!spatial) return layer + ": block " + std::to_string(task.row);
     return layer + ": " + to_string(TileKey{images.begin, task.stage, task.row, task.column}) + count;
   }
-  if (task.role == TaskRole::step) {
-    return layer + ": part " + std::to_string(task.row) + ", step " + std::to_string(task.column) +
-           ", image " + std::to_string(images.begin) + count;
+  if (task.role == TaskRole::step || task.role == TaskRole::borders) {
+    return layer + ": part " + std::to_string(task.row) + ", " + to_string(task.role) + " " +
+           std::to_string(task.column) + ", image " + std::to_string(images.begin) + count;
   }
   const std::string role = to_string(task.role);
   if (task.role == TaskRole::download) return role;

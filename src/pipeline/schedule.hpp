@@ -15,7 +15,8 @@ namespace halotile {
 /// What a task does. All but `tile` are for devices with memory of their own.
 enum class TaskRole : std::uint8_t {
   tile,      ///< one tile of one chunk of images, or one block of a layer behind the feature maps
-  step,      ///< a step of a part of several tiles: `row` is the part, `column` the step
+  borders,   ///< copies around a step of a part of several tiles: `row` is the part, `column` the step
+  step,      ///< the step itself
   upload,    ///< a chunk's images to the device
   allocate,  ///< memory for a stage's output of a chunk
   pack,      ///< all tiles of a stage of a chunk cut out at once
@@ -45,8 +46,8 @@ struct Task {
 /// behind its last window, so that its rows stay contiguous. Kernels may read all of it (to pack it, say).
 [[nodiscard]] Rect seen_input(const StagePlan& stage, std::int64_t row, std::int64_t column);
 
-/// A stage in parts, each of several tiles that are computed together, step by step. A part's step needs the
-/// next step of the part before it: that is when borders are there.
+/// A stage in parts, each of several tiles that are computed together, step by step. While a step computes,
+/// on another stream borders of what it reads are kept for later parts, and those of what it writes fetched.
 struct MergedTiles {
   std::vector<Interval> rows;  ///< of tiles, per row of parts; they follow each other
   std::vector<Interval> cols;
@@ -75,6 +76,7 @@ struct Schedule {
   std::vector<Task> tasks;           ///< in the order in which they are queued
   std::vector<std::uint32_t> waits;  ///< indices of tasks, see Task::first_wait
   std::vector<Interval> chunks;      ///< images of each chunk
+  int streams = 1;                   ///< those asked for, and behind them any that copy borders
   std::int64_t slots = 1;            ///< chunks in flight: chunk c uses the memory of slot c % slots
 
   [[nodiscard]] std::span<const std::uint32_t> waits_of(const Task& task) const {

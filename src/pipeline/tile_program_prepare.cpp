@@ -1,6 +1,7 @@
 // Preparing tiles on streams: steps, maps, the schedule, operations, memory.
 #include <algorithm>
 #include <utility>
+#include <cstdlib>
 
 #include "patching/error.hpp"
 #include "pipeline/tile_program.hpp"
@@ -11,6 +12,11 @@ namespace {
 // Output features that a fully connected layer computes as one task on the CPU. A constant, so that neither
 // the streams nor the batch decide how a layer is cut. A device with memory of its own takes all at once.
 constexpr std::int64_t feature_block = 512;
+
+std::size_t ring_try(const ExecutorSettings& s) {
+  const char* e = getenv("HT_RING_MB");
+  return e != nullptr ? std::size_t(atof(e) * 1048576) : s.ring_bytes;
+}
 
 // Chunks of all sizes take turns in the slots.
 std::int64_t largest_sub_batch(const ExecutorSettings& settings) {
@@ -33,15 +39,15 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
   lower_stages();
   if (settings_.batched) {
     groups_ = std::make_unique<TileGroups>(
-        spatial_.size(), settings_.ring_bytes / static_cast<std::size_t>(settings_.streams));
+        spatial_.size(), ring_try(settings_) / static_cast<std::size_t>(settings_.streams));
   }
   merge_stages();
   plan_maps();
   make_tasks();
   prepare_operations();
   allocate();
-  times_.start(engine_.device(), settings_.streams, calls_.size() + 2 * schedule_.tasks.size());
-  for (int s = 0; s < settings_.streams; ++s) streams_.push_back(engine_.device().make_stream());
+  times_.start(engine_.device(), schedule_.streams, calls_.size() + 2 * schedule_.tasks.size());
+  for (int s = 0; s < schedule_.streams; ++s) streams_.push_back(engine_.device().make_stream());
   if (groups_ != nullptr) {
     prepare_groups();
     prepare_merged();
@@ -60,7 +66,7 @@ void TileProgram::merge_stages() {
         std::make_unique<MergedStage>(MergedStage::Stage{network_, plan_[s], spatial_[s].steps,
                                                          static_cast<std::int64_t>(s), engine_.map_type()},
                                       operations_, largest_sub_batch(settings_),
-                                      settings_.ring_bytes / static_cast<std::size_t>(settings_.streams));
+                                      ring_try(settings_) / static_cast<std::size_t>(settings_.streams));
   }
 }
 
@@ -261,7 +267,7 @@ void TileProgram::prepare_groups() {
 void TileProgram::prepare_merged() {
   std::byte* const lanes = arena_.data() + lanes_offset_;
   std::vector<std::byte*> borders(merged_.size());
-  std::byte* end = lanes + lane_bytes_ * streams_.size();
+  std::byte* end = lanes + lane_bytes_ * static_cast<std::size_t>(settings_.streams);
   for (std::size_t s = 0; s < merged_.size(); ++s) {
     if (merged_[s] != nullptr) borders[s] = std::exchange(end, end + merged_[s]->border_bytes());
   }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cmath>
+#include <deque>
 #include <limits>
 #include <string>
 #include <vector>
@@ -211,6 +212,33 @@ TEST(SmallPointwiseDirect, ReluAndCopyEqualTheCpuInEveryLayout) {
         for (const DType from : all_types) {
           for (const DType to : all_types) rects(channels, in_layout, out_layout, from, to);
         }
+      }
+    }
+  }
+}
+
+// More tiles than one launch takes, aligned and not, with gaps and without.
+TEST(SmallPointwiseDirect, CopiesOfSeveralTilesEqualTheCpu) {
+  HALOTILE_NEEDS_GPU();
+  const Extent2 whole{40, 30};
+  for (const DType type : all_types) {
+    for (const std::int64_t channels : {3, 16}) {
+      TwinMap in(2, channels, Rect::whole(whole), whole, Layout::dense, type);
+      in.randomize(4);
+      std::deque<TwinMap> outs;
+      std::vector<direct::TileMaps> tiles;
+      for (std::int64_t n = 0; n < 70; ++n) {
+        const Interval rows{n % 31, n % 31 + n % 9};  // some are empty
+        const Interval cols = n % 5 == 0 ? Interval{0, 30} : Interval{n % 22, n % 22 + 1 + n % 8};
+        const Layout layout = all_layouts[static_cast<std::size_t>(n) % std::size(all_layouts)];
+        TwinMap& out = outs.emplace_back(2, channels, Rect{rows, cols}, whole, layout, type);
+        copy_map(in.host(), out.host());
+        tiles.push_back({in.on_device(), out.on_device()});
+      }
+      direct::copy_maps(tiles, stream().handle());
+      for (TwinMap& out : outs) {
+        EXPECT_TRUE(out.same_everywhere())
+            << to_string(out.geometry().rect) << ", " << channels << " channels of " << to_string(type);
       }
     }
   }
