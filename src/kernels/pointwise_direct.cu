@@ -197,8 +197,7 @@ void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
   list.push_back({"pointwise", "copy" + type, address_of(pointwise<false, T, T, n>), threads, 0});
   list.push_back({"pointwise", "copy, unaligned" + type, address_of(pointwise<false, T, T, 1>), threads, 0});
   constexpr int most = tiles_at_once<Parameters<T, T>>;
-  list.push_back(
-      {"pointwise", "copy, tiles" + type, address_of(copy_tiles<T, T, n, most>), threads, 0});
+  list.push_back({"pointwise", "copy, tiles" + type, address_of(copy_tiles<T, T, n, most>), threads, 0});
   list.push_back({"softmax", "position" + type, address_of(softmax_position<T, float>), threads, 0});
 }
 

@@ -29,7 +29,8 @@ std::vector<Held> shared_out(std::span<const Interval> needed) {
 }  // namespace
 
 std::vector<std::vector<Held>> held_by_parts(std::span<const std::vector<AxisLayer>> steps,
-                                             std::span<const Interval> cores) {
+                                             std::span<const Interval> cores,
+                                             const std::set<std::size_t>& repeated) {
   std::vector<std::vector<Held>> held(steps.size() + 1);
   for (const Interval& core : cores) held.back().push_back({{}, core.empty() ? Interval{} : core});
   for (std::size_t i = steps.size(); i-- > 0;) {
@@ -37,7 +38,7 @@ std::vector<std::vector<Held>> held_by_parts(std::span<const std::vector<AxisLay
     for (const Held& next : held[i + 1]) {
       needed.push_back(next.fresh.empty() ? Interval{} : needed_intervals(steps[i], next.fresh).front());
     }
-    if (i > 0) {
+    if (i > 0 && !repeated.contains(i)) {
       held[i] = shared_out(needed);
     } else {
       for (const Interval& n : needed) held[i].push_back({{}, n});

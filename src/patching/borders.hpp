@@ -3,6 +3,7 @@
 // part right before it.
 #pragma once
 
+#include <set>
 #include <span>
 #include <vector>
 
@@ -22,8 +23,10 @@ struct Held {
 /// `steps` are the stage's, each a chain of layers along the axis; `cores` the parts of its output, ascending
 /// and disjoint. Element i of the result is what each part holds of the map before step i: before the first,
 /// all that it reads, as `fresh`; behind the last (element steps.size()) its core. Before any other step
-/// everything that some part needs is `fresh` in exactly one of them.
+/// everything that some part needs is `fresh` in exactly one of them, but for the maps (numbered as the
+/// result's elements) of which every part computes all that it needs, `repeated`.
 [[nodiscard]] std::vector<std::vector<Held>> held_by_parts(std::span<const std::vector<AxisLayer>> steps,
-                                                           std::span<const Interval> cores);
+                                                           std::span<const Interval> cores,
+                                                           const std::set<std::size_t>& repeated = {});
 
 }  // namespace halotile

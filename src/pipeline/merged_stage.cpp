@@ -1,12 +1,16 @@
 #include "pipeline/merged_stage.hpp"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "pipeline/map_memory.hpp"
 
 namespace halotile {
 namespace {
+
+// A border is thin that a part holds so many times: a row of pool's windows, say.
+constexpr std::int64_t thin_border = 50;
 
 Interval kept_of(const Held& held) { return held.kept; }
 Interval fresh_of(const Held& held) { return held.fresh; }
@@ -61,10 +65,21 @@ MergedStage::Cut MergedStage::cut_into(std::int64_t rows, std::int64_t cols) con
     }
     return merged;
   };
-  cut.rows.held =
-      held_by_parts(down, cores(cut.rows.tiles, [&](std::int64_t row) { return plan.core(row, 0).rows; }));
-  cut.cols.held = held_by_parts(
-      across, cores(cut.cols.tiles, [&](std::int64_t column) { return plan.core(0, column).cols; }));
+  const std::vector<Interval> core_rows =
+      cores(cut.rows.tiles, [&](std::int64_t row) { return plan.core(row, 0).rows; });
+  const std::vector<Interval> core_cols =
+      cores(cut.cols.tiles, [&](std::int64_t column) { return plan.core(0, column).cols; });
+  cut.rows.held = held_by_parts(down, core_rows);
+  cut.cols.held = held_by_parts(across, core_cols);
+  std::set<std::size_t> repeated;
+  for (std::size_t map = 1; map < output(); ++map) {
+    const auto thin = [map](const Axis& axis) {
+      return thin_border * axis.largest(map, kept_of) <= axis.largest(map, fresh_of);
+    };
+    if (thin(cut.rows) && thin(cut.cols)) repeated.insert(map);
+  }
+  cut.rows.held = held_by_parts(down, core_rows, repeated);
+  cut.cols.held = held_by_parts(across, core_cols, repeated);
   return cut;
 }
 
@@ -81,7 +96,14 @@ void MergedStage::choose_cut(std::int64_t images, std::size_t lane_bytes) {
   std::int64_t rows = 1;
   std::int64_t cols = 1;
   while (!fits(rows, cols) && (rows < grid.height || cols < grid.width)) ++(rows < grid.height ? rows : cols);
-  tiles_ = {cut_.rows.tiles, cut_.cols.tiles, {}, static_cast<std::int64_t>(stage_.steps.size())};
+  tiles_ = {cut_.rows.tiles, cut_.cols.tiles, {}, {}};
+  for (std::size_t step = 0; step < stage_.steps.size(); ++step) {
+    const auto kept = [&](std::size_t map) {
+      return map > 0 && map < output() &&
+             (cut_.rows.largest(map, kept_of) > 0 || cut_.cols.largest(map, kept_of) > 0);
+    };
+    tiles_.borders.push_back(kept(step) || kept(step + 1));
+  }
   for (std::size_t part = 0; part < cut_.rows.tiles.size() * cut_.cols.tiles.size(); ++part) {
     tiles_.inputs.push_back(held(cut_, part_of(part), 0));
   }

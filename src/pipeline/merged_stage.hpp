@@ -1,7 +1,8 @@
 // dispatch: batched, stages of several steps whose tiles are views. Neighbouring tiles are computed together,
 // as one part of the stage's output: as many as have what lies between two steps in a lane, a small piece of
-// memory. Parts come one after the other, in lanes in turn, and none repeats what a part before it has
-// computed: behind each step a part keeps its lower and right borders for the parts that read them.
+// memory. Parts come one after the other, in lanes in turn, and repeat next to nothing of what a part before
+// them has computed: behind a step a part keeps its lower and right borders for the parts that read them, if
+// they are not so thin that computing them again takes less than copying.
 #pragma once
 
 #include <array>

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <stdexcept>
 #include <string>
 
@@ -151,9 +150,7 @@ class Scheduler {
     return (first_stream + static_cast<std::size_t>(part)) % lanes_;
   }
 
-  [[nodiscard]] std::size_t stream_of_borders(std::size_t stream) const {
-    return getenv("HT_INLINE") != nullptr ? stream : lanes_ + stream;
-  }
+  [[nodiscard]] std::size_t stream_of_borders(std::size_t stream) const { return lanes_ + stream; }
 
   static std::int64_t part_with(const MergedTiles& merged, std::int64_t row, std::int64_t column) {
     const auto number = [](std::span<const Interval> ranges, std::int64_t tile) {
@@ -172,36 +169,35 @@ class Scheduler {
       throw_if_stopped();
       const std::size_t stream = stream_of_part(first_stream, static_cast<std::int64_t>(part));
       const std::size_t border_stream = stream_of_borders(stream);
-      const auto task = [&](std::size_t on, std::int64_t step) {
+      const auto task = [&](std::size_t on, std::size_t step) {
         return Task{static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk),
                     static_cast<std::int32_t>(part), static_cast<std::int32_t>(step),
                     static_cast<std::int32_t>(on)};
       };
-      std::vector<std::uint32_t> mine;
-      for (std::int64_t step = 0; step < merged.steps; ++step) {
-        // What is copied into or from was computed, or is no longer read, behind the step before, which may
-        // be the last of another part.
-        LastTasks border_waits(streams_);
-        border_waits[stream] = last_[stream];
-        if (step + 1 < merged.steps && !before.empty())
-          raise_to(border_waits, before[static_cast<std::size_t>(step) + 1]);
+      std::vector<std::uint32_t> mine(merged.borders.size());
+      for (std::size_t step = 0; step < merged.borders.size(); ++step) {
         LastTasks waits(streams_);
-        waits[border_stream] = last_[border_stream];  // the borders before the step before
+        waits[border_stream] = last_[border_stream];
         if (step == 0) {
           raise(waits, needs);
           if (s > 0) raise(waits, writers(s - 1, chunk, merged.inputs[part]));
         }
-        mine.push_back(add(task(border_stream, step), TaskRole::borders, border_waits));
+        if (merged.borders[step]) {
+          // What is copied from and into was computed, and is no longer read, behind the step before, which
+          // may be the last of another part.
+          LastTasks border_waits(streams_);
+          border_waits[stream] = last_[stream];
+          if (step + 1 < before.size() && before[step + 1] > 0) {
+            const std::uint32_t neighbour = before[step + 1];
+            auto& of_stream = border_waits[static_cast<std::size_t>(schedule_.tasks[neighbour - 1].stream)];
+            of_stream = std::max(of_stream, neighbour);
+          }
+          mine[step] = add(task(border_stream, step), TaskRole::borders, border_waits);
+        }
         add(task(stream, step), TaskRole::step, waits);
       }
       before = std::move(mine);
     }
-  }
-
-  // Behind the task with this number + 1.
-  void raise_to(LastTasks& needs, std::uint32_t behind) const {
-    auto& of_stream = needs[static_cast<std::size_t>(schedule_.tasks[behind - 1].stream)];
-    of_stream = std::max(of_stream, behind);
   }
 
   // What comes before a stage's tiles; returns what each of them needs.

@@ -51,8 +51,8 @@ struct Task {
 struct MergedTiles {
   std::vector<Interval> rows;  ///< of tiles, per row of parts; they follow each other
   std::vector<Interval> cols;
-  std::vector<Rect> inputs;  ///< per part: what it reads of the stage's input
-  std::int64_t steps = 0;
+  std::vector<Rect> inputs;   ///< per part: what it reads of the stage's input
+  std::vector<bool> borders;  ///< per step: whether borders are copied beside it
 };
 
 struct ScheduleRequest {

@@ -1,7 +1,6 @@
 // Preparing tiles on streams: steps, maps, the schedule, operations, memory.
 #include <algorithm>
 #include <utility>
-#include <cstdlib>
 
 #include "patching/error.hpp"
 #include "pipeline/tile_program.hpp"
@@ -12,11 +11,6 @@ namespace {
 // Output features that a fully connected layer computes as one task on the CPU. A constant, so that neither
 // the streams nor the batch decide how a layer is cut. A device with memory of its own takes all at once.
 constexpr std::int64_t feature_block = 512;
-
-std::size_t ring_try(const ExecutorSettings& s) {
-  const char* e = getenv("HT_RING_MB");
-  return e != nullptr ? std::size_t(atof(e) * 1048576) : s.ring_bytes;
-}
 
 // Chunks of all sizes take turns in the slots.
 std::int64_t largest_sub_batch(const ExecutorSettings& settings) {
@@ -39,7 +33,7 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
   lower_stages();
   if (settings_.batched) {
     groups_ = std::make_unique<TileGroups>(
-        spatial_.size(), ring_try(settings_) / static_cast<std::size_t>(settings_.streams));
+        spatial_.size(), settings_.ring_bytes / static_cast<std::size_t>(settings_.streams));
   }
   merge_stages();
   plan_maps();
@@ -66,7 +60,7 @@ void TileProgram::merge_stages() {
         std::make_unique<MergedStage>(MergedStage::Stage{network_, plan_[s], spatial_[s].steps,
                                                          static_cast<std::int64_t>(s), engine_.map_type()},
                                       operations_, largest_sub_batch(settings_),
-                                      ring_try(settings_) / static_cast<std::size_t>(settings_.streams));
+                                      settings_.ring_bytes / static_cast<std::size_t>(settings_.streams));
   }
 }
 
@@ -175,9 +169,9 @@ void TileProgram::make_tasks() {
 void TileProgram::prepare_operations() {
   scratch_.resize(static_cast<std::size_t>(settings_.streams));
   for (const Task& task : schedule_.tasks) {
-    Scratch& scratch = scratch_[static_cast<std::size_t>(task.stream)];
     first_call_.push_back(calls_.size());
     if (task.role != TaskRole::tile) continue;
+    Scratch& scratch = scratch_[static_cast<std::size_t>(task.stream)];
     if (static_cast<std::size_t>(task.stage) >= spatial_.size()) {
       const VectorStage& stage = vector_[static_cast<std::size_t>(task.stage) - spatial_.size()];
       const Call call = vector_call(task);
