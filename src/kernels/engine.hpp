@@ -50,6 +50,12 @@ class TileStep {
  public:
   virtual ~TileStep() = default;
   virtual void run(Stream& stream) = 0;
+
+  // Or in two, one behind the other, maybe on two streams:
+  /// What reads the inputs and writes the tiles' scratch, and nothing else.
+  virtual void begin(Stream&) {}
+  /// The rest.
+  virtual void finish(Stream& stream) { run(stream); }
 };
 
 /// Makes operations. All arguments that are geometry describe tiles: in.rect holds at least what out.rect

@@ -173,11 +173,10 @@ class MatrixOperation : public Operation {
   std::int64_t partial_bytes_ = 0;
 };
 
-// A convolution of several tiles: one launch, and where the layer packs, as few as that takes.
+// A convolution of several tiles: one launch, and where the layer packs, before it as few as that takes.
 class MatrixTileStep final : public TileStep {
  public:
   MatrixTileStep(CudaDevice& device, std::span<const TileCall> calls, std::int64_t multiprocessors) {
-    std::vector<MatrixCall> products;
     std::vector<std::int64_t> positions;
     for (const TileCall& tile : calls) {
       const MatrixCall call = operation(tile).call(tile.in, tile.out, tile.context);
@@ -187,23 +186,35 @@ class MatrixTileStep final : public TileStep {
         continue;
       }
       packed_.push_back({tile.in, tile.out.rect, tile.context.scratch.data()});
-      products.push_back(call);
+      products_.push_back(call);
       positions.push_back(call.positions());
     }
-    if (products.empty()) return;
+    if (products_.empty()) return;
     operation_ = &operation(calls.front());
     const MatrixLayer& layer = operation_->layer();
     if (!layer.packed) packed_.clear();
-    const BlockShape shape = fastest_shape(layer, positions, multiprocessors);
-    layout_ = shape.input;
-    batch_.emplace(device, layer, products, shape);
+    shape_ = fastest_shape(layer, positions, multiprocessors);
+    // A single call does without a table in the device's memory.
+    if (products_.size() > 1) batch_.emplace(device, layer, products_, shape_);
   }
 
   void run(Stream& stream) override {
+    begin(stream);
+    finish(stream);
+  }
+
+  void begin(Stream& stream) override {
+    if (!packed_.empty()) operation_->pack(shape_.input, packed_, cuda_stream(stream).handle());
+  }
+
+  void finish(Stream& stream) override {
     const cudaStream_t handle = cuda_stream(stream).handle();
     for (const TileCall& tile : alone_) tile.operation->run(tile.in, tile.out, tile.context);
-    if (!packed_.empty()) operation_->pack(layout_, packed_, handle);
-    if (batch_) batch_->run(handle);
+    if (batch_) {
+      batch_->run(handle);
+    } else if (!products_.empty()) {
+      tensor_core::multiply_wgmma(operation_->layer(), products_.front(), shape_, handle);
+    }
   }
 
  private:
@@ -214,7 +225,8 @@ class MatrixTileStep final : public TileStep {
   const MatrixOperation* operation_ = nullptr;  // a tile's
   std::vector<TileCall> alone_;                 // with nothing but padding in sight
   std::vector<tensor_core::PackedTile> packed_;
-  PackedLayout layout_ = PackedLayout::positions;
+  std::vector<MatrixCall> products_;
+  BlockShape shape_;
   std::optional<tensor_core::WgmmaBatch> batch_;
 };
 
@@ -289,8 +301,7 @@ class TensorCoreEngine final : public CudaEngine {
       const auto* const operation = dynamic_cast<const MatrixOperation*>(call.operation);
       return operation != nullptr && operation->layer().segments == 1;
     };
-    // A single call does without a table in the device's memory.
-    if (wgmma_ && calls.size() > 1 && std::ranges::all_of(calls, is_product)) {
+    if (wgmma_ && std::ranges::all_of(calls, is_product)) {
       device_.make_current();
       return std::make_unique<MatrixTileStep>(device_, calls, multiprocessors_);
     }

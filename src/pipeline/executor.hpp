@@ -55,10 +55,9 @@ struct ExecutorSettings {
   // For devices with memory of their own; elsewhere `batched`, `graph` and any memory but the arena are
   // errors, the others without effect.
   MemoryMode memory = MemoryMode::arena;
-  bool batched = false;  ///< tiles of a stage go through its steps together
-  /// Then: bytes of what lies between two steps, of all streams together; a tile at a time may have more.
-  /// Three times an H200's L2 cache: launches of few tiles end with most of the device idle, which costs more
-  /// than memory does.
+  bool batched = false;  ///< tiles of a stage go through its steps together; one stream
+  /// Then: bytes of what lies between two steps; a tile at a time may have more. Three times an H200's L2
+  /// cache: launches of few tiles end with most of the device idle, which costs more than memory does.
   std::size_t ring_bytes = std::size_t{160} << 20;
   bool graph = false;           ///< capture the second run's work in a graph, and replay that from then on
   bool resident_input = false;  ///< runs start from the device's copy of the input, see load_input()

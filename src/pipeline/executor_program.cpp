@@ -17,6 +17,8 @@ void check_tile_settings(const ExecutorSettings& settings, bool own_memory) {
   }
   if ((settings.graph || settings.batched) && settings.memory != MemoryMode::arena)
     throw UnsupportedError(dispatch + "replays fixed addresses; use memory: arena");
+  if (settings.batched && settings.streams > 1)
+    throw UnsupportedError(dispatch + "one launch holds the tiles of a stage; use streams: 1");
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace halotile {
 namespace {
 
 // A border is thin that a part holds so many times: a row of pool's windows, say.
-constexpr std::int64_t thin_border = 50;
+constexpr std::int64_t thin_border = 100;
 
 Interval kept_of(const Held& held) { return held.kept; }
 Interval fresh_of(const Held& held) { return held.fresh; }
@@ -38,8 +38,29 @@ std::int64_t MergedStage::Axis::largest(std::size_t map, Interval (*of)(const He
   return most;
 }
 
-std::size_t MergedStage::LaneBytes::all() const {
-  return aligned(between[0]) + std::max(aligned(between[1]) + aligned(operation), aligned(first_operation));
+std::size_t MergedStage::Lane::map_at(std::size_t map) const {
+  return map % 2 == 1 ? 0 : aligned(std::max(maps[map - 1], maps[map + 1]));
+}
+
+std::size_t MergedStage::Lane::scratch_at(std::size_t step) const {
+  std::size_t at = 0;
+  for (const std::size_t map : {step, step + 1}) {
+    if (maps[map] > 0) at = std::max(at, map_at(map) + aligned(maps[map]));
+  }
+  for (std::size_t later = ahead; step == 0 && later > 0 && later < scratch.size(); ++later) {
+    at = std::max(at, end_of(later));
+  }
+  return at;
+}
+
+std::size_t MergedStage::Lane::end_of(std::size_t step) const {
+  return scratch_at(step) + aligned(scratch[step]);
+}
+
+std::size_t MergedStage::Lane::bytes() const {
+  std::size_t bytes = 0;
+  for (std::size_t step = 0; step < scratch.size(); ++step) bytes = std::max(bytes, end_of(step));
+  return bytes;
 }
 
 MergedStage::Cut MergedStage::cut_into(std::int64_t rows, std::int64_t cols) const {
@@ -89,24 +110,36 @@ void MergedStage::choose_cut(std::int64_t images, std::size_t lane_bytes) {
   const Extent2 grid = stage_.plan.grid();
   const auto fits = [&](std::int64_t rows, std::int64_t cols) {
     cut_ = cut_into(rows, cols);
-    LaneBytes bytes;
-    raise_bytes(bytes, cut_, {0, 0}, images);  // the first part holds borders of all that come behind it
-    return bytes.all() <= lane_bytes;
+    Lane lane(output());
+    raise_bytes(lane, cut_, {0, 0}, images);  // the first part holds borders of all that come behind it
+    return lane.bytes() <= lane_bytes;
   };
   std::int64_t rows = 1;
   std::int64_t cols = 1;
   while (!fits(rows, cols) && (rows < grid.height || cols < grid.width)) ++(rows < grid.height ? rows : cols);
-  tiles_ = {cut_.rows.tiles, cut_.cols.tiles, {}, {}};
-  for (std::size_t step = 0; step < stage_.steps.size(); ++step) {
+  lane_ = Lane(output());
+  prepare_operations(images);
+  lane_.ahead = step_to_begin_beside();
+
+  tiles_.ahead = lane_.ahead;
+  for (std::size_t step = 0; step < output(); ++step) {
     const auto kept = [&](std::size_t map) {
       return map > 0 && map < output() &&
              (cut_.rows.largest(map, kept_of) > 0 || cut_.cols.largest(map, kept_of) > 0);
     };
     tiles_.borders.push_back(kept(step) || kept(step + 1));
   }
-  for (std::size_t part = 0; part < cut_.rows.tiles.size() * cut_.cols.tiles.size(); ++part) {
-    tiles_.inputs.push_back(held(cut_, part_of(part), 0));
+  for (std::size_t part = 0; part < parts(); ++part) tiles_.inputs.push_back(held(cut_, part_of(part), 0));
+}
+
+// The first convolution from which on the lane's end is free: convolutions use the memory's rate least.
+std::size_t MergedStage::step_to_begin_beside() const {
+  if (parts() == 1 || lane_.scratch[0] == 0) return 0;
+  std::size_t chosen = 0;
+  for (std::size_t step = output() - 1; step > 0 && lane_.end_of(step) <= lane_.scratch_at(0); --step) {
+    if (stage_.network.layers[stage_.steps[step].layer].kind == LayerKind::conv) chosen = step;
   }
+  return chosen;
 }
 
 void MergedStage::place_borders(std::int64_t images) {
@@ -127,7 +160,7 @@ void MergedStage::place_borders(std::int64_t images) {
 }
 
 MergedStage::Part MergedStage::part_of(std::size_t number) const {
-  return {number / tiles_.cols.size(), number % tiles_.cols.size()};
+  return {number / cut_.cols.tiles.size(), number % cut_.cols.tiles.size()};
 }
 
 Rect MergedStage::held(const Cut& cut, Part part, std::size_t map) const {
@@ -151,32 +184,32 @@ MapGeometry MergedStage::dense(std::size_t map, std::int64_t images, Rect rect) 
   return dense_geometry(stage_.type, images, shape.channels, rect, shape.extent);
 }
 
-Operation* MergedStage::operation_of(std::int64_t lane, std::size_t step, const MapGeometry& in,
-                                     const MapGeometry& out) const {
-  return operations_.on_map({lane, stage_.number, static_cast<std::int64_t>(step)}, stage_.steps[step], in,
-                            out);
-}
-
-void MergedStage::raise_bytes(LaneBytes& bytes, const Cut& cut, Part part, std::int64_t images) const {
+MapGeometry MergedStage::input_of(const Cut& cut, Part part, std::size_t step, std::int64_t images) const {
+  if (step > 0) return dense(step, images, held(cut, part, step));
   MapGeometry in = dense(0, images, Rect::whole(stage_.plan.input_extent()));
   in.rect = held(cut, part, 0);
-  for (std::size_t step = 0; step < stage_.steps.size(); ++step) {
-    const std::size_t map = step + 1;
-    const Rect written = fresh(cut, part, map);
-    const bool last = map == output();
-    MapGeometry out =
-        dense(map, images, last ? Rect::whole(stage_.plan.output_extent()) : held(cut, part, map));
-    if (!last) {
-      std::size_t& between = bytes.between[step % 2];
-      between = std::max(between, bytes_of(out));
-    }
-    if (!written.empty()) {
-      MapGeometry to = out;
-      to.rect = written;
-      std::size_t& scratch = step == 0 ? bytes.first_operation : bytes.operation;
-      scratch = std::max(scratch, operation_of(0, step, in, to)->scratch_bytes());
-    }
-    in = out;
+  return in;
+}
+
+MapGeometry MergedStage::output_of(const Cut& cut, Part part, std::size_t step, std::int64_t images) const {
+  const std::size_t map = step + 1;
+  MapGeometry out =
+      dense(map, images, map < output() ? held(cut, part, map) : Rect::whole(stage_.plan.output_extent()));
+  out.rect = fresh(cut, part, map);
+  return out;
+}
+
+Operation* MergedStage::operation_of(std::size_t step, const MapGeometry& in, const MapGeometry& out) const {
+  return operations_.on_map({0, stage_.number, static_cast<std::int64_t>(step)}, stage_.steps[step], in, out);
+}
+
+void MergedStage::raise_bytes(Lane& lane, const Cut& cut, Part part, std::int64_t images) const {
+  for (std::size_t step = 0; step < output(); ++step) {
+    const MapGeometry in = input_of(cut, part, step, images);
+    const MapGeometry out = output_of(cut, part, step, images);
+    if (step > 0) lane.maps[step] = std::max(lane.maps[step], bytes_of(in));
+    if (out.rect.empty()) continue;
+    lane.scratch[step] = std::max(lane.scratch[step], operation_of(step, in, out)->scratch_bytes());
   }
 }
 
@@ -184,38 +217,35 @@ void MergedStage::prepare_operations(std::int64_t images) {
   for (std::size_t part = 0; part < parts(); ++part) raise_bytes(lane_, cut_, part_of(part), images);
 }
 
-MapView MergedStage::between(Part part, std::size_t map, std::int64_t images, const Lane& lane) const {
-  const std::size_t at = map % 2 == 1 ? 0 : aligned(lane_.between[0]);
-  return {dense(map, images, held(cut_, part, map)), lane.memory + at};
+MapView MergedStage::between(Part part, std::size_t map, std::int64_t images, const Place& place) const {
+  return {dense(map, images, held(cut_, part, map)), place.lane + lane_.map_at(map)};
 }
 
 std::vector<TileCall> MergedStage::border_copies(Part part, std::size_t step, std::int64_t images,
-                                                 const Lane& lane, std::byte* borders,
-                                                 const RunContext& context) const {
+                                                 const Place& place, const RunContext& context) const {
   std::vector<TileCall> copies;
   const auto add = [&](const ConstMapView& from, const MapView& to) {
     constexpr Step copy{0, 0, 0, false, true};
     const auto call = static_cast<std::int64_t>(output());  // behind those of the steps
-    copies.push_back(
-        {operations_.on_map({lane.number, stage_.number, call}, copy, from, to), from, to, context});
+    copies.push_back({operations_.on_map({0, stage_.number, call}, copy, from, to), from, to, context});
   };
   const auto row = [&](std::size_t map, std::size_t number) { return cut_.rows.held[map][number]; };
   const auto col = [&](std::size_t map, std::size_t number) { return cut_.cols.held[map][number]; };
   const auto stored = [&](std::size_t map, Rect rect, std::size_t at) {
-    return MapView{dense(map, images, rect), borders + at};
+    return MapView{dense(map, images, rect), place.borders + at};
   };
   if (const std::size_t map = step; map > 0) {
-    const MapView from = between(part, map, images, lane);
+    const MapView from = between(part, map, images, place);
     const auto keep = [&](Rect rect, std::size_t at) {
       if (!rect.empty()) add(subview(from, {0, images}, rect), stored(map, rect, at));
     };
-    if (part.row + 1 < tiles_.rows.size())
+    if (part.row + 1 < cut_.rows.tiles.size())
       keep({row(map, part.row + 1).kept, col(map, part.col).all()}, below_at_[map][part.col]);
-    if (part.col + 1 < tiles_.cols.size())
+    if (part.col + 1 < cut_.cols.tiles.size())
       keep({row(map, part.row).fresh, col(map, part.col + 1).kept}, right_at_[map]);
   }
   if (const std::size_t map = step + 1; map < output()) {
-    const MapView to = between(part, map, images, lane);
+    const MapView to = between(part, map, images, place);
     const auto fetch = [&](Rect rect, std::size_t at) {
       if (!rect.empty()) add(stored(map, rect, at), subview(to, {0, images}, rect));
     };
@@ -226,24 +256,21 @@ std::vector<TileCall> MergedStage::border_copies(Part part, std::size_t step, st
 }
 
 void MergedStage::prepare_part(Engine& engine, std::size_t number, const ConstMapView& in, const MapView& out,
-                               std::int64_t first_image, const Lane& lane, std::byte* borders) {
+                               std::int64_t first_image, const Place& place) {
   const Part part = part_of(number);
   const Interval images{0, in.images};
   ConstMapView from = subview(in, images, held(cut_, part, 0));
-  for (std::size_t step = 0; step < stage_.steps.size(); ++step) {
+  for (std::size_t step = 0; step < output(); ++step) {
     const std::size_t map = step + 1;
-    const bool first = step == 0;
-    std::byte* const scratch =
-        lane.memory + aligned(lane_.between[0]) + (first ? 0 : aligned(lane_.between[1]));
     const RunContext context{
-        *lane.stream, {scratch, first ? lane_.first_operation : lane_.operation}, nullptr, first_image};
+        *place.stream, {place.lane + lane_.scratch_at(step), lane_.scratch[step]}, nullptr, first_image};
     PreparedStep& made = prepared_.emplace_back();
-    const std::vector<TileCall> copies = border_copies(part, step, in.images, lane, borders, context);
+    const std::vector<TileCall> copies = border_copies(part, step, in.images, place, context);
     if (!copies.empty()) made.borders = engine.tile_step(copies);
-    const MapView whole = map < output() ? between(part, map, in.images, lane) : out;
+    const MapView whole = map < output() ? between(part, map, in.images, place) : out;
     if (const Rect written = fresh(cut_, part, map); !written.empty()) {
       const MapView to = subview(whole, images, written);
-      const TileCall call{operation_of(lane.number, step, from, to), from, to, context};
+      const TileCall call{operation_of(step, from, to), from, to, context};
       made.compute = engine.tile_step({&call, 1});
     }
     from = whole;
@@ -251,12 +278,21 @@ void MergedStage::prepare_part(Engine& engine, std::size_t number, const ConstMa
 }
 
 void MergedStage::run(const Task& task, Stream& stream) {
-  const std::size_t part =
-      static_cast<std::size_t>(task.chunk) * parts() + static_cast<std::size_t>(task.row);
-  const PreparedStep& prepared =
-      prepared_[part * stage_.steps.size() + static_cast<std::size_t>(task.column)];
-  TileStep* const step = (task.role == TaskRole::borders ? prepared.borders : prepared.compute).get();
-  if (step != nullptr) step->run(stream);
+  const auto part = static_cast<std::size_t>(task.row);
+  const auto step = static_cast<std::size_t>(task.column);
+  const std::size_t first = (static_cast<std::size_t>(task.chunk) * parts() + part) * output();
+  const PreparedStep& prepared = prepared_[first + step];
+  if (task.role == TaskRole::borders) {
+    if (prepared.borders != nullptr) prepared.borders->run(stream);
+  } else if (prepared.compute == nullptr) {
+    return;
+  } else if (task.role == TaskRole::ahead) {
+    prepared.compute->begin(stream);
+  } else if (step == 0 && begins_ahead(part)) {
+    prepared.compute->finish(stream);
+  } else {
+    prepared.compute->run(stream);
+  }
 }
 
 }  // namespace halotile

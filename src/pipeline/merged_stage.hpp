@@ -1,11 +1,11 @@
 // dispatch: batched, stages of several steps whose tiles are views. Neighbouring tiles are computed together,
-// as one part of the stage's output: as many as have what lies between two steps in a lane, a small piece of
-// memory. Parts come one after the other, in lanes in turn, and repeat next to nothing of what a part before
-// them has computed: behind a step a part keeps its lower and right borders for the parts that read them, if
-// they are not so thin that computing them again takes less than copying.
+// as one part of the stage's output: as many as have what lies between two steps in the lane, a small piece
+// of memory. Parts come one after the other and repeat next to nothing of what a part before them has
+// computed: behind a step a part keeps its lower and right borders for the parts that read them, if they are
+// not so thin that computing them again takes less than copying. The first step's scratch, packed input, lies
+// where later steps leave it alone, so that the next part can begin there beside them.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -39,22 +39,21 @@ class MergedStage {
 
   /// To be called for every number of images that a chunk has, before the memory is asked for.
   void prepare_operations(std::int64_t images);
-  /// Of each lane, and of the borders of all parts.
-  [[nodiscard]] std::size_t lane_bytes() const { return lane_.all(); }
+  [[nodiscard]] std::size_t lane_bytes() const { return lane_.bytes(); }
   [[nodiscard]] std::size_t border_bytes() const { return border_bytes_; }
 
-  /// Where a part works: one lane for each stream.
-  struct Lane {
-    std::int64_t number = 0;
-    std::byte* memory = nullptr;
+  /// Where parts work: the stream of their steps, and memory.
+  struct Place {
     Stream* stream = nullptr;
+    std::byte* lane = nullptr;
+    std::byte* borders = nullptr;
   };
   /// Makes a part's steps between fixed addresses; `in` and `out` are the stage's maps of a chunk. To be
   /// called chunk by chunk, for all parts in order.
   void prepare_part(Engine& engine, std::size_t number, const ConstMapView& in, const MapView& out,
-                    std::int64_t first_image, const Lane& lane, std::byte* borders);
+                    std::int64_t first_image, const Place& place);
 
-  /// A task of role `borders` or `step`.
+  /// A task of role `step`, `borders` or `ahead`.
   void run(const Task& task, Stream& stream);
 
  private:
@@ -73,43 +72,51 @@ class MergedStage {
     std::size_t row;
     std::size_t col;
   };
-  // A lane has room for the first intermediate map, and behind it for the second and what operations need;
-  // the first step's operation may take the second map's place.
-  struct LaneBytes {
-    std::array<std::size_t, 2> between{};
-    std::size_t first_operation = 0;
-    std::size_t operation = 0;  // of the other steps
-    [[nodiscard]] std::size_t all() const;
+  // How a lane is divided. Maps are numbered by the step that reads them; a step's scratch lies behind both
+  // of its maps, the first one's also behind all that steps from `ahead` on have.
+  struct Lane {
+    std::vector<std::size_t> maps;     // bytes; 0 of the stage's input and output, and of one map more
+    std::vector<std::size_t> scratch;  // bytes, by step
+    std::size_t ahead = 0;             // 0: none
+
+    explicit Lane(std::size_t steps = 0) : maps(steps + 2), scratch(steps) {}
+    [[nodiscard]] std::size_t map_at(std::size_t map) const;
+    [[nodiscard]] std::size_t scratch_at(std::size_t step) const;
+    [[nodiscard]] std::size_t end_of(std::size_t step) const;
+    [[nodiscard]] std::size_t bytes() const;
   };
   struct PreparedStep {
-    std::unique_ptr<TileStep> borders;
     std::unique_ptr<TileStep> compute;
+    std::unique_ptr<TileStep> borders;
   };
 
   [[nodiscard]] Cut cut_into(std::int64_t rows, std::int64_t cols) const;
   void choose_cut(std::int64_t images, std::size_t lane_bytes);
+  [[nodiscard]] std::size_t step_to_begin_beside() const;
   void place_borders(std::int64_t images);
-  [[nodiscard]] std::size_t parts() const { return tiles_.inputs.size(); }
+  [[nodiscard]] std::size_t parts() const { return cut_.rows.tiles.size() * cut_.cols.tiles.size(); }
   [[nodiscard]] Part part_of(std::size_t number) const;
-  // Maps are numbered by the step that reads them; what the last one writes is the stage's output.
-  [[nodiscard]] std::size_t output() const { return stage_.steps.size(); }
+  [[nodiscard]] bool begins_ahead(std::size_t part) const { return part > 0 && tiles_.ahead > 0; }
+  [[nodiscard]] std::size_t output() const { return stage_.steps.size(); }  // what the last step writes
   [[nodiscard]] Rect held(const Cut& cut, Part part, std::size_t map) const;
   [[nodiscard]] Rect fresh(const Cut& cut, Part part, std::size_t map) const;
   [[nodiscard]] MapGeometry dense(std::size_t map, std::int64_t images, Rect rect) const;
-  void raise_bytes(LaneBytes& bytes, const Cut& cut, Part part, std::int64_t images) const;
-  [[nodiscard]] Operation* operation_of(std::int64_t lane, std::size_t step, const MapGeometry& in,
+  // What a step reads and writes, without data.
+  [[nodiscard]] MapGeometry input_of(const Cut& cut, Part part, std::size_t step, std::int64_t images) const;
+  [[nodiscard]] MapGeometry output_of(const Cut& cut, Part part, std::size_t step, std::int64_t images) const;
+  void raise_bytes(Lane& lane, const Cut& cut, Part part, std::int64_t images) const;
+  [[nodiscard]] Operation* operation_of(std::size_t step, const MapGeometry& in,
                                         const MapGeometry& out) const;
-  [[nodiscard]] MapView between(Part part, std::size_t map, std::int64_t images, const Lane& lane) const;
-  // The copies before a step; none where there is nothing to copy.
+  [[nodiscard]] MapView between(Part part, std::size_t map, std::int64_t images, const Place& place) const;
+  // The copies beside a step; none where there is nothing to copy.
   [[nodiscard]] std::vector<TileCall> border_copies(Part part, std::size_t step, std::int64_t images,
-                                                    const Lane& lane, std::byte* borders,
-                                                    const RunContext& context) const;
+                                                    const Place& place, const RunContext& context) const;
 
   const Stage stage_;
   TileOperations& operations_;
   Cut cut_;
   MergedTiles tiles_;
-  LaneBytes lane_;
+  Lane lane_;
   std::size_t border_bytes_ = 0;
   std::vector<std::vector<std::size_t>> below_at_;  // per map, per column of parts
   std::vector<std::size_t> right_at_;               // per map

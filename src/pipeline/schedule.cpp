@@ -47,13 +47,14 @@ class Scheduler {
  public:
   explicit Scheduler(const ScheduleRequest& request)
       : request_(request),
-        lanes_(static_cast<std::size_t>(request.streams)),
-        streams_(has_parts(request) ? 2 * lanes_ : lanes_),
+        asked_(static_cast<std::size_t>(request.streams)),
+        streams_(has_parts(request) ? asked_ + 2 : asked_),
         known_(streams_, LastTasks(streams_)),
         last_(streams_) {
     if (request.pack_at_once && request.allocate_in_run) {
       throw std::logic_error("tiles that are packed at once need memory of their slot");
     }
+    if (streams_ > asked_ && asked_ > 1) throw std::logic_error("parts of stages go on one stream");
     for (std::int64_t begin = 0; begin < request.batch; begin = schedule_.chunks.back().end) {
       const std::size_t chunk = schedule_.chunks.size();
       const std::int64_t size =
@@ -68,7 +69,6 @@ class Scheduler {
     for (auto& halves : memory_) halves.fill({LastTasks(streams_), LastTasks(streams_)});
     finished_.resize(static_cast<std::size_t>(schedule_.slots), LastTasks(streams_));
     first_task_.resize(request.stages.size(), std::vector<std::uint32_t>(schedule_.chunks.size()));
-    borders_.resize(request.stages.size());
   }
 
   [[nodiscard]] Schedule make() {
@@ -77,7 +77,7 @@ class Scheduler {
     for (std::int64_t wave = 0; wave < chunks; wave += schedule_.slots) {
       const Interval in_wave{wave, std::min(chunks, wave + schedule_.slots)};
       for (std::size_t s = 0; s < request_.stages.size(); ++s) {
-        std::vector<double> load(lanes_);
+        std::vector<double> load(asked_);
         for (std::int64_t c = in_wave.begin; c < in_wave.end; ++c) {
           add_stage(s, c, load);
           if (s + 1 == request_.stages.size()) raise(done, last_of_stage_);
@@ -108,31 +108,23 @@ class Scheduler {
       std::fill(written->present.begin(), written->present.end(), 0);
     }
     Use* const read = s == 0 || own_memory || request_.whole_batch_output[s - 1] ? nullptr : &half(chunk, s);
-    const bool reads_stage = s > 0 && !request_.pack_at_once;
-    LastTasks ready = prepare_stage(s, chunk, lightest_of(load));
-    const MergedTiles* const merged = s < request_.merged.size() ? request_.merged[s] : nullptr;
-    const std::size_t first_stream = lightest_of(load);
-    if (merged != nullptr) {
+    const LastTasks ready = prepare_stage(s, chunk, lightest_of(load));
+    if (s < request_.merged.size() && request_.merged[s] != nullptr) {
       LastTasks needs = ready;
       if (written != nullptr) raise(needs, written->before);
-      add_parts(s, chunk, *merged, first_stream, needs);
-    } else if (request_.together && reads_stage) {
-      // The first tile waits for what the others read, too.
-      raise(ready, writers(s - 1, chunk, Rect::whole(stage.input_extent())));
+      add_parts(s, chunk, *request_.merged[s], needs);
     }
     first_task_[s][c] = static_cast<std::uint32_t>(schedule_.tasks.size());
     last_of_stage_.assign(streams_, 0);
     for (std::int64_t row = 0; row < grid.height; ++row) {
       throw_if_stopped();
       for (std::int64_t column = 0; column < grid.width; ++column) {
-        const std::size_t lightest = merged != nullptr
-                                         ? stream_of_part(first_stream, part_with(*merged, row, column))
-                                     : request_.together ? first_stream
-                                                         : lightest_of(load);
+        const std::size_t lightest = lightest_of(load);
         load[lightest] += 1 + stage.flops(row, column) * images;
         LastTasks needs = ready;
-        if (reads_stage && !request_.together)
+        if (s > 0 && !request_.pack_at_once) {
           raise(needs, writers(s - 1, chunk, seen_input(stage, row, column)));
+        }
         if (written != nullptr) raise(needs, written->before);
         const std::uint32_t behind = add(
             {static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk), static_cast<std::int32_t>(row),
@@ -146,57 +138,42 @@ class Scheduler {
     finish_stage(s, chunk);
   }
 
-  [[nodiscard]] std::size_t stream_of_part(std::size_t first_stream, std::int64_t part) const {
-    return (first_stream + static_cast<std::size_t>(part)) % lanes_;
-  }
-
-  [[nodiscard]] std::size_t stream_of_borders(std::size_t stream) const { return lanes_ + stream; }
-
-  static std::int64_t part_with(const MergedTiles& merged, std::int64_t row, std::int64_t column) {
-    const auto number = [](std::span<const Interval> ranges, std::int64_t tile) {
-      return std::ranges::upper_bound(ranges, tile, {}, &Interval::end) - ranges.begin();
-    };
-    return number(merged.rows, row) * static_cast<std::int64_t>(merged.cols.size()) +
-           number(merged.cols, column);
-  }
-
   // Steps of the parts of one stage of one chunk; `needs` is what each part needs besides its input. The
   // tiles come behind them, to be accepted.
-  void add_parts(std::size_t s, std::int64_t chunk, const MergedTiles& merged, std::size_t first_stream,
-                 const LastTasks& needs) {
-    std::vector<std::uint32_t>& before = borders_[s];  // of the part before, of whatever chunk
+  void add_parts(std::size_t s, std::int64_t chunk, const MergedTiles& merged, const LastTasks& needs) {
+    const std::size_t computing = 0;
+    const std::size_t copying = asked_;
+    const std::size_t beginning = asked_ + 1;
+    const auto task = [&](std::size_t part, std::size_t step, std::size_t stream) {
+      return Task{static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk),
+                  static_cast<std::int32_t>(part), static_cast<std::int32_t>(step),
+                  static_cast<std::int32_t>(stream)};
+    };
+    const auto add_first_needs = [&](LastTasks& waits, std::size_t part) {
+      raise(waits, needs);
+      if (s > 0) raise(waits, writers(s - 1, chunk, merged.inputs[part]));
+    };
     for (std::size_t part = 0; part < merged.inputs.size(); ++part) {
       throw_if_stopped();
-      const std::size_t stream = stream_of_part(first_stream, static_cast<std::int64_t>(part));
-      const std::size_t border_stream = stream_of_borders(stream);
-      const auto task = [&](std::size_t on, std::size_t step) {
-        return Task{static_cast<std::int32_t>(s), static_cast<std::int32_t>(chunk),
-                    static_cast<std::int32_t>(part), static_cast<std::int32_t>(step),
-                    static_cast<std::int32_t>(on)};
-      };
-      std::vector<std::uint32_t> mine(merged.borders.size());
       for (std::size_t step = 0; step < merged.borders.size(); ++step) {
         LastTasks waits(streams_);
-        waits[border_stream] = last_[border_stream];
+        waits[copying] = last_[copying];
         if (step == 0) {
-          raise(waits, needs);
-          if (s > 0) raise(waits, writers(s - 1, chunk, merged.inputs[part]));
+          add_first_needs(waits, part);
+          waits[beginning] = last_[beginning];
         }
-        if (merged.borders[step]) {
-          // What is copied from and into was computed, and is no longer read, behind the step before, which
-          // may be the last of another part.
-          LastTasks border_waits(streams_);
-          border_waits[stream] = last_[stream];
-          if (step + 1 < before.size() && before[step + 1] > 0) {
-            const std::uint32_t neighbour = before[step + 1];
-            auto& of_stream = border_waits[static_cast<std::size_t>(schedule_.tasks[neighbour - 1].stream)];
-            of_stream = std::max(of_stream, neighbour);
-          }
-          mine[step] = add(task(border_stream, step), TaskRole::borders, border_waits);
+        // What the others read was computed, and what they overwrite is no longer read, behind the step
+        // before.
+        LastTasks behind(streams_);
+        behind[computing] = last_[computing];
+        behind[copying] = last_[copying];
+        if (merged.borders[step]) add(task(part, step, copying), TaskRole::borders, behind);
+        if (step > 0 && step == merged.ahead && part + 1 < merged.inputs.size()) {
+          add_first_needs(behind, part + 1);
+          add(task(part + 1, 0, beginning), TaskRole::ahead, behind);
         }
-        add(task(stream, step), TaskRole::step, waits);
+        add(task(part, step, computing), TaskRole::step, waits);
       }
-      before = std::move(mine);
     }
   }
 
@@ -244,7 +221,7 @@ class Scheduler {
   LastTasks add_vector_stage(std::size_t v, const LastTasks& done) {
     LastTasks mine(streams_);
     for (std::int64_t block = 0; block < request_.vector_blocks[v]; ++block) {
-      const auto stream = static_cast<std::size_t>(block) % lanes_;
+      const auto stream = static_cast<std::size_t>(block) % asked_;
       mine[stream] = add({static_cast<std::int32_t>(request_.stages.size() + v), 0,
                           static_cast<std::int32_t>(block), 0, static_cast<std::int32_t>(stream)},
                          TaskRole::tile, done);
@@ -313,8 +290,8 @@ class Scheduler {
   }
 
   const ScheduleRequest& request_;
-  std::size_t lanes_;    // streams that compute
-  std::size_t streams_;  // and behind them, if stages are in parts, one for the borders of each
+  std::size_t asked_;    // streams asked for
+  std::size_t streams_;  // and behind them, if stages are in parts, two for what goes beside their steps
   Schedule schedule_;
   std::vector<LastTasks> known_;                        // what each stream has waited for already
   LastTasks last_;                                      // of all tasks
@@ -322,17 +299,18 @@ class Scheduler {
   std::vector<std::array<Use, 2>> memory_;              // per slot, per half
   std::vector<std::vector<std::uint32_t>> first_task_;  // per stage, per chunk
   LastTasks last_of_stage_;                             // of the chunk added last
-  std::vector<std::vector<std::uint32_t>> borders_;     // per stage: of the part added last, per step
 };
 
 const char* to_string(TaskRole role) {
   switch (role) {
     case TaskRole::tile:
       return "tile";
-    case TaskRole::borders:
-      return "borders";
     case TaskRole::step:
       return "step";
+    case TaskRole::borders:
+      return "borders";
+    case TaskRole::ahead:
+      return "ahead";
     case TaskRole::upload:
       return "upload";
     case TaskRole::allocate:
@@ -357,7 +335,7 @@ std::string to_string(const Task& task, const std::string& layer, Interval image
     if (!spatial) return layer + ": block " + std::to_string(task.row);
     return layer + ": " + to_string(TileKey{images.begin, task.stage, task.row, task.column}) + count;
   }
-  if (task.role == TaskRole::step || task.role == TaskRole::borders) {
+  if (task.role == TaskRole::step || task.role == TaskRole::borders || task.role == TaskRole::ahead) {
     return layer + ": part " + std::to_string(task.row) + ", " + to_string(task.role) + " " +
            std::to_string(task.column) + ", image " + std::to_string(images.begin) + count;
   }

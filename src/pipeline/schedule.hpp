@@ -15,8 +15,9 @@ namespace halotile {
 /// What a task does. All but `tile` are for devices with memory of their own.
 enum class TaskRole : std::uint8_t {
   tile,      ///< one tile of one chunk of images, or one block of a layer behind the feature maps
-  borders,   ///< copies around a step of a part of several tiles: `row` is the part, `column` the step
-  step,      ///< the step itself
+  step,      ///< a step of a part of several tiles: `row` is the part, `column` the step
+  borders,   ///< copies of borders beside that step
+  ahead,     ///< what a part's first step can do of its input ahead of its turn
   upload,    ///< a chunk's images to the device
   allocate,  ///< memory for a stage's output of a chunk
   pack,      ///< all tiles of a stage of a chunk cut out at once
@@ -46,13 +47,14 @@ struct Task {
 /// behind its last window, so that its rows stay contiguous. Kernels may read all of it (to pack it, say).
 [[nodiscard]] Rect seen_input(const StagePlan& stage, std::int64_t row, std::int64_t column);
 
-/// A stage in parts, each of several tiles that are computed together, step by step. While a step computes,
-/// on another stream borders of what it reads are kept for later parts, and those of what it writes fetched.
+/// A stage in parts, each of several tiles that are computed together, step by step, on one stream. Two more
+/// streams do what has time until a later step: while a step computes, one copies borders of what it reads to
+/// where they are kept for later parts, and borders of what it writes from there; the other begins with the
+/// next part's input.
 struct MergedTiles {
-  std::vector<Interval> rows;  ///< of tiles, per row of parts; they follow each other
-  std::vector<Interval> cols;
   std::vector<Rect> inputs;   ///< per part: what it reads of the stage's input
   std::vector<bool> borders;  ///< per step: whether borders are copied beside it
+  std::size_t ahead = 0;      ///< the step beside which the next part begins; 0: none
 };
 
 struct ScheduleRequest {
@@ -67,8 +69,7 @@ struct ScheduleRequest {
   bool pack_at_once = false;     ///< tiles of a stage are cut and placed together, in memory of their slot
   bool allocate_in_run = false;  ///< outputs without memory of their own get it during the run, no slots
   bool download = false;
-  bool together = false;                             ///< a chunk's tiles of a stage are all on one stream
-  std::vector<const MergedTiles*> merged = {};       ///< per spatial stage; null, or empty as a whole: not so
+  std::vector<const MergedTiles*> merged = {};  ///< per spatial stage: its parts, for streams = 1; or null
   std::vector<std::int64_t> first_sub_batches = {};  ///< sizes of the chunks before those of sub_batch images
 };
 
@@ -76,7 +77,7 @@ struct Schedule {
   std::vector<Task> tasks;           ///< in the order in which they are queued
   std::vector<std::uint32_t> waits;  ///< indices of tasks, see Task::first_wait
   std::vector<Interval> chunks;      ///< images of each chunk
-  int streams = 1;                   ///< those asked for, and behind them any that copy borders
+  int streams = 1;                   ///< those asked for, and behind them what parts need
   std::int64_t slots = 1;            ///< chunks in flight: chunk c uses the memory of slot c % slots
 
   [[nodiscard]] std::span<const std::uint32_t> waits_of(const Task& task) const {
@@ -85,7 +86,8 @@ struct Schedule {
 };
 
 /// Outputs that have no memory of their own alternate between two halves of their chunk's slot: spatial stage
-/// s writes half (s + 1) % 2. Throws std::logic_error for pack_at_once with allocate_in_run.
+/// s writes half (s + 1) % 2. Throws std::logic_error for pack_at_once with allocate_in_run, and for parts on
+/// several streams.
 [[nodiscard]] Schedule make_schedule(const ScheduleRequest& request);
 
 }  // namespace halotile

@@ -47,12 +47,10 @@ std::size_t TileGroups::bytes(const Schedule& schedule) const {
   return bytes;
 }
 
-void TileGroups::prepare(const Schedule& schedule, Engine& engine, std::byte* lanes, std::size_t lane_bytes,
-                         const Calls& calls) {
+void TileGroups::prepare(const Schedule& schedule, Engine& engine, std::byte* lane, const Calls& calls) {
   steps_.resize(schedule.tasks.size());
   for_each_group(schedule, [&](std::size_t stage, std::size_t first, std::size_t end) {
     std::map<std::size_t, std::pair<std::size_t, std::vector<TileCall>>> tiles;  // by call: line, tiles
-    std::byte* const lane = lanes + lane_bytes * static_cast<std::size_t>(schedule.tasks[first].stream);
     for (std::size_t task = first; task < end; ++task) {
       Scratch scratch = scratch_[stage];
       scratch.base = lane + (task - first) * scratch.bytes();

@@ -1,5 +1,5 @@
 // dispatch: batched. Tiles of a stage take its steps together, step by step: all of them, or as many as have
-// what lies between two steps in a lane, a small piece of memory.
+// what lies between two steps in the lane, a small piece of memory.
 #pragma once
 
 #include <functional>
@@ -19,16 +19,14 @@ class TileGroups {
   /// What one tile of each spatial stage needs; grows while operations are prepared.
   [[nodiscard]] Scratch& scratch(std::size_t stage) { return scratch_[stage]; }
 
-  /// Bytes of a lane. When all operations are prepared.
+  /// Bytes of the lane. When all operations are prepared.
   [[nodiscard]] std::size_t bytes(const Schedule& schedule) const;
 
   /// To be called for the calls of a task in the order of its work; `line` comes back with the step.
   using Add = std::function<void(std::size_t call, std::size_t line, const TileCall& tile)>;
   using Calls = std::function<void(std::size_t task, const Scratch& scratch, const Add& add)>;
-  /// Makes the groups; each stream has a lane of `lane_bytes` from `lanes` on, `calls` visits a task's calls
-  /// with the scratch given.
-  void prepare(const Schedule& schedule, Engine& engine, std::byte* lanes, std::size_t lane_bytes,
-               const Calls& calls);
+  /// Makes the groups; `lane` is the memory, `calls` visits a task's calls with the scratch given.
+  void prepare(const Schedule& schedule, Engine& engine, std::byte* lane, const Calls& calls);
 
   /// Calls run(line, step) for the steps of the group that begins with this task, if one does.
   void for_each_step(std::size_t task, const std::function<void(std::size_t line, TileStep& step)>& run);

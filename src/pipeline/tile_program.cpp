@@ -152,10 +152,13 @@ void TileProgram::execute(const Task& task, std::size_t index) {
     case TaskRole::tile:
       execute_tile(task, index);
       break;
-    case TaskRole::borders:
     case TaskRole::step:
+    case TaskRole::ahead:
       times_.timed(spatial_[stage].times[static_cast<std::size_t>(task.column)], task.stream, stream,
                    [&] { merged_[stage]->run(task, stream); });
+      break;
+    case TaskRole::borders:
+      times_.timed(border_time_, task.stream, stream, [&] { merged_[stage]->run(task, stream); });
       break;
     case TaskRole::upload:
       host_->upload(schedule_.chunks[chunk], stream, task.stream);

@@ -128,8 +128,8 @@ class TileProgram final : public Executor::Program {
   std::vector<Scratch> scratch_;                      // per stream
   std::unique_ptr<TileGroups> groups_;                // with dispatch: batched
   std::vector<std::unique_ptr<MergedStage>> merged_;  // per spatial stage; null where it is not merged
-  std::size_t lanes_offset_ = 0;                      // in the arena: a lane of each stream, for both
-  std::size_t lane_bytes_ = 0;
+  std::size_t lane_offset_ = 0;                       // in the arena, for both
+  std::size_t borders_offset_ = 0;
   std::size_t slot_bytes_ = 0;
   std::size_t slots_offset_ = 0;
   std::size_t map_bytes_ = 0;
@@ -147,6 +147,7 @@ class TileProgram final : public Executor::Program {
   RunTimes times_;
   std::size_t pack_time_ = 0;
   std::size_t place_time_ = 0;
+  std::size_t border_time_ = 0;
   std::size_t allocation_time_ = 0;
   double idle_seconds_ = 0;
   std::atomic<bool> failed_ = false;              // some task of the run

@@ -32,8 +32,7 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
       own_memory_(!engine.device().host_memory()) {
   lower_stages();
   if (settings_.batched) {
-    groups_ = std::make_unique<TileGroups>(
-        spatial_.size(), settings_.ring_bytes / static_cast<std::size_t>(settings_.streams));
+    groups_ = std::make_unique<TileGroups>(spatial_.size(), settings_.ring_bytes);
   }
   merge_stages();
   plan_maps();
@@ -59,8 +58,7 @@ void TileProgram::merge_stages() {
     merged_[s] =
         std::make_unique<MergedStage>(MergedStage::Stage{network_, plan_[s], spatial_[s].steps,
                                                          static_cast<std::int64_t>(s), engine_.map_type()},
-                                      operations_, largest_sub_batch(settings_),
-                                      settings_.ring_bytes / static_cast<std::size_t>(settings_.streams));
+                                      operations_, largest_sub_batch(settings_), settings_.ring_bytes);
   }
 }
 
@@ -105,6 +103,9 @@ void TileProgram::lower_stages() {
     pack_time_ = times_.add_line("pack", "pack", 0);
     place_time_ = times_.add_line("place", "place", 0);
   }
+  if (std::ranges::any_of(spatial_, [this](const SpatialStage& stage) { return merges(stage); })) {
+    border_time_ = times_.add_line("borders", "borders", 0);
+  }
   if (own_memory_) {
     allocation_time_ = times_.add_line("allocation", "allocation", 0);
   }
@@ -138,7 +139,6 @@ void TileProgram::make_tasks() {
   request.sub_batch = settings_.sub_batch;
   request.first_sub_batches = settings_.first_sub_batches;
   request.streams = settings_.streams;
-  request.together = settings_.batched;
   for (const auto& stage : merged_) request.merged.push_back(stage != nullptr ? &stage->tiles() : nullptr);
   if (own_memory_) {
     request.upload = !settings_.resident_input;
@@ -219,16 +219,17 @@ void TileProgram::allocate() {
   if (settings_.memory == MemoryMode::arena) {
     for (const Scratch& s : scratch_) scratch_bytes += s.bytes();
   }
+  // All stages' tiles that go together work in the same lane; what merged ones keep lies behind it.
+  std::size_t lane_bytes = groups_ != nullptr ? groups_->bytes(schedule_) : 0;
   std::size_t border_bytes = 0;
-  lane_bytes_ = groups_ != nullptr ? groups_->bytes(schedule_) : 0;
   for (const auto& stage : merged_) {
     if (stage == nullptr) continue;
-    lane_bytes_ = std::max(lane_bytes_, stage->lane_bytes());
+    lane_bytes = std::max(lane_bytes, stage->lane_bytes());
     border_bytes += stage->border_bytes();
   }
-  lanes_offset_ = map_bytes_ + packed_bytes + scratch_bytes;
-  arena_ = engine_.device().allocate(
-      lanes_offset_ + lane_bytes_ * static_cast<std::size_t>(settings_.streams) + border_bytes);
+  lane_offset_ = map_bytes_ + packed_bytes + scratch_bytes;
+  borders_offset_ = lane_offset_ + lane_bytes;
+  arena_ = engine_.device().allocate(borders_offset_ + border_bytes);
   std::byte* const packed = arena_.data() + map_bytes_;
   std::byte* scratch = packed + packed_bytes;
   for (Scratch& s : scratch_) {
@@ -243,7 +244,7 @@ void TileProgram::allocate() {
 
 void TileProgram::prepare_groups() {
   groups_->prepare(
-      schedule_, engine_, arena_.data() + lanes_offset_, lane_bytes_,
+      schedule_, engine_, arena_.data() + lane_offset_,
       [this](std::size_t index, const Scratch& scratch, const TileGroups::Add& add) {
         const Task& task = schedule_.tasks[index];
         const auto stage = static_cast<std::size_t>(task.stage);
@@ -259,20 +260,17 @@ void TileProgram::prepare_groups() {
 }
 
 void TileProgram::prepare_merged() {
-  std::byte* const lanes = arena_.data() + lanes_offset_;
-  std::vector<std::byte*> borders(merged_.size());
-  std::byte* end = lanes + lane_bytes_ * static_cast<std::size_t>(settings_.streams);
+  std::byte* borders = arena_.data() + borders_offset_;
   for (std::size_t s = 0; s < merged_.size(); ++s) {
-    if (merged_[s] != nullptr) borders[s] = std::exchange(end, end + merged_[s]->border_bytes());
-  }
-  for (const Task& task : schedule_.tasks) {
-    if (task.role != TaskRole::step || task.column > 0) continue;
-    const auto s = static_cast<std::size_t>(task.stage);
-    const auto chunk = static_cast<std::size_t>(task.chunk);
-    const MergedStage::Lane lane{task.stream, lanes + lane_bytes_ * static_cast<std::size_t>(task.stream),
-                                 &stream_of(task)};
-    merged_[s]->prepare_part(engine_, static_cast<std::size_t>(task.row), map_view(s, chunk),
-                             map_view(s + 1, chunk), schedule_.chunks[chunk].begin, lane, borders[s]);
+    if (merged_[s] == nullptr) continue;
+    const MergedStage::Place place{streams_.front().get(), arena_.data() + lane_offset_, borders};
+    borders += merged_[s]->border_bytes();
+    for (std::size_t chunk = 0; chunk < schedule_.chunks.size(); ++chunk) {
+      for (std::size_t part = 0; part < merged_[s]->tiles().inputs.size(); ++part) {
+        merged_[s]->prepare_part(engine_, part, map_view(s, chunk), map_view(s + 1, chunk),
+                                 schedule_.chunks[chunk].begin, place);
+      }
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 #include "far_engine.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <mutex>
@@ -41,6 +42,58 @@ class Normalize final : public Operation {
  private:
   std::array<float, 3> mean_;
   std::array<float, 3> stddev_;
+};
+
+class ConvolutionOfCopy final : public Operation {
+ public:
+  ConvolutionOfCopy(Engine& engine, const Conv2d& layer, const MapGeometry& in, const MapGeometry& out)
+      : bytes_(in.images * in.channels * in.rect.extent().area() * size_of(in.dtype)),
+        inner_(engine.conv2d(layer, in, out)) {}
+
+  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+    begin(in, context);
+    finish(in, out, context);
+  }
+  static void begin(const ConstMapView& in, const RunContext& context) {
+    if (!in.rect.empty()) copy_map(in, copy_of(in, context));
+  }
+  void finish(const MapGeometry& in, const MapView& out, const RunContext& context) {
+    inner_->run(copy_of(in, context), out, {context.stream, {}});
+  }
+  [[nodiscard]] std::size_t scratch_bytes() const override { return static_cast<std::size_t>(bytes_); }
+
+ private:
+  static MapView copy_of(const MapGeometry& in, const RunContext& context) {
+    return {dense_geometry(in.dtype, in.images, in.channels, in.rect, in.whole), context.scratch.data()};
+  }
+
+  std::int64_t bytes_;
+  std::unique_ptr<Operation> inner_;
+};
+
+class Convolutions final : public TileStep {
+ public:
+  Convolutions(std::span<const TileCall> calls, std::atomic<int>& begun)
+      : calls_(calls.begin(), calls.end()), begun_(begun) {}
+  void run(Stream& stream) override {
+    for (const TileCall& call : calls_) ConvolutionOfCopy::begin(call.in, call.context);
+    finish(stream);
+  }
+  void begin(Stream&) override {
+    ++begun_;
+    for (const TileCall& call : calls_) ConvolutionOfCopy::begin(call.in, call.context);
+  }
+  void finish(Stream&) override {
+    for (const TileCall& call : calls_) convolution(call).finish(call.in, call.out, call.context);
+  }
+
+ private:
+  static ConvolutionOfCopy& convolution(const TileCall& call) {
+    return static_cast<ConvolutionOfCopy&>(*call.operation);
+  }
+
+  std::vector<TileCall> calls_;
+  std::atomic<int>& begun_;
 };
 
 class Copies final : public TileCopies {
@@ -120,6 +173,19 @@ void FarDevice::download(Stream&, void* host, const void* device, std::size_t by
 }
 
 FarEngine::FarEngine() : inner_(make_reference_engine()) {}
+
+std::unique_ptr<Operation> FarEngine::conv2d(const Conv2d& layer, const MapGeometry& in,
+                                             const MapGeometry& out) {
+  return std::make_unique<ConvolutionOfCopy>(*inner_, layer, in, out);
+}
+
+std::unique_ptr<TileStep> FarEngine::tile_step(std::span<const TileCall> calls) {
+  const auto is_convolution = [](const TileCall& call) {
+    return dynamic_cast<const ConvolutionOfCopy*>(call.operation) != nullptr;
+  };
+  if (!std::ranges::all_of(calls, is_convolution)) return Engine::tile_step(calls);
+  return std::make_unique<Convolutions>(calls, begun);
+}
 
 std::unique_ptr<Operation> FarEngine::normalize(const std::array<float, 3>& mean,
                                                 const std::array<float, 3>& stddev) {

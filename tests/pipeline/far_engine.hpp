@@ -41,10 +41,9 @@ class FarEngine final : public Engine {
   [[nodiscard]] DType map_type() const override { return DType::f32; }
   [[nodiscard]] bool promises_bits() const override { return true; }
   [[nodiscard]] FarDevice& device() override { return device_; }
+  /// Convolutions copy their input into scratch memory first.
   [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
-                                                  const MapGeometry& out) override {
-    return inner_->conv2d(layer, in, out);
-  }
+                                                  const MapGeometry& out) override;
   [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
                                                            const MapGeometry& in,
                                                            const MapGeometry& out) override {
@@ -71,7 +70,10 @@ class FarEngine final : public Engine {
                                                      const std::array<float, 3>& stddev) override;
   [[nodiscard]] std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies) override;
   [[nodiscard]] std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles) override;
+  /// Of convolutions: the copies, and all else, in two.
+  [[nodiscard]] std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls) override;
 
+  std::atomic<int> begun = 0;          ///< steps of tiles that began apart from their rest
   std::atomic<int> lost_arrivals = 0;  ///< so many keys of tiles never arrive
 
  private:
