@@ -79,9 +79,13 @@ int cuda_device_count() noexcept {
   return count;
 }
 
-CudaStream::CudaStream(int device) : device_(device) {
+CudaStream::CudaStream(int device, bool background) : device_(device) {
   check_cuda(cudaSetDevice(device_), "choosing the device");
-  check_cuda(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking), "making a stream");
+  int least = 0;
+  int greatest = 0;
+  check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest), "asking for streams' priorities");
+  check_cuda(cudaStreamCreateWithPriority(&handle_, cudaStreamNonBlocking, background ? least : greatest),
+             "making a stream");
 }
 
 CudaStream::~CudaStream() {
@@ -241,6 +245,10 @@ Buffer CudaDevice::copy_of(const void* host, std::size_t bytes) {
 
 std::unique_ptr<Stream> CudaDevice::make_stream() { return std::make_unique<CudaStream>(index_); }
 
+std::unique_ptr<Stream> CudaDevice::make_background_stream() {
+  return std::make_unique<CudaStream>(index_, true);
+}
+
 void CudaDevice::upload(Stream& stream, void* device, const void* host, std::size_t bytes) {
   make_current();
   check_cuda(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, cuda_stream(stream).handle()),
@@ -318,7 +326,8 @@ class CudaTimeline final : public Timeline {
 class CudaReplay final : public Replay {
  public:
   explicit CudaReplay(cudaGraph_t graph) : graph_(graph) {
-    check_cuda(cudaGraphInstantiate(&executable_, graph_, 0), "making a graph");
+    check_cuda(cudaGraphInstantiate(&executable_, graph_, cudaGraphInstantiateFlagUseNodePriority),
+               "making a graph");
   }
   CudaReplay(const CudaReplay&) = delete;
   CudaReplay& operator=(const CudaReplay&) = delete;

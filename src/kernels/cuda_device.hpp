@@ -70,7 +70,8 @@ template <cudaDeviceAttr attribute>
 /// copies on handle(); they run later, in order. Events come from a pool that synchronize() makes free again.
 class CudaStream final : public Stream {
  public:
-  explicit CudaStream(int device);
+  /// In the background, blocks of other streams' kernels go first.
+  explicit CudaStream(int device, bool background = false);
   CudaStream(const CudaStream&) = delete;
   CudaStream& operator=(const CudaStream&) = delete;
   /// Waits for what was queued; errors are dropped.
@@ -116,6 +117,7 @@ class CudaDevice final : public Device {
   [[nodiscard]] Buffer allocate(std::size_t bytes) override;
   [[nodiscard]] Buffer allocate_host(std::size_t bytes) override { return allocate_pinned(bytes); }
   [[nodiscard]] std::unique_ptr<Stream> make_stream() override;
+  [[nodiscard]] std::unique_ptr<Stream> make_background_stream() override;
   /// From a pool that keeps what it has got from the driver.
   [[nodiscard]] void* allocate_in_order(Stream& stream, std::size_t bytes) override;
   void release_in_order(Stream& stream, void* data) override;

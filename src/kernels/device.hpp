@@ -60,6 +60,8 @@ class Device {
   /// Memory of the host, from and to which copies run at full speed and beside other work.
   [[nodiscard]] virtual Buffer allocate_host(std::size_t bytes) { return allocate(bytes); }
   [[nodiscard]] virtual std::unique_ptr<Stream> make_stream() = 0;
+  /// A stream whose work takes up what other streams' leaves of the device, where the device can tell.
+  [[nodiscard]] virtual std::unique_ptr<Stream> make_background_stream() { return make_stream(); }
   /// Memory from a pool, for work queued on `stream` behind this call (and on others that wait for it), until
   /// it is given back in the same way.
   [[nodiscard]] virtual void* allocate_in_order(Stream& stream, std::size_t bytes);

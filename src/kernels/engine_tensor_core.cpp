@@ -63,9 +63,11 @@ double estimated_time(const ShapeCost& cost, const MatrixLayer& layer,
   std::int64_t blocks = 0;
   for (const std::int64_t p : positions) blocks += divide_up(p, tensor_core::rows_of_item(cost.shape));
   blocks *= divide_up(layer.out, cost.shape.cols) * layer.groups * layer.segments;
-  // A tap's rest takes longer than its bytes say.
+  // A tap's rest takes longer than its bytes say, and one of 96 bytes, which comes in two pieces, as long as
+  // all of 128 where two blocks wait for theirs.
   const auto rest = static_cast<double>(layer.rest_bytes());
-  const double tap = static_cast<double>(layer.whole_chunks()) + (rest > 0 ? 0.25 + 0.75 * rest / 128 : 0);
+  double tap = static_cast<double>(layer.whole_chunks()) + (rest > 0 ? 0.25 + 0.75 * rest / 128 : 0);
+  if (layer.rest_bytes() == 96) tap += cost.resident == 2 ? 0.28 : 0.09;
   const double sum = static_cast<double>(layer.kernel.area()) * tap / static_cast<double>(layer.segments);
   const std::int64_t each = divide_up(blocks, multiprocessors);
   const std::int64_t full = each / cost.resident;

@@ -242,10 +242,10 @@ std::int64_t plan_tiles(TileParameters<Parameters<T>, most>& tiles, int count, b
     Parameters<T>& p = tiles.tile[i];
     if (p.plan.vectors > threads) return 0;
     p.ring_rows = strips ? 4 : p.rows.reach() + p.rows.stride;
-    bytes = std::max(
-        bytes, plan_strips(p.plan, p.out.images, p.out.rows, p.out.cols, p.cols.reach(), p.cols.stride,
-                           p.ring_rows, strips ? strip_columns * (threads / p.plan.vectors) : p.out.cols,
-                           divide_up(1024, count)));
+    const int most_cols = strips ? strip_columns * (threads / p.plan.vectors) : p.out.cols;
+    bytes = std::max(bytes, plan_strips(p.plan, p.out.images, {p.out.rows, p.rows.reach(), p.rows.stride},
+                                        {p.out.cols, p.cols.reach(), p.cols.stride}, p.ring_rows, most_cols,
+                                        p.out.rows, count));
   }
   return bytes;
 }

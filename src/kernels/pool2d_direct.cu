@@ -318,9 +318,9 @@ std::int64_t fit_strips(TileParameters<Parameters<T>, most>& tiles, int count) {
     const bool sliding = p.rows.adaptive == 0 && p.cols.adaptive == 0;
     if (!sliding || !suits_strips(p.rows) || !suits_strips(p.cols) || p.plan.vectors > strip_threads)
       return 0;
-    bytes = std::max(bytes,
-                     plan_strips(p.plan, p.out.images, p.out.rows, p.out.cols, 3, 2, 4,
-                                 strip_columns * (strip_threads / p.plan.vectors), divide_up(4096, count)));
+    constexpr int longest = 8;  // longer ones end at too different times
+    bytes = std::max(bytes, plan_strips(p.plan, p.out.images, {p.out.rows, 3, 2}, {p.out.cols, 3, 2}, 4,
+                                        strip_columns * (strip_threads / p.plan.vectors), longest, count));
   }
   return bytes;
 }

@@ -10,7 +10,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
+#include "kernels/cuda_device.hpp"
 #include "kernels/device_map.cuh"
 
 namespace halotile::direct {
@@ -39,24 +41,45 @@ struct StripPlan {
   }
 };
 
-/// Tiles of `rows` x `cols` outputs, `most_cols` at most, of windows that reach over `reach` columns with
-/// `stride`; `held_rows` of their input rows lie in shared memory. Enough for `blocks` blocks, which keep
-/// every multiprocessor busy to the end: for few images the strips are short, though each reads rows of its
-/// neighbour. Gives the bytes of shared memory, or 0 when no column fits.
-inline std::int64_t plan_strips(StripPlan& plan, int images, int rows, int cols, int reach, int stride,
-                                std::int64_t held_rows, std::int64_t most_cols, std::int64_t blocks) {
+/// Windows along an axis.
+struct StripAxis {
+  int outputs = 0;
+  int reach = 0;  // of a window
+  int stride = 0;
+
+  /// Positions that so many outputs side by side read.
+  [[nodiscard]] constexpr std::int64_t reads(std::int64_t count) const {
+    return (count - 1) * stride + reach;
+  }
+};
+
+/// Divides the outputs rows x cols of `images` images, in one launch with `tiles` such. `held_rows` input
+/// rows of a block lie in shared memory; strips have `most_cols` columns and `longest` rows at most. Long
+/// strips read few rows of their neighbours, short ones leave less of the device idle at the end: what is
+/// chosen takes least if all blocks that fit on the device at once take as long as the rows that each reads,
+/// and some more until it has the first. Gives the bytes of shared memory, or 0 when no column fits.
+inline std::int64_t plan_strips(StripPlan& plan, int images, const StripAxis& rows, const StripAxis& cols,
+                                std::int64_t held_rows, std::int64_t most_cols, int longest, int tiles) {
+  constexpr std::int64_t rows_to_begin = 3;
   const std::int64_t column = held_rows * plan.vectors * 16;  // bytes
   const std::int64_t held = column > 0 ? strip_shared_limit / column : 0;
-  if (held < reach || most_cols < 1) return 0;
-  const std::int64_t fitting = std::min(most_cols, (held - reach) / stride + 1);
-  plan.tiles_across = static_cast<int>(divide_up<std::int64_t>(cols, fitting));
-  plan.tile_cols = divide_up(cols, plan.tiles_across);
-  plan.held_cols = (plan.tile_cols - 1) * stride + reach;
-  const std::int64_t columns = std::int64_t{images} * plan.tiles_across;
-  const std::int64_t strips =
-      std::clamp<std::int64_t>(divide_up(blocks, columns), 1, divide_up(rows, shortest_strip));
-  plan.tile_rows = static_cast<int>(divide_up<std::int64_t>(rows, strips));
-  plan.tiles_down = divide_up(rows, plan.tile_rows);
+  if (held < cols.reach || most_cols < 1) return 0;
+  const std::int64_t fitting = std::min(most_cols, (held - cols.reach) / cols.stride + 1);
+  plan.tiles_across = static_cast<int>(divide_up<std::int64_t>(cols.outputs, fitting));
+  plan.tile_cols = divide_up(cols.outputs, plan.tiles_across);
+  plan.held_cols = static_cast<int>(cols.reads(plan.tile_cols));
+  const std::int64_t at_once = 4 * current_device_attribute<cudaDevAttrMultiProcessorCount>();
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  for (int strip = std::min(shortest_strip, rows.outputs); strip <= std::min(longest, rows.outputs);
+       ++strip) {
+    const std::int64_t blocks =
+        std::int64_t{images} * plan.tiles_across * divide_up(rows.outputs, strip) * tiles;
+    const std::int64_t time = divide_up(blocks, at_once) * (rows.reads(strip) + rows_to_begin);
+    if (time >= least) continue;
+    least = time;
+    plan.tile_rows = strip;
+  }
+  plan.tiles_down = divide_up(rows.outputs, plan.tile_rows);
   return column * plan.held_cols;
 }
 

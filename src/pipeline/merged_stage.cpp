@@ -9,8 +9,8 @@
 namespace halotile {
 namespace {
 
-// A border is thin that a part holds so many times: a row of pool's windows, say.
-constexpr std::int64_t thin_border = 100;
+// A border of one row, as of pools, is thin if a part holds it so many times.
+constexpr std::int64_t thin_border = 50;
 
 Interval kept_of(const Held& held) { return held.kept; }
 Interval fresh_of(const Held& held) { return held.fresh; }
@@ -25,42 +25,19 @@ std::vector<Interval> shares(std::int64_t tiles, std::int64_t count) {
 
 }  // namespace
 
-MergedStage::MergedStage(const Stage& stage, TileOperations& operations, std::int64_t images,
+MergedStage::MergedStage(const Stage& stage, TileOperations& operations, std::span<const std::int64_t> images,
                          std::size_t lane_bytes)
     : stage_(stage), operations_(operations) {
-  choose_cut(images, lane_bytes);
-  place_borders(images);
+  choose_cut(images.front(), lane_bytes);
+  lane_ = lane_of(cut_, parts(), images);
+  plan_tasks();
+  place_borders(images.front());
 }
 
 std::int64_t MergedStage::Axis::largest(std::size_t map, Interval (*of)(const Held&)) const {
   std::int64_t most = 0;
   for (const Held& h : held[map]) most = std::max(most, of(h).size());
   return most;
-}
-
-std::size_t MergedStage::Lane::map_at(std::size_t map) const {
-  return map % 2 == 1 ? 0 : aligned(std::max(maps[map - 1], maps[map + 1]));
-}
-
-std::size_t MergedStage::Lane::scratch_at(std::size_t step) const {
-  std::size_t at = 0;
-  for (const std::size_t map : {step, step + 1}) {
-    if (maps[map] > 0) at = std::max(at, map_at(map) + aligned(maps[map]));
-  }
-  for (std::size_t later = ahead; step == 0 && later > 0 && later < scratch.size(); ++later) {
-    at = std::max(at, end_of(later));
-  }
-  return at;
-}
-
-std::size_t MergedStage::Lane::end_of(std::size_t step) const {
-  return scratch_at(step) + aligned(scratch[step]);
-}
-
-std::size_t MergedStage::Lane::bytes() const {
-  std::size_t bytes = 0;
-  for (std::size_t step = 0; step < scratch.size(); ++step) bytes = std::max(bytes, end_of(step));
-  return bytes;
 }
 
 MergedStage::Cut MergedStage::cut_into(std::int64_t rows, std::int64_t cols) const {
@@ -95,7 +72,8 @@ MergedStage::Cut MergedStage::cut_into(std::int64_t rows, std::int64_t cols) con
   std::set<std::size_t> repeated;
   for (std::size_t map = 1; map < output(); ++map) {
     const auto thin = [map](const Axis& axis) {
-      return thin_border * axis.largest(map, kept_of) <= axis.largest(map, fresh_of);
+      const std::int64_t kept = axis.largest(map, kept_of);
+      return kept <= 1 && thin_border * kept <= axis.largest(map, fresh_of);
     };
     if (thin(cut.rows) && thin(cut.cols)) repeated.insert(map);
   }
@@ -110,36 +88,46 @@ void MergedStage::choose_cut(std::int64_t images, std::size_t lane_bytes) {
   const Extent2 grid = stage_.plan.grid();
   const auto fits = [&](std::int64_t rows, std::int64_t cols) {
     cut_ = cut_into(rows, cols);
-    Lane lane(output());
-    raise_bytes(lane, cut_, {0, 0}, images);  // the first part holds borders of all that come behind it
-    return lane.bytes() <= lane_bytes;
+    // The first part holds borders of all that come behind it.
+    return lane_of(cut_, 1, {&images, 1}).bytes() <= lane_bytes;
   };
   std::int64_t rows = 1;
   std::int64_t cols = 1;
   while (!fits(rows, cols) && (rows < grid.height || cols < grid.width)) ++(rows < grid.height ? rows : cols);
-  lane_ = Lane(output());
-  prepare_operations(images);
-  lane_.ahead = step_to_begin_beside();
-
-  tiles_.ahead = lane_.ahead;
-  for (std::size_t step = 0; step < output(); ++step) {
-    const auto kept = [&](std::size_t map) {
-      return map > 0 && map < output() &&
-             (cut_.rows.largest(map, kept_of) > 0 || cut_.cols.largest(map, kept_of) > 0);
-    };
-    tiles_.borders.push_back(kept(step) || kept(step + 1));
-  }
-  for (std::size_t part = 0; part < parts(); ++part) tiles_.inputs.push_back(held(cut_, part_of(part), 0));
 }
 
-// The first convolution from which on the lane's end is free: convolutions use the memory's rate least.
-std::size_t MergedStage::step_to_begin_beside() const {
-  if (parts() == 1 || lane_.scratch[0] == 0) return 0;
-  std::size_t chosen = 0;
-  for (std::size_t step = output() - 1; step > 0 && lane_.end_of(step) <= lane_.scratch_at(0); --step) {
-    if (stage_.network.layers[stage_.steps[step].layer].kind == LayerKind::conv) chosen = step;
+// For the first `parts` parts.
+Lane MergedStage::lane_of(const Cut& cut, std::size_t parts, std::span<const std::int64_t> images) const {
+  std::vector<std::size_t> maps(output() + 1);
+  std::vector<std::size_t> scratch(output());
+  for (std::size_t number = 0; number < parts; ++number) {
+    const Part part = part_of(cut, number);
+    for (const std::int64_t count : images) {
+      for (std::size_t step = 0; step < output(); ++step) {
+        const MapGeometry in = input_of(cut, part, step, count);
+        const MapGeometry out = output_of(cut, part, step, count);
+        maps[step] = std::max(maps[step], bytes_of(in));
+        if (out.rect.empty()) continue;
+        scratch[step] = std::max(scratch[step], operation_of(step, in, out)->scratch_bytes());
+      }
+    }
   }
-  return chosen;
+  const bool several = cut.rows.tiles.size() * cut.cols.tiles.size() > 1;
+  return {maps, scratch, several};
+}
+
+void MergedStage::plan_tasks() {
+  kept_.resize(output() + 1);
+  for (std::size_t map = 1; map < output(); ++map)
+    kept_[map] = cut_.rows.largest(map, kept_of) > 0 || cut_.cols.largest(map, kept_of) > 0;
+  tiles_.borders.resize(output());
+  for (std::size_t step = 0; step < output(); ++step) {
+    if (kept_[step]) tiles_.borders[step] = tiles_.borders[lane_.fetched_beside(step)] = true;
+    tiles_.border_waits.push_back(lane_.waits_for(step, kept_));
+  }
+  for (std::size_t part = 0; part < parts(); ++part)
+    tiles_.inputs.push_back(held(cut_, part_of(cut_, part), 0));
+  tiles_.ahead = lane_.ahead();
 }
 
 void MergedStage::place_borders(std::int64_t images) {
@@ -159,8 +147,8 @@ void MergedStage::place_borders(std::int64_t images) {
   }
 }
 
-MergedStage::Part MergedStage::part_of(std::size_t number) const {
-  return {number / cut_.cols.tiles.size(), number % cut_.cols.tiles.size()};
+MergedStage::Part MergedStage::part_of(const Cut& cut, std::size_t number) {
+  return {number / cut.cols.tiles.size(), number % cut.cols.tiles.size()};
 }
 
 Rect MergedStage::held(const Cut& cut, Part part, std::size_t map) const {
@@ -203,22 +191,8 @@ Operation* MergedStage::operation_of(std::size_t step, const MapGeometry& in, co
   return operations_.on_map({0, stage_.number, static_cast<std::int64_t>(step)}, stage_.steps[step], in, out);
 }
 
-void MergedStage::raise_bytes(Lane& lane, const Cut& cut, Part part, std::int64_t images) const {
-  for (std::size_t step = 0; step < output(); ++step) {
-    const MapGeometry in = input_of(cut, part, step, images);
-    const MapGeometry out = output_of(cut, part, step, images);
-    if (step > 0) lane.maps[step] = std::max(lane.maps[step], bytes_of(in));
-    if (out.rect.empty()) continue;
-    lane.scratch[step] = std::max(lane.scratch[step], operation_of(step, in, out)->scratch_bytes());
-  }
-}
-
-void MergedStage::prepare_operations(std::int64_t images) {
-  for (std::size_t part = 0; part < parts(); ++part) raise_bytes(lane_, cut_, part_of(part), images);
-}
-
 MapView MergedStage::between(Part part, std::size_t map, std::int64_t images, const Place& place) const {
-  return {dense(map, images, held(cut_, part, map)), place.lane + lane_.map_at(map)};
+  return {dense(map, images, held(cut_, part, map)), place.lane + lane_.map(map).at};
 }
 
 std::vector<TileCall> MergedStage::border_copies(Part part, std::size_t step, std::int64_t images,
@@ -244,7 +218,8 @@ std::vector<TileCall> MergedStage::border_copies(Part part, std::size_t step, st
     if (part.col + 1 < cut_.cols.tiles.size())
       keep({row(map, part.row).fresh, col(map, part.col + 1).kept}, right_at_[map]);
   }
-  if (const std::size_t map = step + 1; map < output()) {
+  for (std::size_t map = step + 1; map < output(); ++map) {
+    if (!kept_[map] || lane_.fetched_beside(map) != step) continue;
     const MapView to = between(part, map, images, place);
     const auto fetch = [&](Rect rect, std::size_t at) {
       if (!rect.empty()) add(stored(map, rect, at), subview(to, {0, images}, rect));
@@ -257,13 +232,15 @@ std::vector<TileCall> MergedStage::border_copies(Part part, std::size_t step, st
 
 void MergedStage::prepare_part(Engine& engine, std::size_t number, const ConstMapView& in, const MapView& out,
                                std::int64_t first_image, const Place& place) {
-  const Part part = part_of(number);
+  const Part part = part_of(cut_, number);
   const Interval images{0, in.images};
   ConstMapView from = subview(in, images, held(cut_, part, 0));
   for (std::size_t step = 0; step < output(); ++step) {
     const std::size_t map = step + 1;
-    const RunContext context{
-        *place.stream, {place.lane + lane_.scratch_at(step), lane_.scratch[step]}, nullptr, first_image};
+    const RunContext context{*place.stream,
+                             {place.lane + lane_.scratch(step).at, lane_.scratch(step).bytes},
+                             nullptr,
+                             first_image};
     PreparedStep& made = prepared_.emplace_back();
     const std::vector<TileCall> copies = border_copies(part, step, in.images, place, context);
     if (!copies.empty()) made.borders = engine.tile_step(copies);

@@ -2,8 +2,8 @@
 // as one part of the stage's output: as many as have what lies between two steps in the lane, a small piece
 // of memory. Parts come one after the other and repeat next to nothing of what a part before them has
 // computed: behind a step a part keeps its lower and right borders for the parts that read them, if they are
-// not so thin that computing them again takes less than copying. The first step's scratch, packed input, lies
-// where later steps leave it alone, so that the next part can begin there beside them.
+// not so thin that computing them again takes less than copying. Where the lane has room, the next part's
+// input is packed while this one's last steps are computed.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,7 @@
 #include "kernels/engine.hpp"
 #include "patching/borders.hpp"
 #include "patching/plan.hpp"
+#include "pipeline/lane.hpp"
 #include "pipeline/schedule.hpp"
 #include "pipeline/steps.hpp"
 #include "pipeline/tile_operations.hpp"
@@ -31,14 +32,12 @@ class MergedStage {
     DType type = DType::f32;
   };
 
-  /// Parts of as many tiles as go into `lane_bytes` with `images` images, one tile at least. Keeps references
-  /// to what it is given.
-  MergedStage(const Stage& stage, TileOperations& operations, std::int64_t images, std::size_t lane_bytes);
+  /// Parts of as many tiles as go into `lane_bytes`, one tile at least. `images`: how many images chunks
+  /// have, the most first. Keeps references to what it is given.
+  MergedStage(const Stage& stage, TileOperations& operations, std::span<const std::int64_t> images,
+              std::size_t lane_bytes);
 
   [[nodiscard]] const MergedTiles& tiles() const { return tiles_; }
-
-  /// To be called for every number of images that a chunk has, before the memory is asked for.
-  void prepare_operations(std::int64_t images);
   [[nodiscard]] std::size_t lane_bytes() const { return lane_.bytes(); }
   [[nodiscard]] std::size_t border_bytes() const { return border_bytes_; }
 
@@ -72,19 +71,6 @@ class MergedStage {
     std::size_t row;
     std::size_t col;
   };
-  // How a lane is divided. Maps are numbered by the step that reads them; a step's scratch lies behind both
-  // of its maps, the first one's also behind all that steps from `ahead` on have.
-  struct Lane {
-    std::vector<std::size_t> maps;     // bytes; 0 of the stage's input and output, and of one map more
-    std::vector<std::size_t> scratch;  // bytes, by step
-    std::size_t ahead = 0;             // 0: none
-
-    explicit Lane(std::size_t steps = 0) : maps(steps + 2), scratch(steps) {}
-    [[nodiscard]] std::size_t map_at(std::size_t map) const;
-    [[nodiscard]] std::size_t scratch_at(std::size_t step) const;
-    [[nodiscard]] std::size_t end_of(std::size_t step) const;
-    [[nodiscard]] std::size_t bytes() const;
-  };
   struct PreparedStep {
     std::unique_ptr<TileStep> compute;
     std::unique_ptr<TileStep> borders;
@@ -92,10 +78,11 @@ class MergedStage {
 
   [[nodiscard]] Cut cut_into(std::int64_t rows, std::int64_t cols) const;
   void choose_cut(std::int64_t images, std::size_t lane_bytes);
-  [[nodiscard]] std::size_t step_to_begin_beside() const;
+  [[nodiscard]] Lane lane_of(const Cut& cut, std::size_t parts, std::span<const std::int64_t> images) const;
+  void plan_tasks();
   void place_borders(std::int64_t images);
   [[nodiscard]] std::size_t parts() const { return cut_.rows.tiles.size() * cut_.cols.tiles.size(); }
-  [[nodiscard]] Part part_of(std::size_t number) const;
+  [[nodiscard]] static Part part_of(const Cut& cut, std::size_t number);
   [[nodiscard]] bool begins_ahead(std::size_t part) const { return part > 0 && tiles_.ahead > 0; }
   [[nodiscard]] std::size_t output() const { return stage_.steps.size(); }  // what the last step writes
   [[nodiscard]] Rect held(const Cut& cut, Part part, std::size_t map) const;
@@ -104,7 +91,6 @@ class MergedStage {
   // What a step reads and writes, without data.
   [[nodiscard]] MapGeometry input_of(const Cut& cut, Part part, std::size_t step, std::int64_t images) const;
   [[nodiscard]] MapGeometry output_of(const Cut& cut, Part part, std::size_t step, std::int64_t images) const;
-  void raise_bytes(Lane& lane, const Cut& cut, Part part, std::int64_t images) const;
   [[nodiscard]] Operation* operation_of(std::size_t step, const MapGeometry& in,
                                         const MapGeometry& out) const;
   [[nodiscard]] MapView between(Part part, std::size_t map, std::int64_t images, const Place& place) const;
@@ -117,6 +103,7 @@ class MergedStage {
   Cut cut_;
   MergedTiles tiles_;
   Lane lane_;
+  std::vector<bool> kept_;  // per map: some part keeps borders of it
   std::size_t border_bytes_ = 0;
   std::vector<std::vector<std::size_t>> below_at_;  // per map, per column of parts
   std::vector<std::size_t> right_at_;               // per map

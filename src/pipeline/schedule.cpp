@@ -55,12 +55,7 @@ class Scheduler {
       throw std::logic_error("tiles that are packed at once need memory of their slot");
     }
     if (streams_ > asked_ && asked_ > 1) throw std::logic_error("parts of stages go on one stream");
-    for (std::int64_t begin = 0; begin < request.batch; begin = schedule_.chunks.back().end) {
-      const std::size_t chunk = schedule_.chunks.size();
-      const std::int64_t size =
-          chunk < request.first_sub_batches.size() ? request.first_sub_batches[chunk] : request.sub_batch;
-      schedule_.chunks.push_back({begin, std::min(request.batch, begin + size)});
-    }
+    schedule_.chunks = chunks_of(request.batch, request.sub_batch, request.first_sub_batches);
     check_number_of_tiles(request, static_cast<std::int64_t>(schedule_.chunks.size()));
     schedule_.streams = static_cast<int>(streams_);
     schedule_.slots =
@@ -155,19 +150,21 @@ class Scheduler {
     };
     for (std::size_t part = 0; part < merged.inputs.size(); ++part) {
       throw_if_stopped();
+      std::vector<std::uint32_t> copies(merged.borders.size());  // per step, of this part
       for (std::size_t step = 0; step < merged.borders.size(); ++step) {
         LastTasks waits(streams_);
-        waits[copying] = last_[copying];
         if (step == 0) {
           add_first_needs(waits, part);
+          waits[copying] = last_[copying];
           waits[beginning] = last_[beginning];
+        } else if (merged.border_waits[step]) {
+          waits[copying] = copies[*merged.border_waits[step]];
         }
-        // What the others read was computed, and what they overwrite is no longer read, behind the step
-        // before.
+        // What goes beside a step has its input, and room for its output, behind the step before.
         LastTasks behind(streams_);
         behind[computing] = last_[computing];
         behind[copying] = last_[copying];
-        if (merged.borders[step]) add(task(part, step, copying), TaskRole::borders, behind);
+        if (merged.borders[step]) copies[step] = add(task(part, step, copying), TaskRole::borders, behind);
         if (step > 0 && step == merged.ahead && part + 1 < merged.inputs.size()) {
           add_first_needs(behind, part + 1);
           add(task(part + 1, 0, beginning), TaskRole::ahead, behind);
@@ -352,6 +349,17 @@ Rect seen_input(const StagePlan& stage, std::int64_t row, std::int64_t column) {
   if (core.rows.end == stage.output_extent().height) seen.rows.end = stage.input_extent().height;
   if (core.cols.end == stage.output_extent().width) seen.cols.end = stage.input_extent().width;
   return seen;
+}
+
+std::vector<Interval> chunks_of(std::int64_t batch, std::int64_t sub_batch,
+                                std::span<const std::int64_t> first_sub_batches) {
+  std::vector<Interval> chunks;
+  for (std::int64_t begin = 0; begin < batch; begin = chunks.back().end) {
+    const std::size_t chunk = chunks.size();
+    const std::int64_t size = chunk < first_sub_batches.size() ? first_sub_batches[chunk] : sub_batch;
+    chunks.push_back({begin, std::min(batch, begin + size)});
+  }
+  return chunks;
 }
 
 Schedule make_schedule(const ScheduleRequest& request) { return Scheduler(request).make(); }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -48,13 +49,15 @@ struct Task {
 [[nodiscard]] Rect seen_input(const StagePlan& stage, std::int64_t row, std::int64_t column);
 
 /// A stage in parts, each of several tiles that are computed together, step by step, on one stream. Two more
-/// streams do what has time until a later step: while a step computes, one copies borders of what it reads to
-/// where they are kept for later parts, and borders of what it writes from there; the other begins with the
-/// next part's input.
+/// streams do what has time until a later step: beside steps, one copies borders of maps to where they are
+/// kept for later parts, and borders of others from there; one begins with the next part's input.
 struct MergedTiles {
   std::vector<Rect> inputs;   ///< per part: what it reads of the stage's input
   std::vector<bool> borders;  ///< per step: whether borders are copied beside it
-  std::size_t ahead = 0;      ///< the step beside which the next part begins; 0: none
+  /// Per step: the step of the same part beside which the last copies go that this one needs. The first step
+  /// needs all of the part before.
+  std::vector<std::optional<std::size_t>> border_waits;
+  std::size_t ahead = 0;  ///< the step beside which the next part begins; 0: none
 };
 
 struct ScheduleRequest {
@@ -84,6 +87,10 @@ struct Schedule {
     return std::span(waits).subspan(task.first_wait, task.wait_count);
   }
 };
+
+/// The images of each chunk: sub-batches of the first sizes, then of `sub_batch`.
+[[nodiscard]] std::vector<Interval> chunks_of(std::int64_t batch, std::int64_t sub_batch,
+                                              std::span<const std::int64_t> first_sub_batches);
 
 /// Outputs that have no memory of their own alternate between two halves of their chunk's slot: spatial stage
 /// s writes half (s + 1) % 2. Throws std::logic_error for pack_at_once with allocate_in_run, and for parts on

@@ -1,5 +1,7 @@
 // Preparing tiles on streams: steps, maps, the schedule, operations, memory.
 #include <algorithm>
+#include <functional>
+#include <set>
 #include <utility>
 
 #include "patching/error.hpp"
@@ -40,7 +42,9 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
   prepare_operations();
   allocate();
   times_.start(engine_.device(), schedule_.streams, calls_.size() + 2 * schedule_.tasks.size());
-  for (int s = 0; s < schedule_.streams; ++s) streams_.push_back(engine_.device().make_stream());
+  Device& device = engine_.device();
+  for (int s = 0; s < schedule_.streams; ++s)
+    streams_.push_back(s < settings_.streams ? device.make_stream() : device.make_background_stream());
   if (groups_ != nullptr) {
     prepare_groups();
     prepare_merged();
@@ -52,13 +56,16 @@ bool TileProgram::merges(const SpatialStage& stage) const {
 }
 
 void TileProgram::merge_stages() {
+  std::set<std::int64_t, std::greater<>> sizes;
+  for (const Interval chunk : chunks_of(settings_.batch, settings_.sub_batch, settings_.first_sub_batches))
+    sizes.insert(chunk.size());
+  const std::vector<std::int64_t> images(sizes.begin(), sizes.end());
   merged_.resize(spatial_.size());
   for (std::size_t s = 0; s < spatial_.size(); ++s) {
     if (!merges(spatial_[s])) continue;
-    merged_[s] =
-        std::make_unique<MergedStage>(MergedStage::Stage{network_, plan_[s], spatial_[s].steps,
-                                                         static_cast<std::int64_t>(s), engine_.map_type()},
-                                      operations_, largest_sub_batch(settings_), settings_.ring_bytes);
+    const MergedStage::Stage stage{network_, plan_[s], spatial_[s].steps, static_cast<std::int64_t>(s),
+                                   engine_.map_type()};
+    merged_[s] = std::make_unique<MergedStage>(stage, operations_, images, settings_.ring_bytes);
   }
 }
 
@@ -203,12 +210,6 @@ void TileProgram::prepare_operations() {
         tile.between[i % 2] = std::max(tile.between[i % 2], bytes_of(views.out));
       }
     });
-  }
-  std::set<std::int64_t> sizes;
-  for (const Interval chunk : schedule_.chunks) sizes.insert(chunk.size());
-  for (const auto& stage : merged_) {
-    if (stage == nullptr) continue;
-    for (const std::int64_t images : sizes) stage->prepare_operations(images);
   }
 }
 
