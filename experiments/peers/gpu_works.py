@@ -240,7 +240,8 @@ def patched_ways(bench: Bench, work: Work, way: Any) -> Iterator[Contestant]:
             for dispatch in DISPATCHES:
                 name = f"halotile {grid}x{grid} {stages}, {dispatch}"
                 keys = halotile.patched(grid, stages, dispatch)
-                yield way(name, stages, keys, watch_memory=True, instead_of="" if every else before)
+                heat = f"{grid}x{grid} {stages}"
+                yield way(name, heat, keys, watch_memory=True, instead_of="" if every else before)
                 before = name
 
 
@@ -350,23 +351,26 @@ def pixel_bytes(work: Work, asked: Cost) -> int:
 def against_whole(
     work: Work, field: Field, contestants: dict[str, dict[str, Any]], whole: str | None
 ) -> list[dict[str, Any]]:
-    """Puts time and memory over whole's into every patched way; the targets of patches (bf16)."""
+    """Puts time and memory over whole's into every patched way; the targets of patches (bf16): of each grid and
+    grouping into stages the fastest dispatch, which of fused stages must do with little memory, too."""
     if whole is None:
         return []
-    patched = {n: c for n, c in contestants.items() if c["heat"] in ("per_conv", "fused")}
+    patched = {n: c for n, c in contestants.items() if c["heat"].endswith(("per_conv", "fused"))}
     for name, kept in patched.items():
         by_probe = kept["probe_ms"] / contestants[whole]["probe_ms"]
         kept["time_over_whole"] = field.ratio(name, whole) or by_probe
         kept["memory_over_whole"] = kept["device_bytes"] / contestants[whole]["device_bytes"]
     if work.precision != "bf16":
         return []
-    best = min((c["time_over_whole"] for c in patched.values() if c["raced"]), default=None)
-    fused = [c for c in patched.values() if c["heat"] == "fused"]
-    memory = min((c["memory_over_whole"] for c in fused), default=None)
-    return [
-        target(f"{work.name}: best patched way against whole, time", best, at_most=PATCHED_TIME),
-        target(f"{work.name}: fused against whole, device memory", memory, at_most=FUSED_MEMORY),
-    ]
+    judgements = []
+    for heat in dict.fromkeys(c["heat"] for c in patched.values()):
+        best = patched.get(field.fastest(heat) or "", {})
+        text = f"{work.name}: {heat} against whole"
+        judgements.append(target(f"{text}, time", best.get("time_over_whole"), at_most=PATCHED_TIME))
+        if heat.endswith("fused"):
+            memory = best.get("memory_over_whole")
+            judgements.append(target(f"{text}, device memory", memory, at_most=FUSED_MEMORY))
+    return judgements
 
 
 def target(
