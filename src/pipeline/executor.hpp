@@ -70,6 +70,12 @@ struct MemoryUse {
   std::size_t scratch = 0;  ///< bytes of the streams' tiles in flight
 };
 
+/// Arithmetic of one image in a stage.
+struct StageWork {
+  double flops = 0;             ///< what a run does
+  double recomputed_flops = 0;  ///< of that, what another tile (or several that are computed as one) does too
+};
+
 class Executor {
  public:
   class Program;
@@ -100,6 +106,8 @@ class Executor {
   [[nodiscard]] ConstMapView device_output(std::size_t layer) const;
 
   [[nodiscard]] const std::vector<StagePlan>& plan() const;
+  /// As planned, or less where tiles of `dispatch: batched` keep borders for each other.
+  [[nodiscard]] StageWork work(std::size_t stage) const;
   [[nodiscard]] MemoryUse memory() const;
   /// Times since construction or the last reset_times().
   [[nodiscard]] std::vector<LayerTime> times() const;

@@ -48,6 +48,7 @@ void Executor::profile() { program_->run(true); }
 ConstMapView Executor::output(std::size_t layer) const { return program_->output(layer); }
 ConstMapView Executor::device_output(std::size_t layer) const { return program_->device_output(layer); }
 const std::vector<StagePlan>& Executor::plan() const { return program_->plan(); }
+StageWork Executor::work(std::size_t stage) const { return program_->work(stage); }
 MemoryUse Executor::memory() const { return program_->memory(); }
 std::vector<LayerTime> Executor::times() const { return program_->times().lines(); }
 std::vector<double> Executor::busy_seconds() const { return program_->times().busy_seconds(); }

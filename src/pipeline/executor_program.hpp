@@ -15,6 +15,9 @@ class Executor::Program {
   [[nodiscard]] virtual ConstMapView output(std::size_t layer) = 0;
   [[nodiscard]] virtual ConstMapView device_output(std::size_t layer) const = 0;
   [[nodiscard]] virtual const std::vector<StagePlan>& plan() const = 0;
+  [[nodiscard]] virtual StageWork work(std::size_t stage) const {
+    return {plan()[stage].flops(), plan()[stage].recomputed_flops()};
+  }
   [[nodiscard]] virtual MemoryUse memory() const = 0;
   [[nodiscard]] virtual const RunTimes& times() const = 0;
   [[nodiscard]] virtual double idle_seconds() const = 0;

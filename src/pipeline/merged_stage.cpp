@@ -147,6 +147,17 @@ void MergedStage::place_borders(std::int64_t images) {
   }
 }
 
+double MergedStage::repeats(std::size_t step) const {
+  const auto all = [&](const Axis& axis) {
+    std::int64_t sum = 0;
+    for (const Held& h : axis.held[step + 1]) sum += h.fresh.size();
+    return static_cast<double>(sum);
+  };
+  const std::size_t layer = stage_.steps[step].last - stage_.plan.range().first - 1;
+  const std::int64_t distinct = stage_.plan.work(layer).distinct;
+  return distinct > 0 ? all(cut_.rows) * all(cut_.cols) / static_cast<double>(distinct) : 1;
+}
+
 MergedStage::Part MergedStage::part_of(const Cut& cut, std::size_t number) {
   return {number / cut.cols.tiles.size(), number % cut.cols.tiles.size()};
 }

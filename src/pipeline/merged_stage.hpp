@@ -38,6 +38,8 @@ class MergedStage {
               std::size_t lane_bytes);
 
   [[nodiscard]] const MergedTiles& tiles() const { return tiles_; }
+  /// Positions of a step's output that are computed, over those that are needed.
+  [[nodiscard]] double repeats(std::size_t step) const;
   [[nodiscard]] std::size_t lane_bytes() const { return lane_.bytes(); }
   [[nodiscard]] std::size_t border_bytes() const { return border_bytes_; }
 

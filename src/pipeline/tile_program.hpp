@@ -50,6 +50,7 @@ class TileProgram final : public Executor::Program {
     return map_view(map_of_layer(layer));
   }
   [[nodiscard]] const std::vector<StagePlan>& plan() const override { return plan_; }
+  [[nodiscard]] StageWork work(std::size_t stage) const override;
   [[nodiscard]] MemoryUse memory() const override { return {map_bytes_, arena_.bytes() - map_bytes_}; }
   [[nodiscard]] const RunTimes& times() const override { return times_; }
   [[nodiscard]] double idle_seconds() const override { return idle_seconds_; }
@@ -68,9 +69,10 @@ class TileProgram final : public Executor::Program {
   void plan_maps();
   void make_tasks();
   void prepare_operations();
-  // True for stages whose tiles are computed as parts of several.
-  [[nodiscard]] bool merges(const SpatialStage& stage) const;
-  void merge_stages();
+  // Where tiles are computed as parts of several; else null.
+  [[nodiscard]] std::unique_ptr<MergedStage> merge(std::size_t stage, std::span<const Step> steps);
+  // Arithmetic of one image in a step, and what of it is repeated.
+  [[nodiscard]] StageWork work_of(std::size_t stage, std::size_t step) const;
   void prepare_groups();
   void prepare_merged();
   void allocate();

@@ -36,7 +36,6 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
   if (settings_.batched) {
     groups_ = std::make_unique<TileGroups>(spatial_.size(), settings_.ring_bytes);
   }
-  merge_stages();
   plan_maps();
   make_tasks();
   prepare_operations();
@@ -51,44 +50,57 @@ TileProgram::TileProgram(const Network& network, std::vector<StagePlan> plan, En
   }
 }
 
-bool TileProgram::merges(const SpatialStage& stage) const {
-  return settings_.batched && settings_.storage == Storage::view && stage.steps.size() > 1;
-}
-
-void TileProgram::merge_stages() {
+std::unique_ptr<MergedStage> TileProgram::merge(std::size_t stage, std::span<const Step> steps) {
+  if (!settings_.batched || settings_.storage == Storage::packed || steps.size() < 2) return nullptr;
   std::set<std::int64_t, std::greater<>> sizes;
   for (const Interval chunk : chunks_of(settings_.batch, settings_.sub_batch, settings_.first_sub_batches))
     sizes.insert(chunk.size());
   const std::vector<std::int64_t> images(sizes.begin(), sizes.end());
-  merged_.resize(spatial_.size());
-  for (std::size_t s = 0; s < spatial_.size(); ++s) {
-    if (!merges(spatial_[s])) continue;
-    const MergedStage::Stage stage{network_, plan_[s], spatial_[s].steps, static_cast<std::int64_t>(s),
-                                   engine_.map_type()};
-    merged_[s] = std::make_unique<MergedStage>(stage, operations_, images, settings_.ring_bytes);
+  const MergedStage::Stage made{network_, plan_[stage], steps, static_cast<std::int64_t>(stage),
+                                engine_.map_type()};
+  return std::make_unique<MergedStage>(made, operations_, images, settings_.ring_bytes);
+}
+
+StageWork TileProgram::work_of(std::size_t stage, std::size_t step) const {
+  StageWork sum;
+  const StagePlan& plan = plan_[stage];
+  const Step& layers = spatial_[stage].steps[step];
+  for (std::size_t l = layers.first; l < layers.last; ++l) {
+    const std::size_t local = l - plan.range().first;
+    const LayerWork work = plan.work(local);
+    const auto distinct = static_cast<double>(work.distinct);
+    const double computed = merged_[stage] != nullptr ? merged_[stage]->repeats(step) * distinct
+                                                      : static_cast<double>(work.computed);
+    sum.flops += plan.layers()[local].flops_per_position * computed;
+    sum.recomputed_flops += plan.layers()[local].flops_per_position * (computed - distinct);
   }
+  return sum;
+}
+
+StageWork TileProgram::work(std::size_t stage) const {
+  StageWork sum;
+  for (std::size_t step = 0; step < spatial_[stage].steps.size(); ++step) {
+    const StageWork work = work_of(stage, step);
+    sum.flops += work.flops;
+    sum.recomputed_flops += work.recomputed_flops;
+  }
+  return sum;
 }
 
 void TileProgram::lower_stages() {
   const auto batch = static_cast<double>(settings_.batch);
-  for (const StagePlan& stage : plan_) {
-    SpatialStage made;
-    made.steps = lower(network_, stage.range().first, stage.range().last, settings_.keep,
-                       engine_.fuses_lrn_and_pool());
-    for (const Step& step : made.steps) {
-      double flops = 0;
-      for (std::size_t l = step.first; l < step.last; ++l) {
-        const std::size_t local = l - stage.range().first;
-        const LayerWork work = stage.work(local);
-        flops += stage.layers()[local].flops_per_position *
-                 static_cast<double>(merges(made) ? work.distinct : work.computed);
-      }
+  for (std::size_t s = 0; s < plan_.size(); ++s) {
+    const StageRange range = plan_[s].range();
+    SpatialStage& made = spatial_.emplace_back();
+    made.steps = lower(network_, range.first, range.last, settings_.keep, engine_.fuses_lrn_and_pool());
+    merged_.push_back(merge(s, made.steps));
+    for (std::size_t i = 0; i < made.steps.size(); ++i) {
+      const Step& step = made.steps[i];
       const Layer& layer = network_.layers[step.layer];
       const std::string name = step.lrn ? network_.layers[*step.lrn].name + "+" + layer.name : layer.name;
-      made.times.push_back(times_.add_line(name, to_string(layer.kind), flops * batch));
+      made.times.push_back(times_.add_line(name, to_string(layer.kind), work_of(s, i).flops * batch));
     }
-    spatial_.push_back(std::move(made));
-    stage_names_.push_back(network_.layers[stage.range().first].name);
+    stage_names_.push_back(network_.layers[range.first].name);
   }
   for (const Step& step :
        lower(network_, network_.spatial_layers(), network_.layers.size(), settings_.keep)) {
@@ -110,7 +122,7 @@ void TileProgram::lower_stages() {
     pack_time_ = times_.add_line("pack", "pack", 0);
     place_time_ = times_.add_line("place", "place", 0);
   }
-  if (std::ranges::any_of(spatial_, [this](const SpatialStage& stage) { return merges(stage); })) {
+  if (std::ranges::any_of(merged_, [](const auto& stage) { return stage != nullptr; })) {
     border_time_ = times_.add_line("borders", "borders", 0);
   }
   if (own_memory_) {

@@ -44,14 +44,16 @@ void add_layers(const Session& session, const Executor& executor, double seconds
 void add_stages(const Executor& executor, const Network& network, double images, BatchMeasurement& result) {
   double flops = 0;
   double recomputed = 0;
-  for (const StagePlan& stage : executor.plan()) {
+  for (std::size_t s = 0; s < executor.plan().size(); ++s) {
+    const StagePlan& stage = executor.plan()[s];
+    const StageWork work = executor.work(s);
     const std::string& first = network.layers[stage.range().first].name;
     const std::string& last = network.layers[stage.range().last - 1].name;
     const Extent2 grid = stage.grid();
     result.stages.push_back({first == last ? first : first + ".." + last, grid.height, grid.width,
-                             images * stage.flops(), images * stage.recomputed_flops()});
-    flops += stage.flops();
-    recomputed += stage.recomputed_flops();
+                             images * work.flops, images * work.recomputed_flops});
+    flops += work.flops;
+    recomputed += work.recomputed_flops;
   }
   result.halo_flops_share = flops > 0 ? recomputed / flops : 0;
 }

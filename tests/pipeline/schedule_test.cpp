@@ -295,6 +295,101 @@ TEST(ScheduleProperty, OtherWorkIsOrderedAroundTheTiles) {
   }
 }
 
+// Parts of several tiles: their steps in order, and beside them copies and the next part's beginning.
+TEST(ScheduleProperty, WhatGoesBesideStepsOfPartsIsOrdered) {
+  std::mt19937_64 random(schedule_seed + 2);
+  const auto draw = [&](std::size_t most) { return static_cast<std::size_t>(random() % (most + 1)); };
+  for (int i = 0; i < cases / 2; ++i) {
+    std::string text;
+    Case c = random_case(random, text);
+    c.request.streams = 1;
+    c.request.upload = draw(1) == 0;
+    std::vector<MergedTiles> merged(c.plan.size());
+    for (std::size_t s = 0; s < c.plan.size(); ++s) {
+      if (draw(2) == 0) {
+        c.request.merged.push_back(nullptr);
+        continue;
+      }
+      MergedTiles& m = merged[s];
+      const std::size_t steps = 2 + draw(4);
+      for (std::size_t step = 0; step < steps; ++step) {
+        m.borders.push_back(draw(2) > 0);
+        m.border_waits.emplace_back();
+        if (step > 0 && draw(1) == 0) m.border_waits.back() = draw(step - 1);
+      }
+      m.ahead = draw(steps - 1);
+      for (std::size_t part = 0; part <= draw(4); ++part)
+        m.inputs.push_back(Rect::whole(c.plan[s].input_extent()));
+      c.request.merged.push_back(&m);
+    }
+    SCOPED_TRACE("seed " + std::to_string(schedule_seed + 2) + ", case " + std::to_string(i) + ":\n" + text);
+    const Schedule schedule = make_schedule(c.request);
+    const Clocks clocks(schedule, schedule.streams);
+    std::map<std::tuple<TaskRole, int, int, int, int>, std::size_t> at;
+    for (std::size_t t = 0; t < schedule.tasks.size(); ++t) {
+      const Task& task = schedule.tasks[t];
+      at[{task.role, task.stage, task.chunk, task.row, task.column}] = t;
+    }
+    // Where both are there, the first has ended when the second begins.
+    const auto expect_order = [&](std::tuple<TaskRole, int, int, int, int> first,
+                                  std::tuple<TaskRole, int, int, int, int> then) {
+      const auto a = at.find(first);
+      const auto b = at.find(then);
+      if (a == at.end() || b == at.end()) return;
+      EXPECT_TRUE(clocks.before(a->second, b->second))
+          << describe(schedule.tasks[b->second]) << " may not have waited for "
+          << describe(schedule.tasks[a->second]);
+    };
+    const auto check_part = [&](int s, int chunk, int part) {
+      const MergedTiles& m = merged[static_cast<std::size_t>(s)];
+      const auto task = [&](TaskRole role, int step, int of) { return std::tuple{role, s, chunk, of, step}; };
+      const auto steps = static_cast<int>(m.borders.size());
+      const auto first = task(TaskRole::step, 0, part);
+      const auto begun = task(TaskRole::ahead, 0, part);
+      EXPECT_EQ(at.contains(begun), part > 0 && m.ahead > 0);
+      expect_order(begun, first);
+      for (int step = 0; step < steps; ++step) {
+        const auto here = task(TaskRole::step, step, part);
+        const auto copies = task(TaskRole::borders, step, part);
+        EXPECT_TRUE(at.contains(here));
+        EXPECT_EQ(at.contains(copies), m.borders[static_cast<std::size_t>(step)]);
+        expect_order(task(TaskRole::step, step - 1, part), here);
+        expect_order(task(TaskRole::step, step - 1, part), copies);
+        if (const auto waited = m.border_waits[static_cast<std::size_t>(step)])
+          expect_order(task(TaskRole::borders, static_cast<int>(*waited), part), here);
+        expect_order(task(TaskRole::borders, step, part - 1), first);
+        if (step < static_cast<int>(m.ahead)) {
+          expect_order(task(TaskRole::step, step, part - 1), begun);
+          expect_order(task(TaskRole::borders, step, part - 1), begun);
+        }
+      }
+      expect_order(task(TaskRole::step, steps - 1, part), {TaskRole::tile, s, chunk, 0, 0});
+      for (const auto& reader : {first, begun}) {
+        if (s == 0) expect_order({TaskRole::upload, 0, chunk, 0, 0}, reader);
+        const Extent2 before = s > 0 ? c.plan[static_cast<std::size_t>(s) - 1].grid() : Extent2{0, 0};
+        for (int row = 0; row < before.height; ++row) {
+          for (int column = 0; column < before.width; ++column)
+            expect_order({TaskRole::tile, s - 1, chunk, row, column}, reader);
+        }
+      }
+    };
+    for (std::size_t s = 0; s < c.plan.size(); ++s) {
+      for (std::size_t chunk = 0; chunk < schedule.chunks.size(); ++chunk) {
+        for (std::size_t part = 0; part < merged[s].inputs.size(); ++part)
+          check_part(static_cast<int>(s), static_cast<int>(chunk), static_cast<int>(part));
+      }
+    }
+    ASSERT_FALSE(testing::Test::HasFailure());
+  }
+}
+
+TEST(Schedule, PartsGoOnOneStream) {
+  const MergedTiles parts{{Rect{}}, {false, false}, {{}, {}}, 0};
+  ScheduleRequest request{{}, {}, {1}, 1, 1, 2};
+  request.merged.push_back(&parts);
+  EXPECT_THROW((void)make_schedule(request), std::logic_error);
+}
+
 TEST(Schedule, PackingAtOnceNeedsSlots) {
   const auto plan = std::vector<StagePlan>{};
   ScheduleRequest request{plan, {}, {1}, 1, 1, 1};
