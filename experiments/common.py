@@ -145,6 +145,11 @@ def call_halotile(halotile: Path, arguments: list[str]) -> str:
     return done.stdout
 
 
+def what_it_said(error: ExperimentError) -> str:
+    """The program's own words in an error of a call, for records: the command has paths of the machine in it."""
+    return str(error).partition("halotile: ")[2] or str(error)
+
+
 def run_halotile(halotile: Path, config: Path, overrides: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`halotile run --json` of a config, results to `folder`."""
     words = [f"{key}={override_text(value)}" for key, value in overrides.items()]

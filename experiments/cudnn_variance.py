@@ -31,6 +31,7 @@ from common import (
     override_text,
     provenance,
     run_halotile,
+    what_it_said,
     write_json,
 )
 
@@ -94,8 +95,9 @@ def case_answer(
     try:
         return verify(options, network, precision, overrides)
     except ExperimentError as error:
-        print(f"  {network} {precision} {name}: {error}", flush=True)
-        return {"failed": str(error)}
+        said = what_it_said(error)
+        print(f"  {network} {precision} {name}: {said}", flush=True)
+        return {"failed": said}
 
 
 def variance(options: argparse.Namespace, network: str, precision: str, deadline: float) -> dict[str, Any]:
@@ -149,8 +151,8 @@ def times(options: argparse.Namespace, network: str, precision: str, deadline: f
                 try:
                     runs[engine].append(timed(options, network, precision, engine, batch))
                 except ExperimentError as error:
-                    failed[engine] = str(error)
-                    print(f"  {network} {precision} batch {batch} {engine}: {error}", flush=True)
+                    failed[engine] = what_it_said(error)
+                    print(f"  {network} {precision} batch {batch} {engine}: {failed[engine]}", flush=True)
         row: dict[str, Any] = {
             engine: {
                 "median_ms": median([run["median_ms"] for run in made]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import CONFIGS, ROOT, ExperimentError, median, run_halotile
+from common import CONFIGS, ROOT, ExperimentError, median, run_halotile, what_it_said
 from gpu_race import Contestant, Prepared, Timing, plan_turn
 from PIL import Image
 
@@ -115,8 +115,7 @@ class HalotileContestant(Contestant):
         try:
             return run_halotile(self.program, CONFIG, words, self.folder)
         except ExperimentError as error:  # the words of the command are known: what it said counts
-            said = str(error).rpartition(": exit status ")[2].partition("halotile: ")[2]
-            raise ExperimentError(said or str(error)) from error
+            raise ExperimentError(what_it_said(error)) from error
 
     def prepare(self) -> Prepared:
         (self.folder / "logits.npy").unlink(missing_ok=True)

@@ -243,9 +243,9 @@ std::int64_t plan_tiles(TileParameters<Parameters<T>, most>& tiles, int count, b
     if (p.plan.vectors > threads) return 0;
     p.ring_rows = strips ? 4 : p.rows.reach() + p.rows.stride;
     const int most_cols = strips ? strip_columns * (threads / p.plan.vectors) : p.out.cols;
+    const StripLimits limits{p.ring_rows, most_cols, p.out.rows, strips_at_once()};
     bytes = std::max(bytes, plan_strips(p.plan, p.out.images, {p.out.rows, p.rows.reach(), p.rows.stride},
-                                        {p.out.cols, p.cols.reach(), p.cols.stride}, p.ring_rows, most_cols,
-                                        p.out.rows, count));
+                                        {p.out.cols, p.cols.reach(), p.cols.stride}, limits, count));
   }
   return bytes;
 }

@@ -319,8 +319,9 @@ std::int64_t fit_strips(TileParameters<Parameters<T>, most>& tiles, int count) {
     if (!sliding || !suits_strips(p.rows) || !suits_strips(p.cols) || p.plan.vectors > strip_threads)
       return 0;
     constexpr int longest = 8;  // longer ones end at too different times
-    bytes = std::max(bytes, plan_strips(p.plan, p.out.images, {p.out.rows, 3, 2}, {p.out.cols, 3, 2}, 4,
-                                        strip_columns * (strip_threads / p.plan.vectors), longest, count));
+    const StripLimits limits{4, strip_columns * (strip_threads / p.plan.vectors), longest, strips_at_once()};
+    bytes = std::max(
+        bytes, plan_strips(p.plan, p.out.images, {p.out.rows, 3, 2}, {p.out.cols, 3, 2}, limits, count));
   }
   return bytes;
 }

@@ -8,18 +8,13 @@
 // what windows of neighbours share: one column and one row of a strip.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <limits>
 
 #include "kernels/cuda_device.hpp"
 #include "kernels/device_map.cuh"
+#include "kernels/strip_plan.hpp"
 
 namespace halotile::direct {
-
-constexpr int strip_columns = 2;                       // of a row that a thread computes at most
-constexpr std::int64_t strip_shared_limit = 48 << 10;  // bytes: four blocks or more on a multiprocessor
-constexpr int shortest_strip = 3;                      // rows
 
 /// Whether an axis has windows of 3 with stride 2.
 template <typename Axis>
@@ -27,60 +22,9 @@ template <typename Axis>
   return axis.kernel == 3 && axis.stride == 2 && axis.dilation == 1;
 }
 
-/// How blocks divide the outputs.
-struct StripPlan {
-  int vectors = 0;  // of 16 bytes, of a position
-  int tile_rows = 0;
-  int tile_cols = 0;
-  int tiles_down = 0;
-  int tiles_across = 0;
-  int held_cols = 0;  // of an input row in shared memory
-
-  [[nodiscard]] std::int64_t blocks(int images) const {
-    return std::int64_t{images} * tiles_down * tiles_across;
-  }
-};
-
-/// Windows along an axis.
-struct StripAxis {
-  int outputs = 0;
-  int reach = 0;  // of a window
-  int stride = 0;
-
-  /// Positions that so many outputs side by side read.
-  [[nodiscard]] constexpr std::int64_t reads(std::int64_t count) const {
-    return (count - 1) * stride + reach;
-  }
-};
-
-/// Divides the outputs rows x cols of `images` images, in one launch with `tiles` such. `held_rows` input
-/// rows of a block lie in shared memory; strips have `most_cols` columns and `longest` rows at most. Long
-/// strips read few rows of their neighbours, short ones leave less of the device idle at the end: what is
-/// chosen takes least if all blocks that fit on the device at once take as long as the rows that each reads,
-/// and some more until it has the first. Gives the bytes of shared memory, or 0 when no column fits.
-inline std::int64_t plan_strips(StripPlan& plan, int images, const StripAxis& rows, const StripAxis& cols,
-                                std::int64_t held_rows, std::int64_t most_cols, int longest, int tiles) {
-  constexpr std::int64_t rows_to_begin = 3;
-  const std::int64_t column = held_rows * plan.vectors * 16;  // bytes
-  const std::int64_t held = column > 0 ? strip_shared_limit / column : 0;
-  if (held < cols.reach || most_cols < 1) return 0;
-  const std::int64_t fitting = std::min(most_cols, (held - cols.reach) / cols.stride + 1);
-  plan.tiles_across = static_cast<int>(divide_up<std::int64_t>(cols.outputs, fitting));
-  plan.tile_cols = divide_up(cols.outputs, plan.tiles_across);
-  plan.held_cols = static_cast<int>(cols.reads(plan.tile_cols));
-  const std::int64_t at_once = 4 * current_device_attribute<cudaDevAttrMultiProcessorCount>();
-  std::int64_t least = std::numeric_limits<std::int64_t>::max();
-  for (int strip = std::min(shortest_strip, rows.outputs); strip <= std::min(longest, rows.outputs);
-       ++strip) {
-    const std::int64_t blocks =
-        std::int64_t{images} * plan.tiles_across * divide_up(rows.outputs, strip) * tiles;
-    const std::int64_t time = divide_up(blocks, at_once) * (rows.reads(strip) + rows_to_begin);
-    if (time >= least) continue;
-    least = time;
-    plan.tile_rows = strip;
-  }
-  plan.tiles_down = divide_up(rows.outputs, plan.tile_rows);
-  return column * plan.held_cols;
+/// Blocks of strips on the current device at once.
+inline std::int64_t strips_at_once() {
+  return std::int64_t{strip_blocks} * current_device_attribute<cudaDevAttrMultiProcessorCount>();
 }
 
 /// Where a block's outputs are.
