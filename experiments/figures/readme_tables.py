@@ -1,8 +1,8 @@
-"""Writes the tables of README and docs/tensor_core.md from the kept results: what the peers take, what patches cost, on
-the CPU and on a GPU.
+"""Writes the tables of README, docs/tensor_core.md and docs/engines.md from the kept results: what the peers take, what
+patches cost, on the CPU and on a GPU, and how cuDNN varies.
 
-Reads cpu_peers.json and gpu_peers.json below experiments/results; a table stands between `<!-- table: NAME -->` and
-`<!-- end of table -->`.
+Reads cpu_peers.json, gpu_peers.json and cudnn_variance.json below experiments/results; a table stands between
+`<!-- table: NAME -->` and `<!-- end of table -->`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common import RESULTS, ROOT, ExperimentError, guarded, write_text
 from study_tables import BLOCK, markdown
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "tensor_core.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "tensor_core.md", ROOT / "docs" / "engines.md")
 NETWORKS = {
     "alexnet_batch32": "AlexNet 2012, batch 32",
     "single_tower_batch32": "single-tower AlexNet, batch 32",
@@ -37,15 +37,16 @@ SUB_BATCHES = {
     "sub_batches_tensor_core_tf32": "AlexNet 2012, tf32",
     "sub_batches_torchvision_fp32": "torchvision's AlexNet, fp32 on tensor cores",
 }
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 GPU = ("PyTorch eager", "PyTorch compile channels_last", "PyTorch eager 2x2", "halotile, graph", "halotile 2x2, graph")
 
 
-def works(machine: str, name: str) -> dict[str, Any]:
+def works(machine: str, name: str, key: str = "works") -> dict[str, Any]:
     """The kept works of one file."""
     path = RESULTS / machine / name
     if not path.is_file():
-        raise ExperimentError(f"{path} does not exist: make it with the script of that name in experiments/peers")
-    return json.loads(path.read_text(encoding="utf-8"))["works"]
+        raise ExperimentError(f"{path} does not exist: make it with the script of that name in experiments")
+    return json.loads(path.read_text(encoding="utf-8"))[key]
 
 
 def cpu_peers(options: argparse.Namespace) -> str:
@@ -113,6 +114,25 @@ def gpu_short(options: argparse.Namespace) -> str:
     return markdown(rows)
 
 
+def gpu_tiles(options: argparse.Namespace) -> str:
+    """The large image whole, and for each grid and grouping of layers by its fastest dispatch."""
+    kept = works(options.gpu, "gpu_peers.json")
+    rows = [["one 8192 x 8192 image, bf16", "2012, ms", "of whole", "memory", "single tower, ms", "of whole", "memory"]]
+    lines: dict[str, list[str]] = {}
+    for network in ("2012", "tower"):
+        work = kept[f"{network}-bf16-8192"]
+        for name, c in work["contestants"].items():
+            if name == work["best_halotile"]:
+                cells = ["whole", f"{c['median_ms']:.2f}", "", f"{c['device_bytes'] / 2**20:.0f} MiB"]
+            elif c["raced"] and "time_over_whole" in c:
+                what = name.removeprefix("halotile ").replace("per_conv", "tiles, per convolution").replace("fused", "tiles, all fused")
+                cells = [what, f"{c['median_ms']:.2f}", f"{c['time_over_whole']:.2f}", f"{c['memory_over_whole']:.2f}"]
+            else:
+                continue
+            lines.setdefault(cells[0], [cells[0]]).extend(cells[1:])
+    return markdown(rows + list(lines.values()))
+
+
 def gpu_sub_batches(options: argparse.Namespace) -> str:
     """Batches from host memory: on one stream, and in sub-batches on four or more."""
     kept = works(options.gpu, "gpu_peers.json")
@@ -124,6 +144,21 @@ def gpu_sub_batches(options: argparse.Namespace) -> str:
         alone = [f"{work[key]:.2f}" for key in ("copy_alone_ms", "compute_alone_ms")]
         best, speed = times[work["best"]], work["targets"][0]["value"]
         rows.append([shown, *alone, f"{one:.2f}", work["best"], f"{best:.2f}", f"{speed:.2f}"])
+    return markdown(rows)
+
+
+def cudnn_variance(options: argparse.Namespace) -> str:
+    """Patchings with equal bits, the largest difference of a map, and the time over the project's own engine."""
+    rows = [["network", *(f"{precision}" for precision in PRECISIONS)]]
+    for network, found in works(options.gpu, "cudnn_variance.json", "networks").items():
+        cells = []
+        for kept in (found[precision] for precision in PRECISIONS):
+            times = kept["times"]["batch 32"]
+            own = "direct" if "direct" in times else "tensor_core"
+            equal = f"{kept['patchings_with_equal_bits']} of {kept['patchings']}"
+            off = f", off by {kept['max_abs']:.0e}" if kept["max_abs"] else ""
+            cells.append(f"{equal}{off}; {times['cudnn']['median_ms'] / times[own]['median_ms']:.1f} times")
+        rows.append([network, *cells])
     return markdown(rows)
 
 
@@ -156,7 +191,9 @@ TABLES = {
     "gpu_peers": gpu_peers,
     "gpu_short": gpu_short,
     "gpu_works": gpu_works,
+    "gpu_tiles": gpu_tiles,
     "gpu_sub_batches": gpu_sub_batches,
+    "cudnn_variance": cudnn_variance,
 }
 
 

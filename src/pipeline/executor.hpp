@@ -7,6 +7,8 @@
 // synchronizes but the end. Layers behind the feature maps (fully connected, softmax) run on the whole batch,
 // fully connected ones in blocks of output features, whose size does not depend on the streams.
 //
+// With `batched`, the tiles of a stage go through its steps together (tile_groups.hpp, merged_stage.hpp).
+//
 // Where the device has memory of its own, input and outputs lie in host memory that copies reach at full
 // speed. A run then begins with each chunk's copy to the device, on the chunk's own stream, and ends with the
 // kept outputs' copies to the host.
