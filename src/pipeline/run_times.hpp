@@ -19,7 +19,8 @@ namespace halotile {
 /// One layer's share of a run, over all streams.
 struct LayerTime {
   std::string name;
-  std::string kind;    ///< layer type; or "pack", "place", "borders", "host_to_device", "device_to_host", "allocation"
+  /// Layer type; or "pack", "place", "borders", "host_to_device", "device_to_host", "allocation".
+  std::string kind;
   double seconds = 0;  ///< summed over streams and runs
   double flops = 0;    ///< per run, recomputed ones included
   double bytes = 0;    ///< per run, least traffic: what each piece of work reads and writes, weights once
