@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "pipeline/map_memory.hpp"
+#include "pipeline/stop.hpp"
 
 namespace halotile {
 namespace {
@@ -87,6 +88,7 @@ MergedStage::Cut MergedStage::cut_into(std::int64_t rows, std::int64_t cols) con
 void MergedStage::choose_cut(std::int64_t images, std::size_t lane_bytes) {
   const Extent2 grid = stage_.plan.grid();
   const auto fits = [&](std::int64_t rows, std::int64_t cols) {
+    throw_if_stopped();
     cut_ = cut_into(rows, cols);
     // The first part holds borders of all that come behind it.
     return lane_of(cut_, 1, {&images, 1}).bytes() <= lane_bytes;
