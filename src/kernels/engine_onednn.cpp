@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <dnnl.hpp>
 #include <map>
 #include <optional>
@@ -43,6 +44,10 @@ memory::data_type data_type(DType type) {
   throw UnsupportedError(std::string("oneDNN cannot make ") + what + " (" + error.what() +
                          "); use engine: reference for this network");
 }
+
+// Features of a fully connected layer that one thread computes at a time. A constant: neither threads nor
+// streams decide how a layer is cut.
+constexpr std::int64_t fully_connected_piece = 128;
 
 // The thread count that oneDNN sees while primitives are made here.
 class ThreadCount {
@@ -93,7 +98,8 @@ class BiasOnly final : public Operation {
   Conv2d layer_;
 };
 
-struct FullyConnectedPrimitive {
+// Some features of a fully connected layer, by one thread: several cut its sum among them.
+struct FullyConnectedPiece {
   dnnl::inner_product_forward::primitive_desc desc;
   dnnl::inner_product_forward primitive;
   memory weight;
@@ -102,50 +108,81 @@ struct FullyConnectedPrimitive {
 
 class FullyConnectedOperation final : public Operation {
  public:
-  FullyConnectedOperation(const dnnl::engine& engine, const FullyConnectedPrimitive& fc,
-                          const MapGeometry& out)
-      : stream_(engine),
-        fc_(fc),
-        src_(fc.desc.src_desc(), engine, nullptr),
-        dst_(fc.desc.dst_desc(), engine, nullptr),
-        scratchpad_(fc.desc.scratchpad_desc(), engine, nullptr),
-        pack_out_(out.image_stride != out.channels && out.images > 1) {
-    if (pack_out_)
-      out_bytes_ = aligned(static_cast<std::size_t>(out.images * out.channels * size_of(out.dtype)));
-    args_ = {{{DNNL_ARG_SRC, src_.get()},
-              {DNNL_ARG_WEIGHTS, fc_.weight.get()},
-              {DNNL_ARG_DST, dst_.get()},
-              {DNNL_ARG_SCRATCHPAD, scratchpad_.get()},
-              {DNNL_ARG_BIAS, fc_.bias ? fc_.bias.get() : nullptr}}};
-    arg_count_ = fc_.bias ? 5 : 4;
-  }
-
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    set_data(scratchpad_, context.scratch.data() + out_bytes_);
-    set_data(src_, in.data);
-    set_data(dst_, pack_out_ ? context.scratch.data() : out.data);
-    execute(fc_.primitive, stream_, {args_.data(), arg_count_});
-    if (pack_out_) {
-      copy_map(
-          {dense_geometry(out.dtype, out.images, out.channels, out.rect, out.whole), context.scratch.data()},
-          out);
+  FullyConnectedOperation(const dnnl::engine& engine, std::span<const FullyConnectedPiece> pieces,
+                          const MapGeometry& out, int threads)
+      : threads_(threads), packs_out_(out.images > 1) {
+    for (const FullyConnectedPiece& piece : pieces) pieces_.emplace_back(engine, piece);
+    for (Piece& piece : pieces_) {
+      piece.at = scratch_bytes_;
+      piece.out_bytes = packs_out_ ? aligned(piece.dst.get_desc().get_size()) : 0;
+      scratch_bytes_ += piece.out_bytes + aligned(piece.scratchpad.get_desc().get_size());
     }
   }
 
-  [[nodiscard]] std::size_t scratch_bytes() const override {
-    return out_bytes_ + fc_.desc.scratchpad_desc().get_size();
+  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+    const auto count = static_cast<std::int64_t>(pieces_.size());
+    bool failed = false;
+#pragma omp parallel for num_threads(threads_) schedule(static) reduction(|| : failed)
+    for (std::int64_t p = 0; p < count; ++p)
+      failed = !run_piece(pieces_[static_cast<std::size_t>(p)], in, out, context) || failed;
+    if (failed) throw UnsupportedError("oneDNN failed to run a fully connected layer");
   }
 
+  [[nodiscard]] std::size_t scratch_bytes() const override { return scratch_bytes_; }
+
  private:
-  dnnl::stream stream_;
-  FullyConnectedPrimitive fc_;
-  memory src_;
-  memory dst_;
-  memory scratchpad_;
-  bool pack_out_;
-  std::size_t out_bytes_ = 0;
-  std::array<dnnl_exec_arg_t, 5> args_{};
-  std::size_t arg_count_ = 0;
+  struct Piece {
+    Piece(const dnnl::engine& engine, const FullyConnectedPiece& made)
+        : primitive(made.primitive),
+          stream(engine),
+          src(made.desc.src_desc(), engine, nullptr),
+          dst(made.desc.dst_desc(), engine, nullptr),
+          scratchpad(made.desc.scratchpad_desc(), engine, nullptr),
+          weight(made.weight),
+          bias(made.bias) {}
+
+    dnnl::inner_product_forward primitive;
+    dnnl::stream stream;
+    memory src;
+    memory dst;
+    memory scratchpad;
+    memory weight;
+    memory bias;
+    std::size_t at = 0;  // in the scratch memory: its outputs, if they have gaps between images, and the rest
+    std::size_t out_bytes = 0;
+  };
+
+  // False where oneDNN fails.
+  [[nodiscard]] bool run_piece(Piece& piece, const ConstMapView& in, const MapView& out,
+                               const RunContext& context) const {
+    const auto first = static_cast<std::size_t>(&piece - pieces_.data());
+    const auto row_bytes = static_cast<std::size_t>(piece.dst.get_desc().dims()[1]) *
+                           static_cast<std::size_t>(size_of(out.dtype));
+    auto* const to = static_cast<std::byte*>(out.data) +
+                     first * static_cast<std::size_t>(fully_connected_piece * size_of(out.dtype));
+    std::byte* const scratch = context.scratch.data() + piece.at;
+    set_data(piece.src, in.data);
+    set_data(piece.dst, packs_out_ ? scratch : to);
+    set_data(piece.scratchpad, scratch + piece.out_bytes);
+    const std::array<dnnl_exec_arg_t, 5> args{{{DNNL_ARG_SRC, piece.src.get()},
+                                               {DNNL_ARG_WEIGHTS, piece.weight.get()},
+                                               {DNNL_ARG_DST, piece.dst.get()},
+                                               {DNNL_ARG_SCRATCHPAD, piece.scratchpad.get()},
+                                               {DNNL_ARG_BIAS, piece.bias ? piece.bias.get() : nullptr}}};
+    if (dnnl_primitive_execute(piece.primitive.get(), piece.stream.get(), piece.bias ? 5 : 4, args.data()) !=
+        dnnl_success)
+      return false;
+    for (std::int64_t n = 0; packs_out_ && n < out.images; ++n) {
+      std::memcpy(to + n * out.image_stride * size_of(out.dtype),
+                  scratch + static_cast<std::size_t>(n) * row_bytes, row_bytes);
+    }
+    return true;
+  }
+
+  int threads_;
+  bool packs_out_;
+  std::vector<Piece> pieces_;
+  std::size_t scratch_bytes_ = 0;
 };
 
 class OneDnnEngine final : public CpuEngine {
@@ -193,7 +230,7 @@ class OneDnnEngine final : public CpuEngine {
       found =
           fully_connected_.emplace(key, make_fully_connected(layer, features, in.images, out.dtype)).first;
     }
-    return std::make_unique<FullyConnectedOperation>(engine_, found->second, out);
+    return std::make_unique<FullyConnectedOperation>(engine_, found->second, out, threads());
   }
 
  private:
@@ -331,9 +368,18 @@ class OneDnnEngine final : public CpuEngine {
                   engine_, const_cast<float*>(values.data()));
   }
 
-  FullyConnectedPrimitive make_fully_connected(const FullyConnected& layer, Interval features,
+  std::vector<FullyConnectedPiece> make_fully_connected(const FullyConnected& layer, Interval features,
+                                                        std::int64_t images, DType out_type) {
+    const ThreadCount count(1);
+    std::vector<FullyConnectedPiece> pieces;
+    for (std::int64_t begin = features.begin; begin < features.end; begin += fully_connected_piece)
+      pieces.push_back(fully_connected_piece_of(
+          layer, {begin, std::min(begin + fully_connected_piece, features.end)}, images, out_type));
+    return pieces;
+  }
+
+  FullyConnectedPiece fully_connected_piece_of(const FullyConnected& layer, Interval features,
                                                std::int64_t images, DType out_type) {
-    const ThreadCount count(threads());
     try {
       const auto type = data_type(map_type_);
       const std::int64_t size = features.size();
@@ -365,7 +411,7 @@ class OneDnnEngine final : public CpuEngine {
   std::map<const float*, std::string> conv_kernels_;
   std::map<const float*, Buffer> plain_weights_;
   std::map<const float*, Buffer> winograd_weights_;
-  std::map<Key, FullyConnectedPrimitive> fully_connected_;
+  std::map<Key, std::vector<FullyConnectedPiece>> fully_connected_;
   std::map<const float*, std::vector<Packed>> packed_;
 };
 

@@ -130,6 +130,45 @@ TEST(Executor, OneDnnHasTheBitsOfTheWholeForWinogradLayersOfBf16) {
   winograd_layers_have_the_bits_of_the_whole(DType::bf16);
 }
 
+// Sums as long as oneDNN would cut among threads.
+TEST(Executor, OneDnnHasTheSameBitsWithAnyNumberOfThreads) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "TSan does not see the barriers of OpenMP's threads";
+#endif
+  const Model model(
+      "input: {channels: 3, height: 40, width: 40}\nlayers:\n"
+      "  - {type: conv, name: a, out_channels: 64, kernel: 5, stride: 2}\n"
+      "  - {type: relu}\n"
+      "  - {type: lrn}\n"
+      "  - {type: conv, name: b, out_channels: 64, kernel: 3, padding: 1}\n"
+      "  - {type: max_pool, kernel: 3, stride: 2}\n"
+      "  - {type: fully_connected, out_features: 700}\n"
+      "  - {type: relu}\n"
+      "  - {type: fully_connected, out_features: 131}\n");
+  const std::set<std::size_t> keep{0, 3, 4, 6, 7};
+  std::vector<DType> types{DType::f32};
+  if (cpu_has_bf16()) types.push_back(DType::bf16);
+  for (const DType type : types) {
+    for (const std::int64_t batch : {1, 2, 7}) {
+      const auto run = [&](Engine& engine) {
+        auto executor = make_executor(model, engine, support::whole_way(model.network(), batch, keep));
+        support::fill_input(*executor, 3);
+        executor->run();
+        return executor;
+      };
+      const auto one = make_onednn_engine(type, 1);
+      const auto expected = run(*one);
+      for (const int threads : {2, 3, 8}) {
+        const auto several = make_onednn_engine(type, threads);
+        const auto found = run(*several);
+        const auto compared = compare_kept(model.network(), *expected, *found, keep);
+        EXPECT_TRUE(support::all_equal(compared))
+            << threads << " threads, " << batch << " images: " << differences(compared);
+      }
+    }
+  }
+}
+
 // oneDNN's direct kernels refuse such tiles alone. Measured, as for usual windows.
 TEST(Executor, OneDnnHasTheBitsOfTheWholeInTilesNarrowerThanTheirPadding) {
   const Model model(
