@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <dnnl.hpp>
 #include <map>
 #include <optional>
@@ -20,20 +19,19 @@
 #include "kernels/conv2d_winograd.hpp"
 #include "kernels/cpu_operations.hpp"
 #include "kernels/onednn_conv2d.hpp"
-#include "kernels/pointwise.hpp"
+#include "kernels/onednn_fully_connected.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
 namespace {
 
 using dnnl::memory;
-using onednn::aligned;
 using onednn::Band;
 using onednn::ConvPrimitive;
 using onednn::ConvShape;
 using onednn::cut_bands;
-using onednn::execute;
-using onednn::set_data;
+using onednn::features_of_piece;
+using onednn::FullyConnectedPiece;
 using onednn::with_zeros;
 
 memory::data_type data_type(DType type) {
@@ -44,10 +42,6 @@ memory::data_type data_type(DType type) {
   throw UnsupportedError(std::string("oneDNN cannot make ") + what + " (" + error.what() +
                          "); use engine: reference for this network");
 }
-
-// Features of a fully connected layer that one thread computes at a time. A constant: neither threads nor
-// streams decide how a layer is cut.
-constexpr std::int64_t fully_connected_piece = 128;
 
 // The thread count that oneDNN sees while primitives are made here.
 class ThreadCount {
@@ -98,93 +92,6 @@ class BiasOnly final : public Operation {
   Conv2d layer_;
 };
 
-// Some features of a fully connected layer, by one thread: several cut its sum among them.
-struct FullyConnectedPiece {
-  dnnl::inner_product_forward::primitive_desc desc;
-  dnnl::inner_product_forward primitive;
-  memory weight;
-  memory bias;
-};
-
-class FullyConnectedOperation final : public Operation {
- public:
-  FullyConnectedOperation(const dnnl::engine& engine, std::span<const FullyConnectedPiece> pieces,
-                          const MapGeometry& out, int threads)
-      : threads_(threads), packs_out_(out.images > 1) {
-    for (const FullyConnectedPiece& piece : pieces) pieces_.emplace_back(engine, piece);
-    for (Piece& piece : pieces_) {
-      piece.at = scratch_bytes_;
-      piece.out_bytes = packs_out_ ? aligned(piece.dst.get_desc().get_size()) : 0;
-      scratch_bytes_ += piece.out_bytes + aligned(piece.scratchpad.get_desc().get_size());
-    }
-  }
-
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    const auto count = static_cast<std::int64_t>(pieces_.size());
-    bool failed = false;
-#pragma omp parallel for num_threads(threads_) schedule(static) reduction(|| : failed)
-    for (std::int64_t p = 0; p < count; ++p)
-      failed = !run_piece(pieces_[static_cast<std::size_t>(p)], in, out, context) || failed;
-    if (failed) throw UnsupportedError("oneDNN failed to run a fully connected layer");
-  }
-
-  [[nodiscard]] std::size_t scratch_bytes() const override { return scratch_bytes_; }
-
- private:
-  struct Piece {
-    Piece(const dnnl::engine& engine, const FullyConnectedPiece& made)
-        : primitive(made.primitive),
-          stream(engine),
-          src(made.desc.src_desc(), engine, nullptr),
-          dst(made.desc.dst_desc(), engine, nullptr),
-          scratchpad(made.desc.scratchpad_desc(), engine, nullptr),
-          weight(made.weight),
-          bias(made.bias) {}
-
-    dnnl::inner_product_forward primitive;
-    dnnl::stream stream;
-    memory src;
-    memory dst;
-    memory scratchpad;
-    memory weight;
-    memory bias;
-    std::size_t at = 0;  // in the scratch memory: its outputs, if they have gaps between images, and the rest
-    std::size_t out_bytes = 0;
-  };
-
-  // False where oneDNN fails.
-  [[nodiscard]] bool run_piece(Piece& piece, const ConstMapView& in, const MapView& out,
-                               const RunContext& context) const {
-    const auto first = static_cast<std::size_t>(&piece - pieces_.data());
-    const auto row_bytes = static_cast<std::size_t>(piece.dst.get_desc().dims()[1]) *
-                           static_cast<std::size_t>(size_of(out.dtype));
-    auto* const to = static_cast<std::byte*>(out.data) +
-                     first * static_cast<std::size_t>(fully_connected_piece * size_of(out.dtype));
-    std::byte* const scratch = context.scratch.data() + piece.at;
-    set_data(piece.src, in.data);
-    set_data(piece.dst, packs_out_ ? scratch : to);
-    set_data(piece.scratchpad, scratch + piece.out_bytes);
-    const std::array<dnnl_exec_arg_t, 5> args{{{DNNL_ARG_SRC, piece.src.get()},
-                                               {DNNL_ARG_WEIGHTS, piece.weight.get()},
-                                               {DNNL_ARG_DST, piece.dst.get()},
-                                               {DNNL_ARG_SCRATCHPAD, piece.scratchpad.get()},
-                                               {DNNL_ARG_BIAS, piece.bias ? piece.bias.get() : nullptr}}};
-    if (dnnl_primitive_execute(piece.primitive.get(), piece.stream.get(), piece.bias ? 5 : 4, args.data()) !=
-        dnnl_success)
-      return false;
-    for (std::int64_t n = 0; packs_out_ && n < out.images; ++n) {
-      std::memcpy(to + n * out.image_stride * size_of(out.dtype),
-                  scratch + static_cast<std::size_t>(n) * row_bytes, row_bytes);
-    }
-    return true;
-  }
-
-  int threads_;
-  bool packs_out_;
-  std::vector<Piece> pieces_;
-  std::size_t scratch_bytes_ = 0;
-};
-
 class OneDnnEngine final : public CpuEngine {
  public:
   OneDnnEngine(DType map_type, int thread_count)
@@ -230,7 +137,7 @@ class OneDnnEngine final : public CpuEngine {
       found =
           fully_connected_.emplace(key, make_fully_connected(layer, features, in.images, out.dtype)).first;
     }
-    return std::make_unique<FullyConnectedOperation>(engine_, found->second, out, threads());
+    return onednn::fully_connected_operation(engine_, found->second, out, threads());
   }
 
  private:
@@ -372,14 +279,14 @@ class OneDnnEngine final : public CpuEngine {
                                                         std::int64_t images, DType out_type) {
     const ThreadCount count(1);
     std::vector<FullyConnectedPiece> pieces;
-    for (std::int64_t begin = features.begin; begin < features.end; begin += fully_connected_piece)
-      pieces.push_back(fully_connected_piece_of(
-          layer, {begin, std::min(begin + fully_connected_piece, features.end)}, images, out_type));
+    for (std::int64_t begin = features.begin; begin < features.end; begin += features_of_piece)
+      pieces.push_back(
+          make_piece(layer, {begin, std::min(begin + features_of_piece, features.end)}, images, out_type));
     return pieces;
   }
 
-  FullyConnectedPiece fully_connected_piece_of(const FullyConnected& layer, Interval features,
-                                               std::int64_t images, DType out_type) {
+  FullyConnectedPiece make_piece(const FullyConnected& layer, Interval features, std::int64_t images,
+                                 DType out_type) {
     try {
       const auto type = data_type(map_type_);
       const std::int64_t size = features.size();

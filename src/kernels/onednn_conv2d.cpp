@@ -10,14 +10,26 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <string>
 
+#include "kernels/onednn_primitives.hpp"
 #include "kernels/pointwise.hpp"
+#include "patching/error.hpp"
 #include "patching/window.hpp"
 
 namespace halotile::onednn {
 namespace {
 
 using dnnl::memory;
+
+void execute(const dnnl::primitive& primitive, const dnnl::stream& stream,
+             std::span<const dnnl_exec_arg_t> args) {
+  const dnnl_status_t status =
+      dnnl_primitive_execute(primitive.get(), stream.get(), static_cast<int>(args.size()), args.data());
+  if (status != dnnl_success) {
+    throw UnsupportedError("oneDNN failed to run a primitive (status " + std::to_string(status) + ")");
+  }
+}
 
 class Conv2dOperation final : public Operation {
  public:

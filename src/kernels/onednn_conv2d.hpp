@@ -5,12 +5,10 @@
 #include <dnnl.hpp>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "kernels/engine.hpp"
 #include "kernels/layers.hpp"
-#include "patching/error.hpp"
 
 namespace halotile::onednn {
 
@@ -49,23 +47,5 @@ struct Band {
                                                           std::span<const Band> bands,
                                                           std::span<const ConvPrimitive> primitives,
                                                           const MapGeometry& in, const MapGeometry& out);
-
-// What all operations of oneDNN's primitives need.
-
-inline void execute(const dnnl::primitive& primitive, const dnnl::stream& stream,
-                    std::span<const dnnl_exec_arg_t> args) {
-  const dnnl_status_t status =
-      dnnl_primitive_execute(primitive.get(), stream.get(), static_cast<int>(args.size()), args.data());
-  if (status != dnnl_success) {
-    throw UnsupportedError("oneDNN failed to run a primitive (status " + std::to_string(status) + ")");
-  }
-}
-
-inline void set_data(dnnl::memory& m, const void* data) {
-  // oneDNN takes sources, too, as non-const pointers; it does not write through them.
-  m.set_data_handle(const_cast<void*>(data));
-}
-
-inline std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace halotile::onednn
