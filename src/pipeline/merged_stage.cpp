@@ -13,18 +13,40 @@ namespace {
 // A border of one row, as of pools, is thin if a part holds it so many times.
 constexpr std::int64_t thin_border = 50;
 
-Interval kept_of(const Held& held) { return held.kept; }
-Interval fresh_of(const Held& held) { return held.fresh; }
-
-// `count` shares of `tiles` tiles, as even as can be, the first the largest.
-std::vector<Interval> shares(std::int64_t tiles, std::int64_t count) {
+// The outputs of `parts` shares of the tiles along an axis, as even as can be, the first the largest.
+std::vector<Interval> shared_cores(std::int64_t tiles, std::int64_t parts, const auto& core) {
   std::vector<Interval> shares;
-  for (std::int64_t i = count; i > 0; --i)
-    shares.push_back({tiles - i * tiles / count, tiles - (i - 1) * tiles / count});
+  for (std::int64_t left = parts; left > 0; --left) {
+    Interval& share = shares.emplace_back();
+    for (std::int64_t t = tiles - left * tiles / parts; t < tiles - (left - 1) * tiles / parts; ++t)
+      share = hull(share, core(t));
+  }
   return shares;
 }
 
+// The layers of each step along an axis.
+using Chains = std::vector<std::vector<AxisLayer>>;
+
+// Maps whose borders are thin along both axes.
+std::set<std::size_t> thin_maps(const MergedAxis& rows, const MergedAxis& cols, std::size_t maps) {
+  std::set<std::size_t> thin;
+  for (std::size_t map = 1; map < maps; ++map) {
+    const auto is_thin = [map](const MergedAxis& axis) {
+      const std::int64_t kept = axis.largest(map, &Held::kept);
+      return kept <= 1 && thin_border * kept <= axis.largest(map, &Held::fresh);
+    };
+    if (is_thin(rows) && is_thin(cols)) thin.insert(map);
+  }
+  return thin;
+}
+
 }  // namespace
+
+std::int64_t MergedAxis::largest(std::size_t map, Interval Held::*of) const {
+  std::int64_t most = 0;
+  for (const Held& h : held[map]) most = std::max(most, (h.*of).size());
+  return most;
+}
 
 MergedStage::MergedStage(const Stage& stage, TileOperations& operations, std::span<const std::int64_t> images,
                          std::size_t lane_bytes)
@@ -35,17 +57,10 @@ MergedStage::MergedStage(const Stage& stage, TileOperations& operations, std::sp
   place_borders(images.front());
 }
 
-std::int64_t MergedStage::Axis::largest(std::size_t map, Interval (*of)(const Held&)) const {
-  std::int64_t most = 0;
-  for (const Held& h : held[map]) most = std::max(most, of(h).size());
-  return most;
-}
-
 MergedStage::Cut MergedStage::cut_into(std::int64_t rows, std::int64_t cols) const {
   const StagePlan& plan = stage_.plan;
-  Cut cut{{shares(plan.grid().height, rows), {}}, {shares(plan.grid().width, cols), {}}};
-  std::vector<std::vector<AxisLayer>> down;
-  std::vector<std::vector<AxisLayer>> across;
+  Chains down;
+  Chains across;
   for (const Step& step : stage_.steps) {
     down.emplace_back();
     across.emplace_back();
@@ -55,32 +70,13 @@ MergedStage::Cut MergedStage::cut_into(std::int64_t rows, std::int64_t cols) con
       across.back().push_back({layer.window.cols(), layer.input.width, layer.output.width});
     }
   }
-  const auto cores = [](std::span<const Interval> tiles, const auto& core) {
-    std::vector<Interval> merged;
-    for (const Interval& range : tiles) {
-      Interval all;
-      for (std::int64_t t = range.begin; t < range.end; ++t) all = hull(all, core(t));
-      merged.push_back(all);
-    }
-    return merged;
-  };
   const std::vector<Interval> core_rows =
-      cores(cut.rows.tiles, [&](std::int64_t row) { return plan.core(row, 0).rows; });
+      shared_cores(plan.grid().height, rows, [&](std::int64_t row) { return plan.core(row, 0).rows; });
   const std::vector<Interval> core_cols =
-      cores(cut.cols.tiles, [&](std::int64_t column) { return plan.core(0, column).cols; });
-  cut.rows.held = held_by_parts(down, core_rows);
-  cut.cols.held = held_by_parts(across, core_cols);
-  std::set<std::size_t> repeated;
-  for (std::size_t map = 1; map < output(); ++map) {
-    const auto thin = [map](const Axis& axis) {
-      const std::int64_t kept = axis.largest(map, kept_of);
-      return kept <= 1 && thin_border * kept <= axis.largest(map, fresh_of);
-    };
-    if (thin(cut.rows) && thin(cut.cols)) repeated.insert(map);
-  }
-  cut.rows.held = held_by_parts(down, core_rows, repeated);
-  cut.cols.held = held_by_parts(across, core_cols, repeated);
-  return cut;
+      shared_cores(plan.grid().width, cols, [&](std::int64_t column) { return plan.core(0, column).cols; });
+  const Cut all_kept{{held_by_parts(down, core_rows)}, {held_by_parts(across, core_cols)}};
+  const std::set<std::size_t> repeated = thin_maps(all_kept.rows, all_kept.cols, output());
+  return {{held_by_parts(down, core_rows, repeated)}, {held_by_parts(across, core_cols, repeated)}};
 }
 
 // Whole rows of tiles while there is room for one, else pieces of a row: long parts have few borders, and the
@@ -114,14 +110,14 @@ Lane MergedStage::lane_of(const Cut& cut, std::size_t parts, std::span<const std
       }
     }
   }
-  const bool several = cut.rows.tiles.size() * cut.cols.tiles.size() > 1;
+  const bool several = cut.rows.parts() * cut.cols.parts() > 1;
   return {maps, scratch, several};
 }
 
 void MergedStage::plan_tasks() {
   kept_.resize(output() + 1);
   for (std::size_t map = 1; map < output(); ++map)
-    kept_[map] = cut_.rows.largest(map, kept_of) > 0 || cut_.cols.largest(map, kept_of) > 0;
+    kept_[map] = cut_.rows.largest(map, &Held::kept) > 0 || cut_.cols.largest(map, &Held::kept) > 0;
   tiles_.borders.resize(output());
   for (std::size_t step = 0; step < output(); ++step) {
     if (kept_[step]) tiles_.borders[step] = tiles_.borders[lane_.fetched_beside(step)] = true;
@@ -141,16 +137,16 @@ void MergedStage::place_borders(std::int64_t images) {
   below_at_.resize(output());
   right_at_.resize(output());
   for (std::size_t map = 1; map < output(); ++map) {
-    const std::int64_t kept_rows = cut_.rows.largest(map, kept_of);
+    const std::int64_t kept_rows = cut_.rows.largest(map, &Held::kept);
     for (const Held& column : cut_.cols.held[map]) {
       below_at_[map].push_back(place(map, kept_rows, column.all().size()));
     }
-    right_at_[map] = place(map, cut_.rows.largest(map, fresh_of), cut_.cols.largest(map, kept_of));
+    right_at_[map] = place(map, cut_.rows.largest(map, &Held::fresh), cut_.cols.largest(map, &Held::kept));
   }
 }
 
 double MergedStage::repeats(std::size_t step) const {
-  const auto all = [&](const Axis& axis) {
+  const auto all = [&](const MergedAxis& axis) {
     std::int64_t sum = 0;
     for (const Held& h : axis.held[step + 1]) sum += h.fresh.size();
     return static_cast<double>(sum);
@@ -161,7 +157,7 @@ double MergedStage::repeats(std::size_t step) const {
 }
 
 MergedStage::Part MergedStage::part_of(const Cut& cut, std::size_t number) {
-  return {number / cut.cols.tiles.size(), number % cut.cols.tiles.size()};
+  return {number / cut.cols.parts(), number % cut.cols.parts()};
 }
 
 Rect MergedStage::held(const Cut& cut, Part part, std::size_t map) const {
@@ -226,9 +222,9 @@ std::vector<TileCall> MergedStage::border_copies(Part part, std::size_t step, st
     const auto keep = [&](Rect rect, std::size_t at) {
       if (!rect.empty()) add(subview(from, {0, images}, rect), stored(map, rect, at));
     };
-    if (part.row + 1 < cut_.rows.tiles.size())
+    if (part.row + 1 < cut_.rows.parts())
       keep({row(map, part.row + 1).kept, col(map, part.col).all()}, below_at_[map][part.col]);
-    if (part.col + 1 < cut_.cols.tiles.size())
+    if (part.col + 1 < cut_.cols.parts())
       keep({row(map, part.row).fresh, col(map, part.col + 1).kept}, right_at_[map]);
   }
   for (std::size_t map = step + 1; map < output(); ++map) {

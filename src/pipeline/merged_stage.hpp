@@ -21,6 +21,15 @@
 
 namespace halotile {
 
+/// Rows or columns of parts.
+struct MergedAxis {
+  std::vector<std::vector<Held>> held;  ///< of the map before each step, and behind the last; by part
+
+  [[nodiscard]] std::size_t parts() const { return held.back().size(); }
+  /// The largest of a map's intervals, all that parts have `kept` or `fresh`.
+  [[nodiscard]] std::int64_t largest(std::size_t map, Interval Held::*of) const;
+};
+
 class MergedStage {
  public:
   /// The stage: `number` in the network's plan, maps of element type `type`.
@@ -58,16 +67,9 @@ class MergedStage {
   void run(const Task& task, Stream& stream);
 
  private:
-  // Rows and columns of parts: their tiles, and what they hold of the map before each step (and behind the
-  // last).
-  struct Axis {
-    std::vector<Interval> tiles;
-    std::vector<std::vector<Held>> held;
-    [[nodiscard]] std::int64_t largest(std::size_t map, Interval (*of)(const Held&)) const;
-  };
   struct Cut {
-    Axis rows;
-    Axis cols;
+    MergedAxis rows;
+    MergedAxis cols;
   };
   struct Part {
     std::size_t row;
@@ -83,7 +85,7 @@ class MergedStage {
   [[nodiscard]] Lane lane_of(const Cut& cut, std::size_t parts, std::span<const std::int64_t> images) const;
   void plan_tasks();
   void place_borders(std::int64_t images);
-  [[nodiscard]] std::size_t parts() const { return cut_.rows.tiles.size() * cut_.cols.tiles.size(); }
+  [[nodiscard]] std::size_t parts() const { return cut_.rows.parts() * cut_.cols.parts(); }
   [[nodiscard]] static Part part_of(const Cut& cut, std::size_t number);
   [[nodiscard]] bool begins_ahead(std::size_t part) const { return part > 0 && tiles_.ahead > 0; }
   [[nodiscard]] std::size_t output() const { return stage_.steps.size(); }  // what the last step writes
