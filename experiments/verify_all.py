@@ -13,21 +13,10 @@ import argparse
 import functools
 import json
 import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-from common import (
-    CONFIGS,
-    ExperimentError,
-    add_halotile_option,
-    guarded,
-    override_text,
-    provenance,
-    results_folder,
-    write_json,
-)
+from common import CONFIGS, ExperimentError, guarded, override_text
+from verifying import GPU_ENGINES, Answer, add_options, refuse_below_one, verify_networks
 
 NETWORKS = ("alexnet", "single_tower", "torchvision", "vgg16", "vit_patch_embed", "digits")
 LARGE_NETWORKS = ("alexnet", "single_tower")
@@ -66,7 +55,7 @@ def large_cases(edge: int, gpu: bool) -> list[dict[str, Any]]:
     ]
 
 
-def verify(options: argparse.Namespace, network: str, overrides: dict[str, Any]) -> dict[str, Any]:
+def verify(options: argparse.Namespace, network: str, overrides: dict[str, Any]) -> Answer:
     """One `halotile verify --json`; exit status 1 is an answer too."""
     fixed = {"input.random": 1, "input.batch": 1, "engine": options.engine, "device": options.device}
     fixed["precision"] = options.precision
@@ -86,49 +75,33 @@ def verify(options: argparse.Namespace, network: str, overrides: dict[str, Any])
     }
 
 
+def difference(answer: Answer) -> str:
+    if answer["equal_bits"]:
+        return ""
+    return f"up to {answer['max_abs']:.3g}, {answer['max_ulp']} ulp, from {answer['differing_stages'][0]}"
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engine", default="onednn", help="onednn (default), reference, direct, tensor_core, cudnn")
-    parser.add_argument("--precision", default="fp32", help="as in configs (default: fp32)")
-    parser.add_argument("--device", default="auto", help="as in configs (default: auto)")
     parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one; may be repeated")
     parser.add_argument("--edge", type=int, help="one image of so many pixels down and across, of both AlexNets")
-    parser.add_argument("--output", type=Path, help="folder for the result (default: this machine's kept results)")
-    parser.add_argument("--jobs", type=int, default=1, help="calls at a time (default: 1)")
-    add_halotile_option(parser)
+    add_options(parser)
     options = parser.parse_args()
-    if options.jobs < 1:
-        parser.error(f"--jobs {options.jobs}: at least 1 call at a time")
-    if options.edge is not None and options.edge < 1:
-        parser.error(f"--edge {options.edge}: at least one pixel")
+    refuse_below_one(parser, options, "jobs", "edge")
     return options
 
 
 def main() -> int:
     options = parse()
+    gpu = options.engine in GPU_ENGINES
     networks = options.network or (LARGE_NETWORKS if options.edge else NETWORKS)
-    gpu = options.engine in ("direct", "tensor_core", "cudnn")
-    result: dict[str, Any] = {"provenance": provenance((), options.halotile), "networks": {}}
-    different = 0
-    for network in networks:
-        with ThreadPoolExecutor(options.jobs) as pool:
-            wanted = large_cases(options.edge, gpu) if options.edge else cases(gpu)
-            answers = list(pool.map(functools.partial(verify, options, network), wanted))
-        unequal = [answer for answer in answers if not answer["equal_bits"]]
-        different += len(unequal)
-        print(f"{network}: {len(answers) - len(unequal)} of {len(answers)} patchings have equal bits", flush=True)
-        for answer in unequal:
-            words = " ".join(f"{key}={override_text(value)}" for key, value in answer["overrides"].items())
-            print(f"    {words}: up to {answer['max_abs']:.3g}, {answer['max_ulp']} ulp, from {answer['differing_stages'][0]}")
-        result["networks"][network] = {"equal": len(answers) - len(unequal), "cases": answers}
+    wanted = large_cases(options.edge, gpu) if options.edge else cases(gpu)
     words = [options.engine, *([options.precision] if options.precision != "fp32" else [])]
     words += [str(options.edge)] if options.edge else []
-    path = (options.output or results_folder()) / f"verify_{'_'.join(words)}.json"
-    write_json(path, result)
-    print(f"written: {path}")
-    return 1 if different else 0
+    works = ((network, functools.partial(verify, options, network), wanted) for network in networks)
+    return verify_networks(options, works, "patchings have equal bits", difference, f"verify_{'_'.join(words)}.json")
 
 
 if __name__ == "__main__":

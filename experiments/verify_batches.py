@@ -12,25 +12,16 @@ from __future__ import annotations
 import argparse
 import functools
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import (
-    CONFIGS,
-    add_halotile_option,
-    guarded,
-    override_text,
-    provenance,
-    results_folder,
-    run_halotile,
-    write_json,
-)
+from common import CONFIGS, guarded, run_halotile
+from verifying import GPU_ENGINES, Answer, Case, add_options, refuse_below_one, verify_networks
 
 NETWORKS = ("alexnet", "single_tower")
 SIZES = (1, 2, 3, 7, 8, 9, 32, 33, 128, 500, 512, 513)  # around where layers choose other blocks of threads
-Case = dict[str, Any]
 
 
 def cases(largest: int, gpu: bool) -> list[Case]:
@@ -65,49 +56,37 @@ def logits(options: argparse.Namespace, network: str, case: Case) -> np.ndarray:
         return np.load(Path(folder) / "logits.npy").reshape(case["input.batch"], -1)
 
 
-def verify(options: argparse.Namespace, network: str, expected: np.ndarray, case: Case) -> dict[str, Any]:
+def verify(options: argparse.Namespace, network: str, expected: np.ndarray, case: Case) -> Answer:
     found = logits(options, network, case)
     differing = int((found.view(np.uint32) != expected[: len(found)].view(np.uint32)).any(axis=1).sum())
     return {"overrides": case, "images": len(found), "differing_images": differing}
 
 
+def difference(answer: Answer) -> str:
+    differing = answer["differing_images"]
+    return f"{differing} of {answer['images']} images differ" if differing else ""
+
+
+def works(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[Case], Answer], list[Case]]]:
+    for network in NETWORKS:
+        reference, *others = cases(options.largest, options.engine in GPU_ENGINES)
+        yield network, functools.partial(verify, options, network, logits(options, network, reference)), others
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", default="onednn", help="as in configs (default: onednn)")
-    parser.add_argument("--precision", default="fp32", help="as in configs (default: fp32)")
-    parser.add_argument("--device", default="auto", help="as in configs (default: auto)")
     parser.add_argument("--largest", type=int, default=1024, help="images of the largest batch (default: 1024)")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
-    parser.add_argument("--output", type=Path, help="folder for the result (default: this machine's kept results)")
-    add_halotile_option(parser)
+    add_options(parser)
     options = parser.parse_args()
-    for name in ("largest", "jobs"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name} {getattr(options, name)}: at least 1")
+    refuse_below_one(parser, options, "largest", "jobs")
     return options
 
 
 def main() -> int:
     options = parse()
-    gpu = options.engine in ("direct", "tensor_core", "cudnn")
-    result: dict[str, Any] = {"provenance": provenance((), options.halotile), "networks": {}}
-    different = 0
-    for network in NETWORKS:
-        reference, *others = cases(options.largest, gpu)
-        expected = logits(options, network, reference)
-        with ThreadPoolExecutor(options.jobs) as pool:
-            answers = list(pool.map(functools.partial(verify, options, network, expected), others))
-        unequal = [answer for answer in answers if answer["differing_images"]]
-        different += len(unequal)
-        print(f"{network}: {len(answers) - len(unequal)} of {len(answers)} runs have the bits of {options.largest} at once")
-        for answer in unequal:
-            words = " ".join(f"{key}={override_text(value)}" for key, value in answer["overrides"].items())
-            print(f"    {words}: {answer['differing_images']} of {answer['images']} images differ")
-        result["networks"][network] = {"equal": len(answers) - len(unequal), "cases": answers}
-    path = (options.output or results_folder()) / f"verify_batches_{options.engine}_{options.precision}.json"
-    write_json(path, result)
-    print(f"written: {path}")
-    return 1 if different else 0
+    claim = f"runs have the bits of {options.largest} at once"
+    file = f"verify_batches_{options.engine}_{options.precision}.json"
+    return verify_networks(options, works(options), claim, difference, file)
 
 
 if __name__ == "__main__":
