@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent / "peers")]
 from common import RESULTS, ROOT, ExperimentError, guarded, write_text
+from gpu_table import float64_errors
 from study_tables import BLOCK, markdown
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "tensor_core.md", ROOT / "docs" / "engines.md")
@@ -37,7 +38,7 @@ SUB_BATCHES = {
     "sub_batches_tensor_core_tf32": "AlexNet 2012, tf32",
     "sub_batches_torchvision_fp32": "torchvision's AlexNet, fp32 on tensor cores",
 }
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+PRECISIONS = ("bf16", "fp16", "tf32", "fp32")
 GPU = ("PyTorch eager", "PyTorch compile channels_last", "PyTorch eager 2x2", "halotile, graph", "halotile 2x2, graph")
 
 
@@ -133,6 +134,19 @@ def gpu_tiles(options: argparse.Namespace) -> str:
     return markdown(rows + list(lines.values()))
 
 
+def gpu_errors(options: argparse.Namespace) -> str:
+    """The largest error against float64 of 32 images' logits by precision, beside those of PyTorch's ways."""
+    kept = works(options.gpu, "gpu_peers.json")
+    rows = [["error", "halotile, 2012", "PyTorch, 2012", "halotile, single tower", "PyTorch, single tower"]]
+    for precision in PRECISIONS:
+        cells = []
+        for network in ("2012", "tower"):
+            own, peers = float64_errors(kept[f"{network}-{precision}-b32"]["contestants"], precision)
+            cells += [f"{max(own):.1e}", f"{min(peers):.1e} to {max(peers):.1e}"]
+        rows.append([precision, *cells])
+    return markdown(rows)
+
+
 def gpu_sub_batches(options: argparse.Namespace) -> str:
     """Batches from host memory: on one stream, and in sub-batches on four or more."""
     kept = works(options.gpu, "gpu_peers.json")
@@ -171,7 +185,7 @@ def gpu_order(work: dict[str, Any]) -> tuple[Any, ...]:
     """Kind, precision, network, batch."""
     kinds = ("resident", "image", "host", "tiles", "plain")
     kind = work.get("kind", "")
-    precision = ("bf16", "tf32", "fp32").index(work["precision"]) if "precision" in work else 3
+    precision = PRECISIONS.index(work["precision"]) if "precision" in work else len(PRECISIONS)
     network = work.get("network", "")
     return kinds.index(kind) if kind in kinds else 9, precision, network, work.get("batch", 0)
 
@@ -192,6 +206,7 @@ TABLES = {
     "gpu_short": gpu_short,
     "gpu_works": gpu_works,
     "gpu_tiles": gpu_tiles,
+    "gpu_errors": gpu_errors,
     "gpu_sub_batches": gpu_sub_batches,
     "cudnn_variance": cudnn_variance,
 }

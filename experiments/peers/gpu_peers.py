@@ -6,7 +6,7 @@ NETWORK is 2012 (AlexNet, 227 pixels, groups, LRN) or tower (one tower, 224 pixe
   NETWORK-bf16-8192, -tf32-8192      the convolutional layers on one 8192 x 8192 image: halotile whole and in tiles
   NETWORK-u8-b1024                   1024 8-bit images from host memory; PyTorch from pinned floats and pixels
   tower-tiles-b1                     every convolution in 4x4 tiles: PyTorch's on 4 streams, halotile's
-  NETWORK-fp32-b32                   float32 without TF32
+  NETWORK-fp32-b32, -fp16-b32        float32 without TF32, and fp16
   resident, naive, sub_batches       the older comparison of engine direct in plain fp32 (gpu_plain.py)
 
 Outputs are compared with PyTorch's in fp32 (and in float64 on the first 32 images) before anything is timed. Every

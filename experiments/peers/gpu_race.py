@@ -96,6 +96,11 @@ def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found.reshape(expected.shape) - expected).max() / np.abs(expected).max())
 
 
+def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
+    """The differences' root mean square as a share of the expected values'."""
+    return float(np.linalg.norm(found.reshape(expected.shape) - expected) / np.linalg.norm(expected))
+
+
 def plan_turn(probe_ms: float) -> tuple[int, int]:
     """Runs to warm up (about 60 ms) and to time (about 300 ms) for something that takes this long."""
     ms = max(probe_ms, 1e-3)
@@ -140,14 +145,16 @@ class Field:
         limit = self.reference.tolerance[contestant.precision]
         if not off <= limit:
             raise ExperimentError(f"differs from PyTorch in fp32 by {off:.2e} of the largest output, over {limit:g}")
-        exact = None
+        exact = rms = None
         if self.reference.exact is not None:
-            exact = relative_difference(made.outputs[: len(self.reference.exact)], self.reference.exact)
+            first = made.outputs[: len(self.reference.exact)]
+            exact, rms = relative_difference(first, self.reference.exact), relative_rms(first, self.reference.exact)
         return {
             "heat": contestant.heat,
             "precision": contestant.precision,
             "difference": off,
             "error_vs_float64": exact,
+            "rms_error_vs_float64": rms,
             "probe_ms": made.probe_ms,
             **made.facts,
         }

@@ -17,6 +17,7 @@ from common import CONFIGS
 from gpu_halotile import DISPATCHES, HalotileContestant
 from gpu_limits import Cost, cost, limit_of
 from gpu_race import Budget, Contestant, Field, Reference
+from gpu_table import float64_errors
 from gpu_xla import XlaContestant, XlaProcess
 from halotile_random import random_input
 from networks import load_model, torch_network
@@ -58,6 +59,7 @@ def make_works() -> dict[str, Work]:
     works += [Work("tower-tiles-b1", "tower", "tiles", "bf16", 1, 20.0)]
     works += [Work(f"{n}-tf32-{IMAGE}", n, "image", "tf32", 1, image[n, "tf32"]) for n in nets]
     works += [Work(f"{n}-fp32-b32", n, "plain", "fp32", 32) for n in nets]
+    works += [Work(f"{n}-fp16-b32", n, "resident", "fp16", 32) for n in nets]
     works += [Work(f"{n}-tf32-b{b}", n, "resident", "tf32", b) for b in order for n in nets]
     return {work.name: work for work in works}
 
@@ -318,6 +320,8 @@ def judged(bench: Bench, work: Work, field: Field) -> dict[str, Any]:
         result["halotile_4x4_against_whole"] = field.ratio(own, field.fastest("halotile"))
     if work.kind == "image":
         result["targets"] += against_whole(work, field, contestants, field.fastest("halotile"))
+    else:
+        result["targets"].append(error_target(work, contestants))
     return result
 
 
@@ -371,6 +375,13 @@ def against_whole(
             memory = best.get("memory_over_whole")
             judgements.append(target(f"{text}, device memory", memory, at_most=FUSED_MEMORY))
     return judgements
+
+
+def error_target(work: Work, contestants: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The largest error of tensor_core's ways over the least of PyTorch's, in the work's precision."""
+    own, peers = float64_errors(contestants, work.precision)
+    value = max(own) / min(peers) if own and peers else None
+    return target(f"{work.name}: error against float64 over PyTorch's", value, at_most=1.0)
 
 
 def target(

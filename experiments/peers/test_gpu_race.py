@@ -19,7 +19,7 @@ from gpu_halotile import patched
 from gpu_limits import cost, limit_of
 from gpu_peers import chosen, work_names
 from gpu_race import Budget, Contestant, Field, Prepared, Reference, Timing, TooLong, plan_turn, time_limit
-from gpu_works import MODELS, WORKS, target
+from gpu_works import MODELS, WORKS, error_target, target
 from networks import load_model
 
 RIGHT = np.array([[1.0, 2.0]], np.float32)
@@ -128,6 +128,17 @@ def test_what_was_not_measured_misses_its_target() -> None:
     assert not target("x", 1.05, at_least=1.1)["met"]
 
 
+def test_errors_are_those_of_tensor_cores_over_pytorchs_least() -> None:
+    def of(error: float, engine: str = "", precision: str = "fp32") -> dict[str, object]:
+        return {"error_vs_float64": error, "precision": precision, "keys": {"engine": engine}}
+
+    ours = {"halotile tensor_core, graph": of(2, "tensor_core"), "halotile fp16": of(9, "tensor_core", "fp16")}
+    found = {**ours, "halotile direct, graph": of(8, "direct"), "PyTorch eager": of(4), "PyTorch graph": of(2.5), "XLA": of(1)}
+    judged = error_target(WORKS["2012-fp32-b32"], found)
+    assert (judged["value"], judged["met"]) == (0.8, True)
+    assert not error_target(WORKS["2012-fp32-b32"], ours)["met"], "without a peer nothing is known"
+
+
 def test_batched_tiles_need_one_stream() -> None:
     assert patched(4, "fused", "batched")["streams"] == 1
     assert patched(4, "fused", "graph")["streams"] == 4
@@ -164,3 +175,4 @@ def test_whole_script(tmp_path: Path) -> None:
     assert work["contestants"][work["best_peer"]]["error_vs_float64"] < 3e-2
     assert [row["work"] for row in kept["table"]] == ["tower-bf16-b1"]
     assert "tower-bf16-b1: best peer against halotile, speed" in done.stdout
+    assert "tower-bf16-b1: error against float64 over PyTorch's" in done.stdout
