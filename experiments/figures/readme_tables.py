@@ -126,8 +126,10 @@ def gpu_tiles(options: argparse.Namespace) -> str:
             if name == work["best_halotile"]:
                 cells = ["whole", f"{c['median_ms']:.2f}", "", f"{c['device_bytes'] / 2**20:.0f} MiB"]
             elif c["raced"] and "time_over_whole" in c:
-                what = name.removeprefix("halotile ").replace("per_conv", "tiles, per convolution").replace("fused", "tiles, all fused")
-                cells = [what, f"{c['median_ms']:.2f}", f"{c['time_over_whole']:.2f}", f"{c['memory_over_whole']:.2f}"]
+                what, dispatch = name.removeprefix("halotile ").split(", ")
+                what = what.replace("per_conv", "tiles, per convolution").replace("fused", "tiles, all fused")
+                shares = [f"{c[key]:.2f}" for key in ("time_over_whole", "memory_over_whole")]
+                cells = [what, f"{c['median_ms']:.2f}, {dispatch}", *shares]
             else:
                 continue
             lines.setdefault(cells[0], [cells[0]]).extend(cells[1:])
