@@ -1,7 +1,7 @@
 """Writes the tables of README, docs/tensor_core.md and docs/engines.md from the kept results: what the peers take, what
 patches cost, on the CPU and on a GPU, and how cuDNN varies.
 
-Reads cpu_peers.json, gpu_peers.json and cudnn_variance.json below experiments/results; a table stands between
+Reads cpu_peers.json, gpu_peers.json, gpu_precisions.json and cudnn_variance.json below experiments/results; a table stands between
 `<!-- table: NAME -->` and `<!-- end of table -->`.
 """
 
@@ -136,16 +136,18 @@ def gpu_tiles(options: argparse.Namespace) -> str:
     return markdown(rows + list(lines.values()))
 
 
-def gpu_errors(options: argparse.Namespace) -> str:
-    """The largest error against float64 of 32 images' logits by precision, beside those of PyTorch's ways."""
-    kept = works(options.gpu, "gpu_peers.json")
-    rows = [["error", "halotile, 2012", "PyTorch, 2012", "halotile, single tower", "PyTorch, single tower"]]
-    for precision in PRECISIONS:
-        cells = []
-        for network in ("2012", "tower"):
-            own, peers = float64_errors(kept[f"{network}-{precision}-b32"]["contestants"], precision)
-            cells += [f"{max(own):.1e}", f"{min(peers):.1e} to {max(peers):.1e}"]
-        rows.append([precision, *cells])
+def gpu_precisions(options: argparse.Namespace) -> str:
+    """32 images in every precision: times, and errors as root mean squares (the largest) beside PyTorch's least."""
+    kept = works(options.gpu, "gpu_precisions.json")
+    rows = [["batch 32", "best peer", "ms", "halotile, ms", "times as fast", "rms error (largest)", "PyTorch's least"]]
+    for name, work in sorted(kept.items(), key=lambda item: gpu_order({**item[1], "kind": ""})):
+        precision, contestants = work["precision"], work["contestants"]
+        names = {"halotile": work["best_halotile"], "peer": work["best_peer"]}
+        peer, own = (contestants[names[who]] for who in ("peer", "halotile"))
+        (rms, rms_peers), (most, most_peers) = (float64_errors(contestants, precision, of) for of in ("rms_", ""))
+        cells = [gpu_work(name, work).replace(", batch 32", ""), names["peer"], short(peer), short(own)]
+        cells += [f"{work['best_peer_against_halotile']:.2f}", f"{max(rms):.2e} ({max(most):.1e})"]
+        rows.append([*cells, f"{min(rms_peers):.2e} ({min(most_peers):.1e})"])
     return markdown(rows)
 
 
@@ -208,7 +210,7 @@ TABLES = {
     "gpu_short": gpu_short,
     "gpu_works": gpu_works,
     "gpu_tiles": gpu_tiles,
-    "gpu_errors": gpu_errors,
+    "gpu_precisions": gpu_precisions,
     "gpu_sub_batches": gpu_sub_batches,
     "cudnn_variance": cudnn_variance,
 }

@@ -8,9 +8,10 @@ SHORT = 110  # characters of an error
 KEPT = ("median_ms", "min_ms", "spread", "share_of_limit", "difference", "error_vs_float64", "device_bytes")
 
 
-def float64_errors(contestants: dict[str, dict[str, Any]], precision: str) -> tuple[list[float], list[float]]:
-    """Errors against float64 in this precision: those of halotile's ways but engine direct, and those of PyTorch's."""
-    same = {name: c["error_vs_float64"] for name, c in contestants.items() if c["precision"] == precision}
+def float64_errors(contestants: dict[str, dict[str, Any]], precision: str, of: str = "rms_") -> tuple[list[float], list[float]]:
+    """Errors against float64 in this precision: those of halotile's ways but engine direct, and those of PyTorch's. `of`:
+    root mean squares, or with "" the largest, whose size among so many logits is much a matter of chance."""
+    same = {name: c[f"{of}error_vs_float64"] for name, c in contestants.items() if c["precision"] == precision}
     own = [e for name, e in same.items() if name.startswith("halotile") and contestants[name]["keys"]["engine"] != "direct"]
     return own, [e for name, e in same.items() if name.startswith("PyTorch")]
 

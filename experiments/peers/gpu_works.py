@@ -378,10 +378,10 @@ def against_whole(
 
 
 def error_target(work: Work, contestants: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The largest error of tensor_core's ways over the least of PyTorch's, in the work's precision."""
+    """The largest of tensor_core's ways' errors over the least of PyTorch's, as root mean squares, in the work's precision."""
     own, peers = float64_errors(contestants, work.precision)
     value = max(own) / min(peers) if own and peers else None
-    return target(f"{work.name}: error against float64 over PyTorch's", value, at_most=1.0)
+    return target(f"{work.name}: rms error against float64 over PyTorch's", value, at_most=1.0)
 
 
 def target(

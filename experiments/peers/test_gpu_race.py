@@ -130,7 +130,7 @@ def test_what_was_not_measured_misses_its_target() -> None:
 
 def test_errors_are_those_of_tensor_cores_over_pytorchs_least() -> None:
     def of(error: float, engine: str = "", precision: str = "fp32") -> dict[str, object]:
-        return {"error_vs_float64": error, "precision": precision, "keys": {"engine": engine}}
+        return {"rms_error_vs_float64": error, "precision": precision, "keys": {"engine": engine}}
 
     ours = {"halotile tensor_core, graph": of(2, "tensor_core"), "halotile fp16": of(9, "tensor_core", "fp16")}
     found = {**ours, "halotile direct, graph": of(8, "direct"), "PyTorch eager": of(4), "PyTorch graph": of(2.5), "XLA": of(1)}
@@ -175,4 +175,4 @@ def test_whole_script(tmp_path: Path) -> None:
     assert work["contestants"][work["best_peer"]]["error_vs_float64"] < 3e-2
     assert [row["work"] for row in kept["table"]] == ["tower-bf16-b1"]
     assert "tower-bf16-b1: best peer against halotile, speed" in done.stdout
-    assert "tower-bf16-b1: error against float64 over PyTorch's" in done.stdout
+    assert "tower-bf16-b1: rms error against float64 over PyTorch's" in done.stdout
