@@ -36,6 +36,14 @@ __device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned addres
                : "memory");
 }
 
+/// f32 to tf32, to nearest, ties away from zero: products would drop the bits behind.
+__device__ __forceinline__ void round_to_tf32(unsigned (&values)[4]) {
+#pragma unroll
+  for (unsigned& value : values) {
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(value) : "f"(__uint_as_float(value)));
+  }
+}
+
 /// sum += a b: 16 x (32 bytes of k) times (32 bytes of k) x 8. `a`: rows 0-7 and 8-15 of the first 16 bytes,
 /// then of the others; b0, b1: columns' first and other 16 bytes. Thread t's sums: row t / 4, columns
 /// 2 (t % 4) and the next, then row t / 4 + 8.

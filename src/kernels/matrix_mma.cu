@@ -276,6 +276,7 @@ __device__ __forceinline__ void multiply_steps(Sums<Block>& sums, const Corner<B
 #pragma unroll
     for (int i = 0; i < Block::mt; ++i) {
       load_matrices(a_fragment[i], input + corner.a + i * 16 * 128 + (corner.ax ^ (first + k)));
+      if constexpr (element == Element::tf32) round_to_tf32(a_fragment[i]);  // filters are already
     }
 #pragma unroll
     for (int j = 0; j < Block::nt / 2; ++j) load_matrices(b_fragment[j], b + j * 16 * pitch + (bx ^ k));

@@ -382,6 +382,36 @@ INSTANTIATE_TEST_SUITE_P(
       return std::get<0>(instance.param).name + element_name(std::get<1>(instance.param));
     });
 
+// ---- tf32 ----
+
+// Inputs a quarter to half a unit below a value of tf32: cutting bits off would lose a unit of each.
+TEST(TensorCoreTf32, InputsAreRoundedToNearest) {
+  HALOTILE_NEEDS_GPU();
+  constexpr std::int64_t in = 64;
+  constexpr std::int64_t out = 72;
+  constexpr std::int64_t images = 70;
+  std::vector<float> weight = make_values(Data::reals, Element::tf32, in * out, 10);
+  std::vector<float> nearest = make_values(Data::reals, Element::tf32, images * in, 11);
+  for (float& w : weight) w = std::abs(w);  // of one sign, so that errors add up
+  for (float& x : nearest) x = std::abs(x);
+  std::vector<float> values = nearest;
+  for (float& x : values) x *= 1 - 0x1p-12F;
+
+  const FullyConnected layer{in, out, false, weight, {}};
+  const DeviceLayer on_device(layer, tensor_core::matrix_layer(layer, Element::tf32), Window{});
+  const Rect point = Rect::whole({1, 1});
+  TypedMap map(DType::f32, images, in, point, {1, 1}, Room::dense);
+  map.fill(values);
+  const std::vector<Sum> expected = sums(layer, images, nearest, 1);
+  for (const ProductKernel& kernel : product_kernels) {
+    const auto shape = first_shape(kernel, on_device.matrix);
+    if (!kernel.usable(device().index()) || !shape) continue;
+    TypedMap found(DType::f32, images, out, point, {1, 1}, Room::dense);
+    compute(on_device, kernel, *shape, map.on_device(), found.on_device());
+    EXPECT_TRUE(within(found, expected, in)) << kernel.name;
+  }
+}
+
 // ---- f32 by three products ----
 
 // The root of the mean square of the errors of split sums, and of plain f32 multiply-adds in one chain.
