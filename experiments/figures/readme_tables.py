@@ -1,8 +1,8 @@
 """Writes the tables of README, docs/tensor_core.md and docs/engines.md from the kept results: what the peers take, what
 patches cost, on the CPU and on a GPU, and how cuDNN varies.
 
-Reads cpu_peers.json, gpu_peers.json, gpu_precisions.json and cudnn_variance.json below experiments/results; a table stands between
-`<!-- table: NAME -->` and `<!-- end of table -->`.
+Reads cpu_peers.json, gpu_peers.json, gpu_precisions.json and cudnn_variance.json below experiments/results; a table
+stands between `<!-- table: NAME -->` and `<!-- end of table -->`.
 """
 
 from __future__ import annotations
@@ -83,9 +83,11 @@ def gpu_peers(options: argparse.Namespace) -> str:
     return markdown(rows)
 
 
-def raced(options: argparse.Namespace) -> list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
+def raced(
+    options: argparse.Namespace, file: str = "gpu_peers.json"
+) -> list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """Every work of which both halotile and a peer were timed: its name, itself, the best peer, the best of ours."""
-    kept = works(options.gpu, "gpu_peers.json")
+    kept = works(options.gpu, file)
     return [
         (name, work, work["contestants"][work["best_peer"]], work["contestants"][work["best_halotile"]])
         for name, work in sorted(kept.items(), key=lambda item: gpu_order(item[1]))
@@ -138,16 +140,13 @@ def gpu_tiles(options: argparse.Namespace) -> str:
 
 def gpu_precisions(options: argparse.Namespace) -> str:
     """32 images in every precision: times, and errors as root mean squares (the largest) beside PyTorch's least."""
-    kept = works(options.gpu, "gpu_precisions.json")
     rows = [["batch 32", "best peer", "ms", "halotile, ms", "times as fast", "rms error (largest)", "PyTorch's least"]]
-    for name, work in sorted(kept.items(), key=lambda item: gpu_order({**item[1], "kind": ""})):
-        precision, contestants = work["precision"], work["contestants"]
-        names = {"halotile": work["best_halotile"], "peer": work["best_peer"]}
-        peer, own = (contestants[names[who]] for who in ("peer", "halotile"))
-        (rms, rms_peers), (most, most_peers) = (float64_errors(contestants, precision, of) for of in ("rms_", ""))
-        cells = [gpu_work(name, work).replace(", batch 32", ""), names["peer"], short(peer), short(own)]
-        cells += [f"{work['best_peer_against_halotile']:.2f}", f"{max(rms):.2e} ({max(most):.1e})"]
-        rows.append([*cells, f"{min(rms_peers):.2e} ({min(most_peers):.1e})"])
+    for name, work, peer, own in raced(options, "gpu_precisions.json"):
+        errors, peers = float64_errors(work["contestants"], work["precision"])
+        most, most_of_peers = float64_errors(work["contestants"], work["precision"], "error_vs_float64")
+        cells = [gpu_work(name, work).replace(", batch 32", ""), work["best_peer"], short(peer), short(own)]
+        cells += [f"{work['best_peer_against_halotile']:.2f}", f"{max(errors):.2e} ({max(most):.1e})"]
+        rows.append([*cells, f"{min(peers):.2e} ({min(most_of_peers):.1e})"])
     return markdown(rows)
 
 

@@ -8,12 +8,14 @@ SHORT = 110  # characters of an error
 KEPT = ("median_ms", "min_ms", "spread", "share_of_limit", "difference", "error_vs_float64", "device_bytes")
 
 
-def float64_errors(contestants: dict[str, dict[str, Any]], precision: str, of: str = "rms_") -> tuple[list[float], list[float]]:
-    """Errors against float64 in this precision: those of halotile's ways but engine direct, and those of PyTorch's. `of`:
-    root mean squares, or with "" the largest, whose size among so many logits is much a matter of chance."""
-    same = {name: c[f"{of}error_vs_float64"] for name, c in contestants.items() if c["precision"] == precision}
-    own = [e for name, e in same.items() if name.startswith("halotile") and contestants[name]["keys"]["engine"] != "direct"]
-    return own, [e for name, e in same.items() if name.startswith("PyTorch")]
+def float64_errors(
+    contestants: dict[str, dict[str, Any]], precision: str, key: str = "rms_error_vs_float64"
+) -> tuple[list[float], list[float]]:
+    """Errors in this precision: those of halotile's ways but engine direct, and those of PyTorch's. `key` may name the
+    largest errors instead, whose size among so many logits is much a matter of chance (tf32_rounding.py)."""
+    same = {name: c for name, c in contestants.items() if c["precision"] == precision}
+    own = [c[key] for name, c in same.items() if name.startswith("halotile") and c["keys"]["engine"] != "direct"]
+    return own, [c[key] for name, c in same.items() if name.startswith("PyTorch")]
 
 
 def row(name: str, work: dict[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,16 @@ def test_errors_are_those_of_tensor_cores_over_pytorchs_least() -> None:
     assert not error_target(WORKS["2012-fp32-b32"], ours)["met"], "without a peer nothing is known"
 
 
+def test_tf32_is_cut_or_rounded_to_nearest_even() -> None:
+    import torch
+    from tf32_rounding import cut, nearest
+
+    unit = 2.0**-10
+    x = torch.tensor([1 + 0.75 * unit, -1 - 0.75 * unit, 1 + 0.5 * unit, 1 + 1.5 * unit, 2 - 0.25 * unit, 0.0])
+    assert cut(x).tolist() == [1, -1, 1, 1 + unit, 2 - unit, 0]
+    assert nearest(x).tolist() == [1 + unit, -1 - unit, 1, 1 + 2 * unit, 2, 0]
+
+
 def test_batched_tiles_need_one_stream() -> None:
     assert patched(4, "fused", "batched")["streams"] == 1
     assert patched(4, "fused", "graph")["streams"] == 4
