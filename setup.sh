@@ -10,8 +10,8 @@ packages=(g++ cmake ninja-build git pkg-config libyaml-cpp-dev libfmt-dev libcli
 if [[ "${1:-}" == "--tests" ]]; then
   packages+=(libgtest-dev clang clang-format libclang-rt-14-dev python3 chromium)
 fi
-fetch_charts=experiments/report/fetch_charts.sh
-if [[ ! -f experiments/report/library/echarts.min.js ]] && ! python3 -m pip --version >/dev/null 2>&1; then
+fetch_charts=src/program/report/fetch_charts.sh
+if [[ ! -f src/program/report/library/echarts.min.js ]] && ! python3 -m pip --version >/dev/null 2>&1; then
   packages+=(python3 python3-pip)
 fi
 

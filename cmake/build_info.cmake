@@ -13,7 +13,7 @@ else()
   endif()
 endif()
 file(CONFIGURE OUTPUT ${OUTPUT} @ONLY CONTENT [[
-#include "provenance.hpp"
+#include "pipeline/experiment/provenance.hpp"
 
 namespace halotile {
 

@@ -1,4 +1,4 @@
-"""halotile's seeded values in NumPy, bit for bit: the twin of src/pipeline/random.hpp and weights.cpp."""
+"""halotile's seeded values in NumPy, bit for bit: the twin of src/pipeline/network/random.hpp and weights.cpp."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/tensor.hpp"
+#include "kernels/maps/map.hpp"
 
 namespace halotile {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "formats/image.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/maps/map.hpp"
 #include "patching/geometry.hpp"
 
 namespace halotile {

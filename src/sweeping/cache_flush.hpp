@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "kernels/device.hpp"
+#include "kernels/devices/device.hpp"
 
 namespace halotile {
 

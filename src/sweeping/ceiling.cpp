@@ -1,6 +1,6 @@
 #include "sweeping/ceiling.hpp"
 
-#include "kernels/ceilings.hpp"
+#include "kernels/engines/ceilings.hpp"
 
 namespace halotile {
 

@@ -1,7 +1,7 @@
 // The measured limits of the device that an experiment runs on.
 #pragma once
 
-#include "pipeline/session.hpp"
+#include "pipeline/experiment/session.hpp"
 #include "sweeping/record.hpp"
 
 namespace halotile {

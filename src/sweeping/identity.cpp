@@ -7,7 +7,7 @@
 #include "formats/image_list.hpp"
 #include "formats/mapped_file.hpp"
 #include "patching/error.hpp"
-#include "pipeline/hash.hpp"
+#include "pipeline/experiment/hash.hpp"
 
 namespace halotile {
 namespace {

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "pipeline/config.hpp"
+#include "pipeline/experiment/config.hpp"
 
 namespace halotile {
 

@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "pipeline/measure.hpp"
+#include "pipeline/experiment/measure.hpp"
 #include "sweeping/record.hpp"
 
 namespace halotile {

@@ -12,8 +12,8 @@
 #include <numeric>
 
 #include "patching/error.hpp"
-#include "pipeline/trace.hpp"
-#include "pipeline/traffic.hpp"
+#include "pipeline/running/trace.hpp"
+#include "pipeline/running/traffic.hpp"
 #include "sweeping/cache_flush.hpp"
 #include "sweeping/disturbance.hpp"
 #include "sweeping/measuring.hpp"

@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <functional>
 
-#include "pipeline/session.hpp"
-#include "pipeline/verify.hpp"
+#include "pipeline/experiment/session.hpp"
+#include "pipeline/experiment/verify.hpp"
 #include "sweeping/record.hpp"
 
 namespace halotile {

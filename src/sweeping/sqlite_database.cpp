@@ -8,8 +8,8 @@
 #include <new>
 #include <thread>
 
+#include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
-#include "pipeline/stop.hpp"
 
 namespace halotile {
 namespace {

@@ -5,7 +5,7 @@
 #include <array>
 
 #include "patching/error.hpp"
-#include "pipeline/hash.hpp"
+#include "pipeline/experiment/hash.hpp"
 #include "sweeping/process.hpp"
 #include "sweeping/sqlite_database.hpp"
 #include "sweeping/store_columns.hpp"

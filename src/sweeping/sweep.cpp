@@ -9,8 +9,8 @@
 #include <thread>
 #include <utility>
 
+#include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
-#include "pipeline/stop.hpp"
 
 namespace halotile {
 namespace {

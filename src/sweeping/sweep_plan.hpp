@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "pipeline/config.hpp"
+#include "pipeline/experiment/config.hpp"
 
 namespace halotile {
 

@@ -4,7 +4,7 @@
 
 #include "memory_file.hpp"
 #include "patching/error.hpp"
-#include "pipeline/config.hpp"
+#include "pipeline/experiment/config.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace halotile;

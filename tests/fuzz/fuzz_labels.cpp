@@ -1,7 +1,7 @@
 // Any bytes as class names and as labels of images: lists, or an Error that says something.
 #include "memory_file.hpp"
 #include "patching/error.hpp"
-#include "pipeline/labels.hpp"
+#include "pipeline/experiment/labels.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace halotile;

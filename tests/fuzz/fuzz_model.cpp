@@ -1,7 +1,7 @@
 // Any bytes as a model file: a network whose geometry hangs together, or a ConfigError.
 #include "memory_file.hpp"
 #include "patching/error.hpp"
-#include "pipeline/network.hpp"
+#include "pipeline/network/network.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace halotile;

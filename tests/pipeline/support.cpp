@@ -1,4 +1,4 @@
-#include "support.hpp"
+#include "pipeline/support.hpp"
 
 #include <fmt/format.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "pipeline/network.hpp"
+#include "pipeline/network/network.hpp"
 
 namespace halotile::support {
 

@@ -10,9 +10,9 @@
 #include <csignal>
 #include <fstream>
 
+#include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
-#include "pipeline/hash.hpp"
-#include "pipeline/stop.hpp"
+#include "pipeline/experiment/hash.hpp"
 #include "pipeline/support.hpp"
 
 namespace halotile {

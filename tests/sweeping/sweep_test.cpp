@@ -4,8 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
-#include "pipeline/stop.hpp"
 #include "pipeline/support.hpp"
 
 namespace halotile {

@@ -1,0 +1,79 @@
+#include "kernels/engines/cpu/cpu_operations.hpp"
+
+#include <utility>
+
+#include "kernels/engines/cpu/pointwise.hpp"
+
+namespace halotile {
+namespace {
+
+// Runs `kernel` on the whole of `out`, or on bands of its rows side by side. Bands write disjoint rows, and
+// every kernel here computes each output alone, so the bits do not depend on the cut.
+template <typename Kernel>
+void over_bands(int threads, const ConstMapView& in, const MapView& out, const Kernel& kernel) {
+  const std::int64_t rows = out.rect.rows.size();
+  const std::int64_t units = out.images * rows;
+  if (threads <= 1 || units < 2) {
+    kernel(in, out);
+    return;
+  }
+  const std::int64_t bands = std::min<std::int64_t>(units, 4 * threads);
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+  for (std::int64_t band = 0; band < bands; ++band) {
+    // A band is a run of (image, row) pairs; each image's part of it is one rectangle.
+    const Interval run{band * units / bands, (band + 1) * units / bands};
+    for (std::int64_t at = run.begin; at < run.end;) {
+      const std::int64_t image = at / rows;
+      const std::int64_t end = std::min(run.end, (image + 1) * rows);
+      const Interval band_rows{out.rect.rows.begin + at - image * rows,
+                               out.rect.rows.begin + end - image * rows};
+      const Interval images{image, image + 1};
+      kernel(subview(in, images, in.rect), subview(out, images, Rect{band_rows, out.rect.cols}));
+      at = end;
+    }
+  }
+}
+
+template <typename Kernel>
+class MapOperation final : public Operation {
+ public:
+  MapOperation(int threads, Kernel kernel) : threads_(threads), kernel_(std::move(kernel)) {}
+  void run(const ConstMapView& in, const MapView& out, const RunContext&) override {
+    over_bands(threads_, in, out, kernel_);
+  }
+
+ private:
+  int threads_;
+  Kernel kernel_;
+};
+
+template <typename Kernel>
+std::unique_ptr<Operation> map_operation(int threads, Kernel kernel) {
+  return std::make_unique<MapOperation<Kernel>>(threads, std::move(kernel));
+}
+
+}  // namespace
+
+std::unique_ptr<Operation> CpuEngine::pool2d(const Pool2d& layer, const MapGeometry&, const MapGeometry&) {
+  return map_operation(
+      threads_, [layer](const ConstMapView& in, const MapView& out) { halotile::pool2d(layer, in, out); });
+}
+
+std::unique_ptr<Operation> CpuEngine::lrn(const Lrn& layer, const MapGeometry&, const MapGeometry&) {
+  return map_operation(
+      threads_, [layer](const ConstMapView& in, const MapView& out) { halotile::lrn(layer, in, out); });
+}
+
+std::unique_ptr<Operation> CpuEngine::relu(const MapGeometry&, const MapGeometry&) {
+  return map_operation(threads_, [](const ConstMapView& in, const MapView& out) { halotile::relu(in, out); });
+}
+
+std::unique_ptr<Operation> CpuEngine::softmax(const MapGeometry&, const MapGeometry&) {
+  return map_operation(1, [](const ConstMapView& in, const MapView& out) { halotile::softmax(in, out); });
+}
+
+std::unique_ptr<Operation> CpuEngine::copy(const MapGeometry&, const MapGeometry&) {
+  return map_operation(threads_, [](const ConstMapView& in, const MapView& out) { copy_map(in, out); });
+}
+
+}  // namespace halotile

@@ -1,0 +1,347 @@
+#include "kernels/engines/cuda/tensor_core/tensor_core_engine.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "kernels/engines/cuda/map_operations.hpp"
+#include "kernels/engines/cuda/tensor_core/matrix_kernels.hpp"
+#include "kernels/engines/cuda/tensor_core/matrix_wgmma.hpp"
+#include "patching/error.hpp"
+#include "patching/window.hpp"
+
+namespace halotile {
+namespace {
+
+using tensor_core::BlockShape;
+using tensor_core::Element;
+using tensor_core::MatrixCall;
+using tensor_core::MatrixLayer;
+using tensor_core::PackedLayout;
+
+// From so many images on, fully connected layers go without a second pass.
+constexpr std::int64_t many_positions = 512;
+
+// Nanoseconds, for ordering shapes alone. Measured on an H200 (bench_tensor_core).
+struct ShapeCost {
+  BlockShape shape;
+  std::int64_t resident;  // blocks on a multiprocessor
+  double busy;            // 128 bytes of a sum, for each of the blocks when all are there
+  double alone;           // the same for a single block
+  double item;            // what each item costs besides
+};
+constexpr std::array<ShapeCost, 12> wgmma_costs{{{{64, 32}, 2, 158, 122, 300},
+                                                 {{64, 64}, 2, 228, 133, 300},
+                                                 {{128, 64}, 2, 335, 172, 500},
+                                                 {{128, 96}, 2, 390, 217, 2000},
+                                                 {{128, 128}, 2, 430, 290, 1000},
+                                                 {{128, 192}, 1, 470, 440, 4000},
+                                                 {{128, 256}, 1, 610, 580, 4800},
+                                                 {{192, 192}, 1, 690, 650, 5300},
+                                                 {{256, 128}, 1, 626, 590, 5400},
+                                                 {{256, 64}, 4, 228, 600, 0},
+                                                 {{256, 64, PackedLayout::planes}, 1, 300, 300, 1000},
+                                                 {{256, 96, PackedLayout::planes}, 1, 460, 460, 1000}}};
+// Of split layers.
+constexpr std::array<ShapeCost, 4> split_costs{{{{64, 64}, 2, 455, 600, 0},
+                                                {{128, 64}, 1, 660, 660, 0},
+                                                {{128, 96}, 1, 810, 810, 0},
+                                                {{128, 128}, 1, 956, 956, 0}}};
+// Few rows by many columns wait for the filters, which this shape fetches fastest.
+constexpr BlockShape few_rows_shape{64, 64};
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// For calls of these numbers of positions in one launch.
+double estimated_time(const ShapeCost& cost, const MatrixLayer& layer,
+                      std::span<const std::int64_t> positions, std::int64_t multiprocessors) {
+  if (!tensor_core::wgmma_fits(layer, cost.shape)) return std::numeric_limits<double>::infinity();
+  std::int64_t blocks = 0;
+  for (const std::int64_t p : positions) blocks += divide_up(p, tensor_core::rows_of_item(cost.shape));
+  blocks *= divide_up(layer.out, cost.shape.cols) * layer.groups * layer.segments;
+  // A tap's rest takes longer than its bytes say, and one of 96 bytes, which comes in two pieces, as long as
+  // all of 128 where two blocks wait for theirs.
+  const auto rest = static_cast<double>(layer.rest_bytes());
+  double tap = static_cast<double>(layer.whole_chunks()) + (rest > 0 ? 0.25 + 0.75 * rest / 128 : 0);
+  if (layer.rest_bytes() == 96) tap += cost.resident == 2 ? 0.28 : 0.09;
+  const double sum = static_cast<double>(layer.kernel.area()) * tap / static_cast<double>(layer.segments);
+  const std::int64_t each = divide_up(blocks, multiprocessors);
+  const std::int64_t full = each / cost.resident;
+  double time =
+      static_cast<double>(full) * (static_cast<double>(cost.resident) * sum * cost.busy + cost.item);
+  if (each % cost.resident > 0) {
+    const bool crowded = 10 * blocks > 9 * multiprocessors;
+    time += sum * (crowded ? std::max(cost.alone, cost.busy) : cost.alone) + cost.item;
+  }
+  return time;
+}
+
+BlockShape fastest_shape(const MatrixLayer& layer, std::span<const std::int64_t> positions,
+                         std::int64_t multiprocessors) {
+  const auto time = [&](const ShapeCost& cost) {
+    return estimated_time(cost, layer, positions, multiprocessors);
+  };
+  if (layer.split()) return std::ranges::min_element(split_costs, {}, time)->shape;
+  if (layer.segments > 1 && std::ranges::max(positions) <= few_rows_shape.rows) return few_rows_shape;
+  return std::ranges::min_element(wgmma_costs, {}, time)->shape;
+}
+
+// A layer's weight and bias on the device.
+struct Weights {
+  std::optional<MatrixLayer> layer;  // none: plain_conv2d's
+  Buffer filters;
+  Buffer bias;
+};
+
+// What products of matrices need besides the maps.
+class MatrixOperation : public Operation {
+ public:
+  MatrixOperation(const MatrixLayer& layer, const Window& window, const Weights& weights,
+                  const MapGeometry& out, bool wgmma, std::int64_t multiprocessors)
+      : layer_(layer), window_(window), weights_(weights), wgmma_(wgmma) {
+    const Extent2 outputs = out.rect.extent();
+    const std::int64_t positions = out.images * outputs.area();
+    shape_ = fastest_shape(layer, {&positions, 1}, multiprocessors);
+    if (!wgmma) shape_ = tensor_core::mma_shapes().front();
+    if (layer.packed) {
+      const Extent2 packed = layer.packed_extent(outputs);
+      packed_bytes_ = round_up(out.images * packed.area() * layer.groups * layer.position_channels *
+                               tensor_core::size_of(layer.element) * (layer.split() ? 2 : 1));
+    }
+    if (wgmma && layer.segments > 1 && positions >= many_positions && !layer.split()) {
+      // Each block has enough to do to add the segments itself.
+      shape_ = tensor_core::totals_shape();
+    } else if (layer.segments > 1) {
+      partial_bytes_ = round_up(layer.segments * positions * layer.groups * layer.out * 4);
+    }
+  }
+
+  [[nodiscard]] std::size_t scratch_bytes() const override {
+    return static_cast<std::size_t>(packed_bytes_ + partial_bytes_);
+  }
+  [[nodiscard]] std::span<const std::byte> weights() const override {
+    return {weights_.filters.data(), weights_.filters.bytes()};
+  }
+
+  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+    const cudaStream_t stream = cuda_stream(context.stream).handle();
+    if (layer_.packed) {
+      const tensor_core::PackedTile tile{in, out.rect, context.scratch.data()};
+      pack(shape_.input, {&tile, 1}, stream);
+    }
+    const MatrixCall call = this->call(in, out, context);
+    if (call.rows == 0 || call.cols == 0) {  // nothing but padding: sums of nothing
+      MatrixLayer empty = layer_;
+      empty.segments = 0;
+      tensor_core::add_segments(empty, call, stream);
+      return;
+    }
+    if (wgmma_) {
+      tensor_core::multiply_wgmma(layer_, call, shape_, stream);
+    } else {
+      tensor_core::multiply_mma(layer_, call, shape_, stream);
+    }
+    if (partial_bytes_ > 0) tensor_core::add_segments(layer_, call, stream);
+  }
+
+  [[nodiscard]] const MatrixLayer& layer() const { return layer_; }
+
+  // Of layers that are packed.
+  void pack(PackedLayout layout, std::span<const tensor_core::PackedTile> tiles, cudaStream_t stream) const {
+    tensor_core::pack_input(layer_, window_, layout, tiles, stream);
+  }
+
+  [[nodiscard]] MatrixCall call(const ConstMapView& in, const MapView& out, const RunContext& context) const {
+    MatrixCall call = tensor_core::matrix_call(layer_, window_, in, out, context.scratch.data());
+    call.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
+    call.bias = weights_.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights_.bias.data()) : nullptr;
+    if (partial_bytes_ > 0) call.partial = reinterpret_cast<float*>(context.scratch.data() + packed_bytes_);
+    return call;
+  }
+
+ private:
+  static std::int64_t round_up(std::int64_t bytes) { return divide_up(bytes, 256) * 256; }
+
+  MatrixLayer layer_;
+  Window window_;
+  const Weights& weights_;  // the engine's
+  bool wgmma_;
+  BlockShape shape_{128, 128};
+  std::int64_t packed_bytes_ = 0;
+  std::int64_t partial_bytes_ = 0;
+};
+
+// A convolution of several tiles: one launch, and where the layer packs, before it as few as that takes.
+class MatrixTileStep final : public TileStep {
+ public:
+  MatrixTileStep(CudaDevice& device, std::span<const TileCall> calls, std::int64_t multiprocessors) {
+    std::vector<std::int64_t> positions;
+    for (const TileCall& tile : calls) {
+      const MatrixCall call = operation(tile).call(tile.in, tile.out, tile.context);
+      const bool sees_nothing = call.rows == 0 || call.cols == 0;
+      if (sees_nothing) {
+        alone_.push_back(tile);
+        continue;
+      }
+      packed_.push_back({tile.in, tile.out.rect, tile.context.scratch.data()});
+      products_.push_back(call);
+      positions.push_back(call.positions());
+    }
+    if (products_.empty()) return;
+    operation_ = &operation(calls.front());
+    const MatrixLayer& layer = operation_->layer();
+    if (!layer.packed) packed_.clear();
+    shape_ = fastest_shape(layer, positions, multiprocessors);
+    // A single call does without a table in the device's memory.
+    if (products_.size() > 1) batch_.emplace(device, layer, products_, shape_);
+  }
+
+  void run(Stream& stream) override {
+    begin(stream);
+    finish(stream);
+  }
+
+  void begin(Stream& stream) override {
+    if (!packed_.empty()) operation_->pack(shape_.input, packed_, cuda_stream(stream).handle());
+  }
+
+  void finish(Stream& stream) override {
+    const cudaStream_t handle = cuda_stream(stream).handle();
+    for (const TileCall& tile : alone_) tile.operation->run(tile.in, tile.out, tile.context);
+    if (batch_) {
+      batch_->run(handle);
+    } else if (!products_.empty()) {
+      tensor_core::multiply_wgmma(operation_->layer(), products_.front(), shape_, handle);
+    }
+  }
+
+ private:
+  static const MatrixOperation& operation(const TileCall& tile) {
+    return static_cast<const MatrixOperation&>(*tile.operation);
+  }
+
+  const MatrixOperation* operation_ = nullptr;  // a tile's
+  std::vector<TileCall> alone_;                 // with nothing but padding in sight
+  std::vector<tensor_core::PackedTile> packed_;
+  std::vector<MatrixCall> products_;
+  BlockShape shape_;
+  std::optional<tensor_core::WgmmaBatch> batch_;
+};
+
+class TensorCoreEngine final : public CudaEngine {
+ public:
+  explicit TensorCoreEngine(const TensorCoreOptions& options)
+      : CudaEngine(options.device),
+        element_(options.element),
+        wgmma_(tensor_core::has_wgmma(options.device)),
+        multiprocessors_(device_.info().multiprocessors) {
+    if (element_ == Element::f32 && !wgmma_) {
+      throw UnsupportedError(
+          "precision: fp32: engine tensor_core splits fp32 on Hopper GPUs (compute capability 9.0) alone, "
+          "and this "
+          "one is none; use engine: direct, or precision: tf32");
+    }
+  }
+
+  [[nodiscard]] std::string_view name() const override { return "tensor_core"; }
+  [[nodiscard]] DType map_type() const override { return tensor_core::map_type(element_); }
+  [[nodiscard]] std::string note() const override {
+    return wgmma_ ? "tensor cores through warpgroup products (wgmma)"
+                  : "tensor cores through warp products (mma)";
+  }
+
+  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry&,
+                                                  const MapGeometry& out) override {
+    const Weights& weights = weights_of(layer);
+    if (!weights.layer) {
+      return launch_operation(
+          [layer, &weights](const ConstMapView& in, const MapView& to, cudaStream_t stream) {
+            const auto* const bias =
+                weights.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights.bias.data()) : nullptr;
+            tensor_core::plain_conv2d(layer, reinterpret_cast<const float*>(weights.filters.data()), bias, in,
+                                      to, stream);
+          });
+    }
+    MatrixLayer matrix = *weights.layer;
+    matrix.relu = layer.relu;
+    return std::make_unique<MatrixOperation>(matrix, layer.window, weights, out, wgmma_, multiprocessors_);
+  }
+
+  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
+                                                           const MapGeometry&,
+                                                           const MapGeometry& out) override {
+    if (features != Interval{0, layer.out_features})
+      throw UnsupportedError("tensor_core: fully connected layers are computed as a whole");
+    const Weights& weights = weights_of(layer);
+    MatrixLayer matrix = *weights.layer;
+    matrix.relu = layer.relu;
+    return std::make_unique<MatrixOperation>(matrix, Window{}, weights, out, wgmma_, multiprocessors_);
+  }
+
+  [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry&,
+                                               const MapGeometry&) override {
+    return launch_operation(
+        [=, power = power()](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+          cuda::lrn(layer, in, out, stream, power);
+        });
+  }
+  [[nodiscard]] bool fuses_lrn_and_pool() const override { return true; }
+  [[nodiscard]] std::unique_ptr<Operation> lrn_max_pool(const Lrn& lrn, const Pool2d& pool,
+                                                        const MapGeometry&, const MapGeometry&) override {
+    return std::make_unique<TilesOperation>(
+        [=, power = power()](std::span<const cuda::TileMaps> tiles, cudaStream_t stream) {
+          cuda::lrn_max_pool(lrn, pool, tiles, stream, power);
+        });
+  }
+
+  [[nodiscard]] std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls) override {
+    const auto is_product = [](const TileCall& call) {
+      const auto* const operation = dynamic_cast<const MatrixOperation*>(call.operation);
+      return operation != nullptr && operation->layer().segments == 1;
+    };
+    if (wgmma_ && std::ranges::all_of(calls, is_product)) {
+      device_.make_current();
+      return std::make_unique<MatrixTileStep>(device_, calls, multiprocessors_);
+    }
+    return CudaEngine::tile_step(calls);
+  }
+
+ private:
+  [[nodiscard]] cuda::LrnPower power() const {
+    return element_ == Element::tf32 ? cuda::LrnPower::fast : cuda::LrnPower::exact;
+  }
+
+  // A layer's, brought to the device when first asked for.
+  template <typename Layer>
+  const Weights& weights_of(const Layer& layer) {
+    device_.make_current();
+    Weights& weights = weights_[layer.weight.data()];
+    if (weights.filters.bytes() > 0) return weights;
+    weights.layer = matrix_layer(layer, element_);
+    if (weights.layer) {
+      const std::vector<std::byte> host = matrix_filters(layer, *weights.layer);
+      weights.filters = device_.copy_of(host.data(), host.size());
+    } else {
+      weights.filters = device_.copy_of(layer.weight.data(), layer.weight.size_bytes());
+    }
+    if (!layer.bias.empty()) weights.bias = device_.copy_of(layer.bias.data(), layer.bias.size_bytes());
+    return weights;
+  }
+
+  Element element_;
+  bool wgmma_;
+  std::int64_t multiprocessors_;
+  std::map<const float*, Weights> weights_;  // by the address of the layer's own
+};
+
+}  // namespace
+
+std::unique_ptr<CudaEngine> make_tensor_core_engine(const TensorCoreOptions& options) {
+  return std::make_unique<TensorCoreEngine>(options);
+}
+
+}  // namespace halotile

@@ -1,0 +1,46 @@
+#include "kernels/engines/registry/cuda_engines.hpp"
+
+#include "kernels/engines/cuda/direct/direct_engine.hpp"
+#include "kernels/engines/cuda/tensor_core/tensor_core_engine.hpp"
+
+namespace halotile {
+
+bool built_with_cuda() { return true; }
+
+std::vector<GpuInfo> usable_gpus() {
+  std::vector<GpuInfo> gpus;
+  for (int index = 0; index < cuda_device_count(); ++index) {
+    if (!gpu_obstacle(index).empty()) continue;
+    const CudaDeviceInfo info = CudaDevice(index).info();
+    gpus.push_back({"cuda:" + std::to_string(index), info.name,
+                    std::to_string(info.capability_major) + "." + std::to_string(info.capability_minor),
+                    info.multiprocessors, info.memory, info.free_memory, cuda_version(info.driver_version),
+                    cuda_version(info.runtime_version)});
+  }
+  return gpus;
+}
+
+std::string gpu_obstacle(int index) {
+  try {
+    const CudaDevice device(index);
+    return {};
+  } catch (const CudaError& error) {
+    const bool no_device = error.status() == cudaErrorNoDevice ||
+                           error.status() == cudaErrorInsufficientDriver ||
+                           error.status() == cudaErrorInitializationError;
+    return no_device ? cuda_remedy(error.status()) : error.what();
+  }
+}
+
+std::unique_ptr<Engine> make_direct_engine(int index, DirectStage stage) {
+  direct::Stage staged = direct::Stage::automatic;
+  if (stage == DirectStage::input) staged = direct::Stage::input;
+  if (stage == DirectStage::filter) staged = direct::Stage::filter;
+  return make_direct_engine(DirectOptions{index, staged});
+}
+
+std::unique_ptr<Engine> make_tensor_core_engine(int index, cuda::Element element) {
+  return make_tensor_core_engine(TensorCoreOptions{index, element});
+}
+
+}  // namespace halotile

@@ -1,0 +1,181 @@
+// Config files under overrides: the file's tree as they change it, and as it was.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+#include "patching/error.hpp"
+#include "pipeline/experiment/config.hpp"
+#include "pipeline/network/yaml_reader.hpp"
+
+namespace halotile {
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+// Keys of which one excludes the others: an override of one drops the others from the file.
+const std::array<Words, 4> exclusive{
+    Words{"patch.size", "patch.grid"}, Words{"weights.random", "weights.file"},
+    Words{"preprocess.crops", "preprocess.augment", "preprocess.augment.seed"},
+    Words{"input.random", "input.images", "input.file"}};
+// Keys that name files to read.
+const Words path_keys{"model", "input.images", "input.file", "input.labels", "weights.file"};
+
+std::pair<std::string, std::string> split_override(const std::string& word) {
+  const auto equals = word.find('=');
+  if (equals == 0 || equals == std::string::npos) {
+    throw ConfigError(
+        fmt::format("command line '{}': is no override; write key=value, for example patch.size=32", word));
+  }
+  return {word.substr(0, equals), word.substr(equals + 1)};
+}
+
+Words split_path(const std::string& path, const std::string& word) {
+  Words parts;
+  for (std::size_t begin = 0; begin <= path.size();) {
+    const std::size_t end = std::min(path.find('.', begin), path.size());
+    if (end == begin) throw ConfigError(fmt::format("command line '{}': '{}' is no key", word, path));
+    parts.push_back(path.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+// The value of a mapping's key; one that is not defined when there is none.
+YAML::Node entry_of(const YAML::Node& map, const std::string& key) { return map[key]; }
+
+// Paths on the command line are relative to the current folder, not to the config's.
+YAML::Node absolute_paths(const YAML::Node& value) {
+  if (value.IsMap() || (value.IsScalar() && value.Scalar().empty()))
+    return value;  // whoever reads it says what is wrong
+  if (value.IsScalar()) return YAML::Node(fs::absolute(value.Scalar()).string());
+  YAML::Node list(YAML::NodeType::Sequence);
+  for (const auto& entry : value)
+    list.push_back(entry.IsScalar() ? absolute_paths(entry) : YAML::Clone(entry));
+  return list;
+}
+
+void check_doubled_keys(Diagnostics& diagnostics, const YAML::Node& node, const std::string& path) {
+  if (!node.IsMap()) return;
+  const YamlMap check(diagnostics, node, path);
+  for (const auto& entry : node) {
+    if (!entry.first.IsScalar()) continue;
+    check_doubled_keys(diagnostics, entry.second,
+                       path.empty() ? entry.first.Scalar() : path + "." + entry.first.Scalar());
+  }
+}
+
+}  // namespace
+
+bool names_files(const std::string& key) {
+  return std::find(path_keys.begin(), path_keys.end(), key) != path_keys.end();
+}
+
+bool exclude_each_other(const std::string& key, const std::string& other) {
+  return key != other && std::any_of(exclusive.begin(), exclusive.end(), [&](const Words& group) {
+           return std::find(group.begin(), group.end(), key) != group.end() &&
+                  std::find(group.begin(), group.end(), other) != group.end();
+         });
+}
+
+ConfigFile::ConfigFile(fs::path file) : file_(std::move(file)), root_(load_yaml(file_)) {
+  Diagnostics diagnostics(file_.string());
+  check_doubled_keys(diagnostics, root_, "");  // before overrides hide them
+  diagnostics.throw_if_any();
+}
+
+Experiment ConfigFile::experiment(std::span<const std::string> overrides) { return read(overrides, true); }
+
+Experiment ConfigFile::point(std::span<const std::string> overrides) { return read(overrides, false); }
+
+Experiment ConfigFile::read(std::span<const std::string> overrides, bool with_axes) {
+  take_changes_back();
+  Diagnostics diagnostics(file_.string());
+  for (const std::string& word : overrides) apply(word, diagnostics);
+  return values_of(file_, root_, std::move(diagnostics), with_axes);
+}
+
+void ConfigFile::apply(const std::string& word, Diagnostics& diagnostics) {
+  const auto [path, text] = split_override(word);
+  YAML::Node value;
+  try {
+    value.reset(parse_yaml(text));
+  } catch (const YAML::Exception& e) {
+    throw ConfigError(fmt::format("command line '{}': the value {}", word, e.msg));
+  }
+  // Nothing stands for the default, but a model there must be.
+  if (names_files(path) && (!value.IsNull() || path == "model")) value.reset(absolute_paths(value));
+  if (path == "input.random" || path == "input.file") erase("input.labels");
+  for (const Words& group : exclusive) {
+    if (std::find(group.begin(), group.end(), path) == group.end()) continue;
+    for (const std::string& other : group) {
+      if (other != path) erase(other);
+    }
+  }
+  YAML::Node section = root_;
+  const Words parts = split_path(path, word);
+  for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
+    const YAML::Node found = entry_of(section, parts[i]);
+    const bool there = found && found.IsMap();
+    const YAML::Node inner = there ? found : YAML::Node(YAML::NodeType::Map);
+    if (!there) put(section, parts[i], inner);
+    section.reset(inner);
+  }
+  put(section, parts.back(), value);
+  diagnostics.overridden(path, word);
+}
+
+void ConfigFile::put(YAML::Node map, const std::string& key, const YAML::Node& value) {
+  keep(map);
+  map.remove(key);
+  map.force_insert(key, value);
+}
+
+void ConfigFile::erase(const std::string& path) {
+  const std::size_t dot = path.find('.');
+  YAML::Node section = entry_of(root_, path.substr(0, dot));
+  const std::string key = path.substr(dot + 1);
+  if (!section || !section.IsMap() || !entry_of(section, key)) return;
+  keep(section);
+  section.remove(key);
+}
+
+void ConfigFile::keep(const YAML::Node& map) {
+  changes_.push_back({map, {}});
+  for (const auto& entry : map) changes_.back().entries.emplace_back(entry.first, entry.second);
+}
+
+// yaml-cpp's copies forget where values stand, so changes are made in the file's tree. Mappings are filled
+// anew as a whole: their entries keep their order.
+void ConfigFile::take_changes_back() {
+  for (; !changes_.empty(); changes_.pop_back()) {
+    Change& change = changes_.back();
+    std::vector<YAML::Node> keys;
+    for (const auto& entry : change.map) keys.push_back(entry.first);
+    for (const YAML::Node& key : keys) change.map.remove(key);
+    for (const auto& [key, value] : change.entries) change.map.force_insert(key, value);
+  }
+}
+
+Experiment read_experiment(const fs::path& file, std::span<const std::string> overrides) {
+  ConfigFile config(file);
+  Experiment experiment = config.experiment(overrides);
+  Words problems;
+  for (const SweepAxis& axis : experiment.axes) {
+    for (std::size_t step = 0; step < axis.steps.size(); ++step) {
+      Words words(overrides.begin(), overrides.end());
+      for (std::string& word : words_at(axis, step)) words.push_back(std::move(word));
+      try {
+        (void)config.point(words);
+      } catch (const ConfigError& e) {
+        problems.push_back(at_axis(e.what(), axis, step, file));
+      }
+    }
+  }
+  if (!problems.empty()) throw ConfigError(fmt::format("{}", fmt::join(problems, "\n")));
+  return experiment;
+}
+
+}  // namespace halotile

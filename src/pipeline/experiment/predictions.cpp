@@ -1,0 +1,196 @@
+#include "pipeline/experiment/predictions.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "patching/error.hpp"
+#include "pipeline/experiment/text.hpp"
+
+namespace halotile {
+namespace {
+
+constexpr std::size_t top_count = 5;
+
+// Probabilities of one image's classes: softmax(logits), its limit where the largest logits are infinite.
+std::vector<double> softmax_of(std::span<const float> logits) {
+  const auto largest = static_cast<double>(*std::ranges::max_element(logits));
+  std::vector<double> probabilities;
+  double sum = 0;
+  for (const float logit : logits) {
+    const auto x = static_cast<double>(logit);
+    probabilities.push_back(x == largest ? 1 : std::exp(x - largest));
+    sum += probabilities.back();
+  }
+  for (double& p : probabilities) p /= sum;
+  return probabilities;
+}
+
+// Indices of the largest values, the smaller index first among equals. Takes no NaN.
+template <typename Value>
+std::vector<std::int64_t> largest_of(std::span<const Value> values) {
+  const auto key = [&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; };
+  std::vector<std::int64_t> order(values.size());
+  std::iota(order.begin(), order.end(), 0);
+  const std::size_t count = std::min(top_count, order.size());
+  std::partial_sort(
+      order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+      [&](std::int64_t a, std::int64_t b) { return key(a) != key(b) ? key(a) > key(b) : a < b; });
+  order.resize(count);
+  return order;
+}
+
+std::int64_t classes_of(const Network& network) {
+  const Layer& logits = network.layers[network.logits_layer()];
+  return logits.spatial || logits.out.channels < 2 ? 0 : logits.out.channels;
+}
+
+}  // namespace
+
+Predictions::Predictions(const Session& session)
+    : classes_(classes_of(session.network())),
+      random_weights_(session.experiment().weights.file.empty()),
+      sampled_(session.experiment().dropout.samples > 0) {
+  const Network& network = session.network();
+  const std::filesystem::path& labels = session.experiment().input.labels;
+  // Behind `until` an inner layer's outputs are no classes.
+  if (!network.class_names.empty() && network.cut.empty()) {
+    if (!wanted()) {
+      throw ConfigError(
+          fmt::format("class_names: network {} does not end with the outputs of classes; leave "
+                      "class_names out of the model file",
+                      network.name));
+    }
+    names_ = read_class_names(network.class_names, classes_);
+  }
+  if (labels.empty()) return;
+  if (!wanted()) {
+    throw ConfigError(
+        fmt::format("input.labels: network {} does not end with the outputs of classes; leave "
+                    "labels out",
+                    network.name));
+  }
+  labels_.emplace(labels, names_, classes_);
+  for (std::int64_t i = 0; i < session.input().count(); ++i) {
+    if (labels_->of(session.input().name(i))) return;
+  }
+  throw ConfigError(
+      fmt::format("input.labels: {} has a label for none of the {} images; name another file, or "
+                  "leave labels out",
+                  labels.string(), session.input().count()));
+}
+
+void Predictions::add(const std::string& image, std::span<const float> logits, std::int64_t samples,
+                      std::int64_t views) {
+  Prediction prediction{image, labels_ ? labels_->of(image) : std::nullopt, {}};
+  if (std::ranges::any_of(logits, [](float logit) { return std::isnan(logit); })) {
+    ++nan_images_;  // no class is the most probable
+  } else {
+    prediction.top = rank(logits, samples, views);
+  }
+  if (prediction.label) {
+    ++accuracy_.images;
+    accuracy_.correct += !prediction.top.empty() && prediction.top[0].index == *prediction.label ? 1 : 0;
+    accuracy_.correct_in_top += std::ranges::count(prediction.top, *prediction.label, &RankedClass::index);
+  }
+  predictions_.push_back(std::move(prediction));
+}
+
+std::vector<RankedClass> Predictions::rank(std::span<const float> logits, std::int64_t samples,
+                                           std::int64_t views) const {
+  const auto classes = static_cast<std::size_t>(classes_);
+  std::vector<double> mean(classes);
+  std::vector<double> squares(classes);  // sums of squared distances from the mean, by Welford's update
+  for (std::int64_t s = 0; s < samples; ++s) {
+    std::vector<double> of_sample(classes);
+    for (std::int64_t v = 0; v < views; ++v) {
+      const std::vector<double> p =
+          softmax_of(logits.subspan(static_cast<std::size_t>(s * views + v) * classes, classes));
+      for (std::size_t c = 0; c < classes; ++c) of_sample[c] += p[c] / static_cast<double>(views);
+    }
+    for (std::size_t c = 0; c < classes; ++c) {
+      const double before = of_sample[c] - mean[c];
+      mean[c] += before / static_cast<double>(s + 1);
+      squares[c] += before * (of_sample[c] - mean[c]);
+    }
+  }
+  std::vector<RankedClass> top;
+  // One softmax keeps the order of the logits, also where probabilities underflow to 0.
+  const std::vector<std::int64_t> order =
+      samples * views == 1 ? largest_of(logits) : largest_of(std::span<const double>(mean));
+  for (const std::int64_t index : order) {
+    const auto c = static_cast<std::size_t>(index);
+    top.push_back({index, mean[c], std::sqrt(squares[c] / static_cast<double>(samples))});
+  }
+  return top;
+}
+
+nlohmann::json Predictions::json() const {
+  nlohmann::json list = nlohmann::json::array();
+  for (const Prediction& p : predictions_) {
+    nlohmann::json top = nlohmann::json::array();
+    for (const RankedClass& r : p.top) {
+      nlohmann::json entry{{"class", r.index}, {"probability", r.probability}};
+      if (!names_.empty()) entry["name"] = names_[static_cast<std::size_t>(r.index)];
+      if (sampled_) entry["deviation"] = r.deviation;
+      top.push_back(std::move(entry));
+    }
+    list.push_back({{"image", p.image}, {"top", std::move(top)}});
+    if (p.label) list.back()["label"] = *p.label;
+  }
+  return list;
+}
+
+nlohmann::json Predictions::accuracy_json() const {
+  if (accuracy_.images == 0) return nullptr;
+  const auto images = static_cast<double>(accuracy_.images);
+  return {{"correct", accuracy_.correct},
+          {"images", accuracy_.images},
+          {"top1", static_cast<double>(accuracy_.correct) / images},
+          {"top5", static_cast<double>(accuracy_.correct_in_top) / images}};
+}
+
+std::string Predictions::class_text(std::int64_t index) const {
+  return names_.empty() ? fmt::format("{:>4}", index) : names_[static_cast<std::size_t>(index)];
+}
+
+void Predictions::print() const {
+  if (predictions_.empty()) return;
+  constexpr std::size_t shown = 12;
+  std::vector<std::vector<std::string>> rows{{"image"}};
+  if (labels_) rows[0].emplace_back("label");
+  rows[0].emplace_back(sampled_ ? "top-5 classes (probability ± deviation)" : "top-5 classes (probability)");
+  for (const Prediction& p : predictions_) {
+    if (rows.size() > shown) break;
+    rows.push_back({std::filesystem::path(p.image).filename().string()});
+    if (labels_) rows.back().push_back(p.label ? class_text(*p.label) : "-");
+    std::string top;
+    for (const RankedClass& r : p.top) {
+      top += sampled_ ? fmt::format("{} ({:.3f} ± {:.3f})  ", class_text(r.index), r.probability, r.deviation)
+                      : fmt::format("{} ({:.3f})  ", class_text(r.index), r.probability);
+    }
+    rows.back().push_back(p.top.empty() ? "none: its outputs hold NaN" : top);
+  }
+  fmt::print("{}", table(rows));
+  if (predictions_.size() > shown)
+    fmt::print("... and {} more, all in the result file\n", predictions_.size() - shown);
+  if (nan_images_ > 0) {
+    fmt::print("{} of {} images have outputs that are not numbers (NaN), and so no prediction\n", nan_images_,
+               predictions_.size());
+  }
+  if (accuracy_.images > 0) {
+    const auto images = static_cast<double>(accuracy_.images);
+    fmt::print("accuracy: {} of {} labelled images right ({}), {} among the first five\n", accuracy_.correct,
+               accuracy_.images, percent(static_cast<double>(accuracy_.correct) / images),
+               percent(static_cast<double>(accuracy_.correct_in_top) / images));
+  }
+  if (random_weights_) {
+    fmt::print("The weights are random: these classes mean nothing, only the arithmetic is real.\n");
+  }
+  fmt::print("\n");
+}
+
+}  // namespace halotile

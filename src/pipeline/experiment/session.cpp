@@ -1,0 +1,170 @@
+#include "pipeline/experiment/session.hpp"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+
+#include "patching/error.hpp"
+#include "pipeline/experiment/engine_choice.hpp"
+#include "pipeline/network/steps.hpp"
+
+namespace halotile {
+int available_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+Network load_network(const Experiment& experiment) {
+  Network network = read_network(experiment.model, input_extent(experiment.input), experiment.until);
+  if (experiment.dropout.samples == 0) return network;
+  bool any = false;
+  for (Layer& layer : network.layers) {
+    if (layer.kind == LayerKind::dropout) any = layer.sampled = true;
+  }
+  if (!any) {
+    throw ConfigError(
+        fmt::format("dropout: network {} has no dropout layer to sample; leave dropout out", network.name));
+  }
+  return network;
+}
+
+std::vector<StageRange> make_stages(const Experiment& experiment, const Network& network,
+                                    const std::set<std::size_t>& keep, bool lrn_with_pools) {
+  std::vector<StageRange> stages;
+  switch (experiment.stages.kind) {
+    case StagesConfig::Kind::per_conv:
+      stages = per_conv_stages(network);
+      if (lrn_with_pools) stages = halotile::lrn_with_pools(network, std::move(stages));
+      break;
+    case StagesConfig::Kind::fused:
+      stages = fused_stages(network);
+      break;
+    case StagesConfig::Kind::groups: {
+      std::size_t next = 0;
+      for (const std::vector<std::string>& group : experiment.stages.groups) {
+        for (const std::string& name : group) {
+          const std::size_t layer = network.index_of(name);
+          // Layers left unnamed between two named ones (a ReLU, say) belong to the group before.
+          if (layer < next || layer >= network.spatial_layers()) {
+            throw ConfigError(
+                fmt::format("patch.stages: '{}' is out of order or behind the feature maps; name the spatial "
+                            "layers in their order",
+                            name));
+          }
+          if (&name == &group.front()) {
+            if (!stages.empty()) stages.back().last = layer;
+            stages.push_back({stages.empty() ? 0 : layer, layer + 1});
+          }
+          next = layer + 1;
+          stages.back().last = next;
+        }
+        if (group.empty())
+          throw ConfigError("patch.stages: a group is empty; name at least one layer in each");
+      }
+      if (stages.empty())
+        throw ConfigError("patch.stages: the list is empty; use per_conv, fused, or groups of layers");
+      stages.back().last = network.spatial_layers();
+      break;
+    }
+  }
+  return split_behind(std::move(stages), {keep.begin(), keep.end()});
+}
+
+std::set<std::size_t> saved_layers(const Experiment& experiment, const Network& network) {
+  std::set<std::size_t> layers;
+  for (const auto& [name, file] : experiment.output.save) {
+    // "logits" is the usual name for what the network ends with.
+    layers.insert(name == "logits" ? network.logits_layer() : network.index_of(name));
+  }
+  return layers;
+}
+
+Session::Session(const Experiment& experiment) : experiment_(experiment), network_(load_network(experiment)) {
+  const bool reference = experiment.engine == "reference";
+  threads_ =
+      experiment.threads > 0 ? experiment.threads : std::max(1, available_cores() / experiment.streams);
+  if (reference) threads_ = 1;
+  input_ = open_input(experiment_, network_.input);
+  constexpr std::int64_t largest_default_batch = 32;
+  // A photograph's views stay together.
+  const std::int64_t views = input_->views();
+  const std::int64_t images = experiment.input.batch > 0
+                                  ? experiment.input.batch
+                                  : std::max<std::int64_t>(1, largest_default_batch / views);
+  batch_ = std::min(images * views, input_->count());
+  EngineChoice choice = choose_engine(experiment_, threads_);
+  engine_ = std::move(choice.engine);
+  device_note_ = std::move(choice.note);
+  if (!engine_->device().host_memory()) threads_ = 1;
+  // Fail on a bad plan before the weights are made.
+  (void)make_plan(network_.geometry(), stages({}), experiment_.patch);
+  (void)saved_layers(experiment_, network_);
+  const WeightsConfig& weights = experiment_.weights;
+  weights_ = weights.file.empty() ? Weights::random(network_, weights.seed)
+                                  : Weights::from_file(network_, *open_weights(weights.file), weights.rename);
+  weights_.bind(network_);
+}
+
+int Session::decoders() const {
+  const int wanted = experiment_.input.decoders;
+  return wanted > 0 ? wanted : std::max(1, available_cores() / 2);
+}
+
+std::vector<Interval> Session::batches() const {
+  std::vector<Interval> batches;
+  for (std::int64_t begin = 0; begin < input_->count(); begin += batch_) {
+    batches.push_back({begin, std::min(input_->count(), begin + batch_)});
+  }
+  return batches;
+}
+
+std::vector<StageRange> Session::stages(const std::set<std::size_t>& keep) const {
+  return make_stages(experiment_, network_, keep, engine_->fuses_lrn_and_pool());
+}
+
+DType Session::input_type() const {
+  return experiment_.input.pixels && !engine_->device().host_memory() ? DType::u8 : engine_->map_type();
+}
+
+std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<std::size_t> keep,
+                                                 bool verifying) const {
+  keep.merge(saved_layers(experiment_, network_));
+  ExecutorSettings settings;
+  settings.batch = batch;
+  settings.streams = experiment_.streams;
+  settings.sub_batch = experiment_.sub_batch;
+  settings.first_sub_batches = experiment_.first_sub_batches;
+  settings.storage = experiment_.storage;
+  settings.keep = keep;
+  settings.dropout_seed = experiment_.dropout.seed;
+  settings.poison = verifying;
+  settings.download = !verifying && !experiment_.resident_output;
+  settings.memory = experiment_.memory;
+  settings.batched = experiment_.dispatch == "batched";
+  settings.graph = experiment_.dispatch != "streams";
+  settings.resident_input = experiment_.resident_input;
+  if (input_type() == DType::u8) {
+    settings.pixels = PixelInput{experiment_.preprocess.mean, experiment_.preprocess.stddev};
+  }
+  return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages(keep), experiment_.patch),
+                                    *engine_, settings);
+}
+
+std::unique_ptr<Executor> Session::make_whole_executor(std::int64_t batch,
+                                                       const std::set<std::size_t>& keep) const {
+  ExecutorSettings settings;
+  settings.batch = batch;
+  settings.keep = keep;
+  settings.download = false;
+  settings.dropout_seed = experiment_.dropout.seed;
+  std::vector<StageRange> stages = per_conv_stages(network_);
+  if (engine_->fuses_lrn_and_pool()) stages = lrn_with_pools(network_, std::move(stages));
+  stages = split_behind(std::move(stages), {keep.begin(), keep.end()});
+  return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages, PatchSpec{}), *engine_,
+                                    settings);
+}
+
+}  // namespace halotile

@@ -1,0 +1,49 @@
+// The weights of a network, and their binding to its layers.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "formats/tensor_file.hpp"
+#include "pipeline/network/network.hpp"
+
+namespace halotile {
+
+/// One layer's values. Fully connected weights lie in the order of the input in memory (NHWC of the flattened
+/// map).
+struct LayerWeights {
+  std::vector<float> weight;
+  std::vector<float> bias;
+};
+
+/// Owns the weights; the network's layers view them, so it must outlive their use. Not copyable.
+class Weights {
+ public:
+  Weights() = default;
+  Weights(Weights&&) = default;
+  Weights& operator=(Weights&&) = default;
+
+  /// Seeded He initialization (uniform): weights in [-b, b), b = sqrt(6 / fan_in); biases in [-1, 1) /
+  /// sqrt(fan_in). Element i of `<layer>.weight` in PyTorch's order is element i of the random sequence of
+  /// that name.
+  [[nodiscard]] static Weights random(const Network& network, std::uint64_t seed);
+
+  /// The tensors `<layer>.weight` and `<layer>.bias` of a file, shaped as in PyTorch; a layer's name in the
+  /// file is looked up in `rename`, then in the network's own. Throws FormatError naming every tensor that is
+  /// missing, extra or of the wrong shape, with what was expected.
+  [[nodiscard]] static Weights from_file(const Network& network, const TensorFile& file,
+                                         const std::map<std::string, std::string>& rename);
+
+  /// Lets the layers of `network` view these weights.
+  void bind(Network& network) const;
+  /// 64-bit hash of all values, for provenance.
+  [[nodiscard]] std::uint64_t hash() const;
+  [[nodiscard]] std::size_t bytes() const;
+
+ private:
+  std::vector<LayerWeights> layers_;  // one per layer of the network
+};
+
+}  // namespace halotile

@@ -1,0 +1,65 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "kernels/engines/registry/cuda_engines.hpp"
+#include "pipeline/experiment/provenance.hpp"
+#include "pipeline/experiment/text.hpp"
+#include "program/commands.hpp"
+#include "program/kernel_table.hpp"
+
+namespace halotile {
+
+int command_info(const CommandLine& line) {
+  nlohmann::json json = machine_json();
+  json["engines"] = engine_names();
+  if (built_with_cuda()) {
+    json["engines"].push_back("direct");
+    json["engines"].push_back("tensor_core");
+  }
+  const CudnnState cudnn = cudnn_state();
+  if (cudnn.obstacle.empty()) json["engines"].push_back("cudnn");
+  json["cudnn"] = cudnn.obstacle.empty() ? nlohmann::json(cudnn.version) : nlohmann::json();
+  json["cudnn_obstacle"] = cudnn.obstacle;
+#ifdef HALOTILE_HAS_CAIRO
+  json["pictures"] = true;
+#else
+  json["pictures"] = false;
+#endif
+  const std::vector<KernelResources> kernels =
+      line.kernels ? known_kernels() : std::vector<KernelResources>{};
+  if (line.kernels) json["kernels"] = kernels_json(kernels);
+  if (line.json) {
+    fmt::print("{}", json_text(json));
+    return 0;
+  }
+  fmt::print("halotile {} (git {}{}), {}, {} build\n", build_info.version, build_info.git_commit,
+             build_info.git_dirty ? ", with local changes" : "", build_info.compiler, build_info.build_type);
+  fmt::print("CPU      {}, {} cores, bf16 {}\n", cpu_name(), available_cores(),
+             cpu_has_bf16() ? "in hardware" : "not available");
+  fmt::print("engines  {} (the first is the default); oneDNN {}\n", fmt::join(engine_names(), ", "),
+             onednn_version());
+  const std::vector<GpuInfo> gpus = usable_gpus();
+  for (const GpuInfo& gpu : gpus) {
+    fmt::print(
+        "{:<8} {}, compute capability {}, {} multiprocessors, {} of {} free, driver for CUDA {}, built with "
+        "{}; engines direct, tensor_core\n",
+        gpu.device, gpu.name, gpu.capability, gpu.multiprocessors, bytes_text(gpu.free_memory),
+        bytes_text(gpu.memory), gpu.driver, gpu.runtime);
+  }
+  if (gpus.empty()) {
+    fmt::print("CUDA     {}\n", gpu_obstacle(0));
+  } else {
+    fmt::print(
+        "         biases: 64 KiB of constant memory each for convolutions and fully connected layers; layers "
+        "that do not fit read theirs from global memory (halotile run says how many)\n");
+    fmt::print("cuDNN    {}\n", cudnn.obstacle.empty()
+                                    ? cudnn.version + ", for engine: cudnn (never chosen by auto)"
+                                    : cudnn.obstacle);
+  }
+  fmt::print("pictures {}\n",
+             json["pictures"].get<bool>() ? "yes (halotile plan --image)" : "no, built without Cairo");
+  if (line.kernels) fmt::print("\n{}", kernels_text(kernels));
+  return 0;
+}
+
+}  // namespace halotile

@@ -1,0 +1,98 @@
+#include <fmt/format.h>
+
+#include "pipeline/experiment/provenance.hpp"
+#include "pipeline/experiment/text.hpp"
+#include "pipeline/experiment/verify.hpp"
+#include "program/commands.hpp"
+
+namespace halotile {
+namespace {
+
+// JSON has no infinity.
+nlohmann::json named_number(double value) {
+  if (std::isfinite(value)) return value;
+  return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
+}
+
+nlohmann::json to_json(const Comparison& c) {
+  nlohmann::json json{{"layer", c.layer},
+                      {"equal_bits", c.equal_bits()},
+                      {"max_abs", named_number(c.max_abs)},
+                      {"max_rel", named_number(c.max_rel)},
+                      {"max_ulp", c.max_ulp},
+                      {"elements", c.elements},
+                      {"different", c.different},
+                      {"first_different", nullptr}};
+  if (c.first) {
+    const FirstDifference& f = *c.first;
+    json["first_different"] = {{"image", f.tile.image},
+                               {"row", f.row},
+                               {"column", f.column},
+                               {"channel", f.channel},
+                               {"expected", named_number(f.expected)},
+                               {"got", named_number(f.got)},
+                               {"tile", nullptr}};
+    if (f.tile.stage >= 0) {
+      json["first_different"]["tile"] = {
+          {"image", f.tile.image}, {"stage", f.tile.stage}, {"row", f.tile.row}, {"column", f.tile.column}};
+    }
+  }
+  return json;
+}
+
+std::vector<std::string> row(const std::string& stage, const Comparison& c) {
+  std::string first = "-";
+  if (c.first) {
+    first = fmt::format("image {} at ({}, {}, {})", c.first->tile.image, c.first->row, c.first->column,
+                        c.first->channel);
+    if (c.first->tile.stage >= 0)
+      first += fmt::format(", tile ({}, {})", c.first->tile.row, c.first->tile.column);
+  }
+  return {stage,
+          c.layer,
+          c.equal_bits() ? "equal" : "DIFFERENT",
+          fmt::format("{:.3g}", c.max_abs),
+          fmt::format("{:.3g}", c.max_rel),
+          fmt::format("{}", c.max_ulp),
+          fmt::format("{}/{}", c.different, c.elements),
+          first};
+}
+
+}  // namespace
+
+int command_verify(const CommandLine& line) {
+  const Session session(read_experiment(line.config, line.overrides));
+  print_note(session.device_note());
+  const Verification v = verify(session);
+  const bool equal = v.equal_bits();
+  if (line.json) {
+    nlohmann::json json{{"command", "verify"},
+                        {"network", session.network().name},
+                        {"engine", session.engine().name()},
+                        {"device", session.engine().device().name()},
+                        {"device_note", nullptr},
+                        {"equal_bits", equal},
+                        {"max_abs", named_number(v.logits.max_abs)},
+                        {"max_ulp", v.logits.max_ulp},
+                        {"images", v.images},
+                        {"logits", to_json(v.logits)},
+                        {"stages", nlohmann::json::array()},
+                        {"provenance", provenance_json(session)}};
+    if (!session.device_note().empty()) json["device_note"] = session.device_note();
+    for (const Comparison& c : v.stages) json["stages"].push_back(to_json(c));
+    fmt::print("{}", json_text(json));
+    return equal ? 0 : 1;
+  }
+  fmt::print("{}: patched against unpatched, engine {}, {}, {} images\n\n", session.network().name,
+             session.engine().name(), session.experiment().precision, v.images);
+  std::vector<std::vector<std::string>> rows{
+      {"stage", "output of", "bits", "max abs", "max rel", "max ulp", "different", "first difference"}};
+  for (std::size_t s = 0; s < v.stages.size(); ++s) rows.push_back(row(fmt::format("{}", s), v.stages[s]));
+  rows.push_back(row("logits", v.logits));
+  fmt::print("{}\n{}\n", table(rows),
+             equal ? "EQUAL: every map and the logits have the same bits as the unpatched run."
+                   : "DIFFERENT: see the first difference and the tile that owns it.");
+  return equal ? 0 : 1;
+}
+
+}  // namespace halotile

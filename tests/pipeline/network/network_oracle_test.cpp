@@ -1,0 +1,192 @@
+// Whole random networks of the reference engine against float64, within bounds carried from layer to layer.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/engines/cpu/reference.hpp"
+#include "kernels/engines/oracle.hpp"
+#include "pipeline/running/executor_support.hpp"
+
+namespace halotile {
+namespace {
+
+using oracle::Expected;
+using oracle::Map;
+using support::Model;
+
+constexpr std::uint64_t oracle_seed = 20160601;
+#ifdef HALOTILE_SANITIZED
+constexpr int oracle_networks = 40;
+#else
+constexpr int oracle_networks = 300;
+#endif
+
+Map magnitude_of(const Expected& x) {
+  Map m = x.value;
+  for (std::size_t i = 0; i < m.values.size(); ++i) m.values[i] = std::abs(m.values[i]) + x.bound.values[i];
+  return m;
+}
+
+void add(Map& to, const Map& more) {
+  for (std::size_t i = 0; i < to.values.size(); ++i) to.values[i] += more.values[i];
+}
+
+std::vector<float> magnitudes(std::span<const float> values) {
+  std::vector<float> result(values.begin(), values.end());
+  for (float& v : result) v = std::abs(v);
+  return result;
+}
+
+// The layer's result, and how far from it fp32 may be when its input is within in.bound of in.value: the
+// layer's own roundings on the largest input that there may be, and the input's error carried through the
+// layer.
+Expected apply(const Layer& layer, const Expected& in) {
+  const Map largest = magnitude_of(in);
+  switch (layer.kind) {
+    case LayerKind::conv: {
+      Expected y = oracle::conv2d(layer.conv, in.value);
+      y.bound = oracle::conv2d(layer.conv, largest).bound;
+      Conv2d absolute = layer.conv;
+      const std::vector<float> weight = magnitudes(layer.conv.weight);
+      absolute.weight = weight;
+      absolute.bias = {};
+      // The bound of |w| and |x| counts all terms as they may grow; its value carries the error.
+      add(y.bound, oracle::conv2d(absolute, in.bound).value);
+      return y;
+    }
+    case LayerKind::fully_connected: {
+      Expected flat = in;
+      for (Map* m : {&flat.value, &flat.bound}) {
+        m->channels *= m->extent.area();
+        m->extent = {1, 1};
+      }
+      Expected y =
+          oracle::fully_connected(layer.fully_connected, reference::fully_connected_segment, flat.value);
+      y.bound = oracle::fully_connected(layer.fully_connected, reference::fully_connected_segment,
+                                        magnitude_of(flat))
+                    .bound;
+      FullyConnected absolute = layer.fully_connected;
+      const std::vector<float> weight = magnitudes(layer.fully_connected.weight);
+      absolute.weight = weight;
+      absolute.bias = {};
+      add(y.bound, oracle::fully_connected(absolute, reference::fully_connected_segment, flat.bound).value);
+      return y;
+    }
+    case LayerKind::max_pool: {
+      // The largest of values that are each off by at most e is off by at most the largest e.
+      Expected y = oracle::pool2d(layer.pool, in.value);
+      y.bound = oracle::pool2d(layer.pool, in.bound).value;
+      return y;
+    }
+    case LayerKind::avg_pool:
+    case LayerKind::adaptive_avg_pool: {
+      Expected y = oracle::pool2d(layer.pool, in.value);
+      y.bound = oracle::pool2d(layer.pool, largest).bound;
+      add(y.bound, oracle::pool2d(layer.pool, in.bound).value);
+      return y;
+    }
+    case LayerKind::relu: {
+      Expected y = in;
+      for (double& v : y.value.values) v = std::max(v, 0.0);
+      return y;
+    }
+    case LayerKind::lrn: {
+      // y = x d^-beta with d >= k: |dy| <= e k^-beta + |x| beta k^(-beta - 1) |dd|, |dd| <= alpha / size sum
+      // (2|x|e + e^2); and the layer's own roundings, relative to |y| <= |x| k^-beta.
+      Expected y = oracle::lrn(layer.lrn, in.value);
+      const auto k = static_cast<double>(layer.lrn.k);
+      const auto beta = static_cast<double>(layer.lrn.beta);
+      const double scale = static_cast<double>(layer.lrn.alpha) / static_cast<double>(layer.lrn.size);
+      const std::int64_t channels = in.value.channels;
+      for (std::size_t at = 0; at < y.value.values.size(); ++at) {
+        const auto c = static_cast<std::int64_t>(at) % channels;
+        double change = 0;
+        const std::int64_t first = std::max<std::int64_t>(0, c - layer.lrn.size / 2);
+        const std::int64_t last = std::min(channels - 1, c + (layer.lrn.size - 1) / 2);
+        for (std::int64_t j = first; j <= last; ++j) {
+          const std::size_t neighbour = at + static_cast<std::size_t>(j) - static_cast<std::size_t>(c);
+          const double e = in.bound.values[neighbour];
+          change += scale * (2 * std::abs(in.value.values[neighbour]) * e + e * e);
+        }
+        y.bound.values[at] = in.bound.values[at] * std::pow(k, -beta) +
+                             largest.values[at] * beta * std::pow(k, -beta - 1) * change +
+                             oracle::gamma(layer.lrn.size + 8) * largest.values[at] * std::pow(k, -beta);
+      }
+      return y;
+    }
+    case LayerKind::softmax: {
+      // Every exponent is off by at most 2 e against the largest: a factor of exp(4 e) above and below the
+      // bar.
+      Expected y = oracle::softmax(in.value);
+      const double e = *std::max_element(in.bound.values.begin(), in.bound.values.end());
+      for (std::size_t i = 0; i < y.bound.values.size(); ++i)
+        y.bound.values[i] = y.bound.values[i] * std::exp(4 * e) + y.value.values[i] * std::expm1(4 * e) +
+                            2 * oracle::unit_f32 * e;
+      return y;
+    }
+    case LayerKind::flatten:
+    case LayerKind::dropout:
+      break;
+  }
+  return in;
+}
+
+Expected exact(const ConstMapView& view) {
+  Expected x{Map(view.images, view.channels, view.whole), Map(view.images, view.channels, view.whole)};
+  for (std::int64_t n = 0; n < view.images; ++n) {
+    for (std::int64_t r = 0; r < view.whole.height; ++r) {
+      for (std::int64_t c = 0; c < view.whole.width; ++c) {
+        for (std::int64_t k = 0; k < view.channels; ++k)
+          x.value.at(n, r, c, k) = static_cast<double>(view.at<float>(n, r, c)[k]);
+      }
+    }
+  }
+  return x;
+}
+
+TEST(NetworkOracle, ReferenceIsWithinTheDerivedBoundBehindEveryLayer) {
+  std::int64_t elements = 0;
+  double largest_share = 0;  // of the bound that an error used
+  for (int i = 0; i < oracle_networks; ++i) {
+    support::Draw draw(oracle_seed + static_cast<std::uint64_t>(i));
+    support::ModelLimits limits;
+    limits.edge = 14;
+    const std::string text = support::random_model(draw, limits);
+    SCOPED_TRACE("seed " + std::to_string(oracle_seed + static_cast<std::uint64_t>(i)) + "\n" + text);
+    const Model model(text);
+    const auto engine = make_reference_engine();
+    const auto way = support::random_way(draw, model.network(), 2, model.all_layers());
+    const auto executor = make_executor(model, *engine, way);
+    support::fill_input(*executor, 8);
+    executor->run();
+    Expected expected = exact(executor->input());
+    for (std::size_t l = 0; l < model.network().layers.size(); ++l) {
+      const Layer& layer = model.network().layers[l];
+      // Behind flatten softmax runs over all values of the map.
+      if (!layer.spatial && layer.kind == LayerKind::softmax) {
+        for (Map* m : {&expected.value, &expected.bound}) {
+          m->channels *= m->extent.area();
+          m->extent = {1, 1};
+        }
+      }
+      expected = apply(layer, expected);
+      const Map actual = exact(executor->output(l)).value;
+      ASSERT_EQ(actual.values.size(), expected.value.values.size());
+      for (std::size_t at = 0; at < actual.values.size(); ++at) {
+        const double error = std::abs(actual.values[at] - expected.value.values[at]);
+        if (actual.values[at] == expected.value.values[at]) continue;  // -infinity of windows of padding, too
+        ASSERT_LE(error, expected.bound.values[at])
+            << "layer " << layer.name << ", element " << at << ": " << actual.values[at] << " for "
+            << expected.value.values[at];
+        largest_share = std::max(largest_share, error / expected.bound.values[at]);
+        ++elements;
+      }
+    }
+  }
+  EXPECT_GT(elements, 1000);
+  EXPECT_GT(largest_share, 0.01) << "the bound is too generous to find anything";
+}
+
+}  // namespace
+}  // namespace halotile

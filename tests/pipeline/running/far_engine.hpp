@@ -1,0 +1,84 @@
+// A device whose memory the host is not to touch, and an engine on it, made of host memory and the reference
+// engine: what the executor does for GPUs can be tested without one.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "kernels/engines/engine.hpp"
+
+namespace halotile::support {
+
+/// Copies work as on a GPU: inside the work of streams.
+class FarDevice final : public Device {
+ public:
+  [[nodiscard]] std::string name() const override { return "far"; }
+  [[nodiscard]] bool host_memory() const override { return false; }
+  [[nodiscard]] Buffer allocate(std::size_t bytes) override;
+  [[nodiscard]] std::unique_ptr<Stream> make_stream() override { return near_.make_stream(); }
+  [[nodiscard]] void* allocate_in_order(Stream& stream, std::size_t bytes) override;
+  void release_in_order(Stream& stream, void* data) override;
+  [[nodiscard]] std::unique_ptr<Timeline> make_timeline(std::size_t points) override;
+  void upload(Stream& stream, void* device, const void* host, std::size_t bytes) override;
+  void download(Stream& stream, void* host, const void* device, std::size_t bytes) override;
+  void poison(const Buffer& buffer, std::size_t begin) override { near_.poison(buffer, begin); }
+
+  std::atomic<int> allocations = 0;  ///< made so far, also in order
+  std::atomic<int> until_full = -1;  ///< allocations in order until there is no more memory; -1: always some
+  std::atomic<int> in_order = 0;     ///< allocated in order and not given back yet
+  std::atomic<std::size_t> uploaded = 0;
+  std::atomic<std::size_t> downloaded = 0;
+
+ private:
+  CpuDevice near_;
+};
+
+class FarEngine final : public Engine {
+ public:
+  FarEngine();
+
+  [[nodiscard]] std::string_view name() const override { return "far"; }
+  [[nodiscard]] DType map_type() const override { return DType::f32; }
+  [[nodiscard]] bool promises_bits() const override { return true; }
+  [[nodiscard]] FarDevice& device() override { return device_; }
+  /// Convolutions copy their input into scratch memory first.
+  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
+                                                  const MapGeometry& out) override;
+  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
+                                                           const MapGeometry& in,
+                                                           const MapGeometry& out) override {
+    return inner_->fully_connected(layer, features, in, out);
+  }
+  [[nodiscard]] std::unique_ptr<Operation> pool2d(const Pool2d& layer, const MapGeometry& in,
+                                                  const MapGeometry& out) override {
+    return inner_->pool2d(layer, in, out);
+  }
+  [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry& in,
+                                               const MapGeometry& out) override {
+    return inner_->lrn(layer, in, out);
+  }
+  [[nodiscard]] std::unique_ptr<Operation> relu(const MapGeometry& in, const MapGeometry& out) override {
+    return inner_->relu(in, out);
+  }
+  [[nodiscard]] std::unique_ptr<Operation> softmax(const MapGeometry& in, const MapGeometry& out) override {
+    return inner_->softmax(in, out);
+  }
+  [[nodiscard]] std::unique_ptr<Operation> copy(const MapGeometry& in, const MapGeometry& out) override {
+    return inner_->copy(in, out);
+  }
+  [[nodiscard]] std::unique_ptr<Operation> normalize(const std::array<float, 3>& mean,
+                                                     const std::array<float, 3>& stddev) override;
+  [[nodiscard]] std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies) override;
+  [[nodiscard]] std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles) override;
+  /// Of convolutions: the copies, and all else, in two.
+  [[nodiscard]] std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls) override;
+
+  std::atomic<int> begun = 0;          ///< steps of tiles that began apart from their rest
+  std::atomic<int> lost_arrivals = 0;  ///< so many keys of tiles never arrive
+
+ private:
+  FarDevice device_;
+  std::unique_ptr<Engine> inner_;
+};
+
+}  // namespace halotile::support
