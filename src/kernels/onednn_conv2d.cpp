@@ -5,6 +5,9 @@
 // outside the image becomes the primitive's own padding, so a halo position outside the image is a zero at
 // every layer. Those kernels refuse padding beyond what windows or the tile reach; such a tile gets its
 // padding as zeros in scratch. A product with zero changes no sum, so both ways give the same bits.
+//
+// The primitives make sums only. A ReLU behind them is ours, band by band: oneDNN's post-op (2.6.3) is a SIMD
+// maximum of x and 0, in that order, and gives 0 where x is NaN.
 #include "kernels/onednn_conv2d.hpp"
 
 #include <algorithm>
@@ -34,8 +37,9 @@ void execute(const dnnl::primitive& primitive, const dnnl::stream& stream,
 class Conv2dOperation final : public Operation {
  public:
   Conv2dOperation(const dnnl::engine& engine, std::span<const Band> bands,
-                  std::span<const ConvPrimitive> primitives, const MapGeometry& in, const MapGeometry& out)
-      : stream_(engine) {
+                  std::span<const ConvPrimitive> primitives, const MapGeometry& in, const MapGeometry& out,
+                  bool relu, int threads)
+      : stream_(engine), relu_(relu), threads_(threads) {
     const Interval in_cols = bands.front().in_cols;
     const bool dense_in = in.col_stride == in.channels && in.row_stride == in_cols.size() * in.channels;
     const bool dense_out =
@@ -73,8 +77,7 @@ class Conv2dOperation final : public Operation {
         set_data(part.dst, pack_out_ ? packed_out : target.data);
         set_data(part.scratchpad, packed_out + out_bytes_);
         execute(part.conv.primitive, stream_, {part.args.data(), part.arg_count});
-        if (pack_out_)
-          copy_map({dense_geometry(out.dtype, 1, out.channels, target.rect, out.whole), packed_out}, target);
+        finish(target, packed_out);
       }
     }
   }
@@ -95,6 +98,30 @@ class Conv2dOperation final : public Operation {
     std::array<dnnl_exec_arg_t, 5> args{};
     std::size_t arg_count = 0;
   };
+
+  // What is left of a band: its ReLU, and its way from scratch into the map.
+  void finish(const MapView& target, const std::byte* packed) const {
+    const ConstMapView made =
+        pack_out_ ? ConstMapView{dense_geometry(target.dtype, 1, target.channels, target.rect, target.whole),
+                                 packed}
+                  : ConstMapView(target);
+    if (relu_) {
+      relu_rows(made, target);
+    } else if (pack_out_) {
+      copy_map(made, target);
+    }
+  }
+
+  void relu_rows(const ConstMapView& made, const MapView& target) const {
+    const Interval rows = target.rect.rows;
+    const std::int64_t parts = std::min<std::int64_t>(threads_, rows.size());
+#pragma omp parallel for num_threads(threads_) schedule(static) if (parts > 1)
+    for (std::int64_t part = 0; part < parts; ++part) {
+      const Interval some{rows.begin + part * rows.size() / parts,
+                          rows.begin + (part + 1) * rows.size() / parts};
+      relu(made, subview(target, {0, 1}, {some, target.rect.cols}));
+    }
+  }
 
   static Interval shift(Interval i, std::int64_t by) { return {i.begin + by, i.end + by}; }
 
@@ -120,6 +147,8 @@ class Conv2dOperation final : public Operation {
   }
 
   dnnl::stream stream_;
+  bool relu_;
+  int threads_;
   bool pack_in_ = false;
   bool pack_out_ = false;
   std::size_t in_bytes_ = 0;
@@ -196,8 +225,8 @@ Band with_zeros(const Band& band, const Window& window) {
 
 std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine, std::span<const Band> bands,
                                             std::span<const ConvPrimitive> primitives, const MapGeometry& in,
-                                            const MapGeometry& out) {
-  return std::make_unique<Conv2dOperation>(engine, bands, primitives, in, out);
+                                            const MapGeometry& out, bool relu, int threads) {
+  return std::make_unique<Conv2dOperation>(engine, bands, primitives, in, out, relu, threads);
 }
 
 }  // namespace halotile::onednn
