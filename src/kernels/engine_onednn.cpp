@@ -117,7 +117,7 @@ class OneDnnEngine final : public CpuEngine {
     }
     std::vector<ConvPrimitive> primitives;
     for (const Band& band : bands) primitives.push_back(conv_primitive(layer, kernel, band.shape));
-    return onednn::conv2d_operation(engine_, bands, primitives, in, out, layer.relu, threads());
+    return onednn::conv2d_operation(engine_, bands, primitives, layer, in, out, threads());
   }
 
   [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
