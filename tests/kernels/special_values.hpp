@@ -23,9 +23,12 @@ struct Subject {
   bool fuses_lrn_and_pool = false;
   bool keeps_subnormal_factors = true;
   bool relu_keeps_minus_zero = true;  ///< behind a layer of its own
-  /// Convolutions and fully connected layers that turn an infinite input into NaN.
+  /// Convolutions and fully connected layers that turn an infinite input or weight into NaN.
   bool infinity_may_become_nan = false;
   bool winograd_infinity_may_become_nan = false;  ///< only those that Winograd suits
+  /// Strided convolutions of few channels multiply positions up to a multiple of the stride by zeros, where
+  /// infinities and NaN make NaN.
+  bool reads_beside_strided_windows = false;
 };
 
 enum class Kind : std::uint8_t {
