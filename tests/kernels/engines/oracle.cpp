@@ -131,8 +131,8 @@ Expected conv2d(const Conv2d& layer, const Map& in) {
             for (std::int64_t kx = 0; kx < w.kernel.width; ++kx) {
               const std::int64_t r = row * w.stride.height + ky * w.dilation.height - w.padding.height;
               const std::int64_t q = col * w.stride.width + kx * w.dilation.width - w.padding.width;
-              if (!inside(in, r, q)) continue;
-              const double term = in.at(i, r, q, group * channels + c) * weight_at(layer, o, c, ky, kx);
+              const double x = inside(in, r, q) ? in.at(i, r, q, group * channels + c) : 0.0;
+              const double term = x * weight_at(layer, o, c, ky, kx);
               sum += term;
               magnitude += std::abs(term);
             }
@@ -233,8 +233,9 @@ Expected softmax(const Map& in) {
     double largest = -std::numeric_limits<double>::infinity();
     double smallest = std::numeric_limits<double>::infinity();
     for (std::int64_t c = 0; c < in.channels; ++c) {
-      largest = std::max(largest, in.at(i, row, col, c));
-      smallest = std::min(smallest, in.at(i, row, col, c));
+      const double x = in.at(i, row, col, c);
+      largest = std::max(largest, x);
+      if (std::isfinite(x)) smallest = std::min(smallest, x);
     }
     double sum = 0.0;
     for (std::int64_t c = 0; c < in.channels; ++c) sum += std::exp(in.at(i, row, col, c) - largest);

@@ -90,7 +90,9 @@ template <typename T, typename In>
 __device__ __forceinline__ T convert(In x) {
   if constexpr (std::is_same_v<T, float>) {
     const unsigned u = __float_as_uint(x);
-    if ((u & 0x7fffffffU) >= 0x7f800000U) return x;
+    // A NaN whose upper bits were zero would be an infinity to products, which drop the lower ones.
+    if ((u & 0x7fffffffU) > 0x7f800000U) return __uint_as_float(u | 0x400000U);
+    if ((u & 0x7fffffffU) == 0x7f800000U) return x;
     return __uint_as_float((u + 0xfffU + (u >> 13 & 1U)) & ~0x1fffU);
   } else if constexpr (std::is_same_v<T, In>) {
     return x;
