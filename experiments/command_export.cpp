@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -9,6 +10,7 @@
 #include "replaced_files.hpp"
 #include "sweeping/store.hpp"
 #include "sweeping/store_columns.hpp"
+#include "text.hpp"
 
 namespace halotile {
 namespace {
@@ -78,7 +80,8 @@ int command_export(const CommandLine& line) {
   const Store store(line.store, Store::Mode::read_only);
   const std::string text = line.format == "csv" ? csv(store) : json_lines(store);
   if (line.file.empty()) {
-    fmt::print("{}", text);
+    // A person reads it; what it is piped into gets every byte.
+    print_text("{}", Verbatim{::isatty(STDOUT_FILENO) == 1 ? printable_lines(text) : text});
   } else {
     write_file_atomically(line.file, text);
   }

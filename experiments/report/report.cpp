@@ -13,6 +13,7 @@
 #include "report/picture.hpp"
 #include "report/timeline.hpp"
 #include "sweeping/store.hpp"
+#include "text.hpp"
 
 namespace halotile {
 namespace {
@@ -59,11 +60,11 @@ void write_report(const Report& report, const std::filesystem::path& store,
 
 void print_report(const Report& report, const std::filesystem::path& output) {
   for (std::size_t g = 0; g < report.groups.size(); ++g) {
-    if (report.groups.size() > 1) fmt::print("{}:\n", group_name(report.axes, report.groups[g]));
-    for (const Statement& s : report.summaries[g].statements) fmt::print("{}\n", s.text);
-    fmt::print("\n");
+    if (report.groups.size() > 1) print_text("{}:\n", group_name(report.axes, report.groups[g]));
+    for (const Statement& s : report.summaries[g].statements) print_text("{}\n", s.text);
+    print_text("\n");
   }
-  fmt::print("report: {} ({} points{})\n", output.string(), report.contents.points.size(),
+  print_text("report: {} ({} points{})\n", output.string(), report.contents.points.size(),
              has_chart_library() ? "" : "; without charts: run ./setup.sh and build again to have them");
 }
 
