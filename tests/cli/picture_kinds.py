@@ -143,21 +143,19 @@ def segment(marker, body):
     return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 
 
-def jpeg(components, markers=(), shape=(HEIGHT, WIDTH), seed=0):
-    """components: (id, horizontal, vertical) sampling factors; markers: segments before the frame. Baseline."""
-    generator = np.random.default_rng(seed)
-    across = max(h for _, h, _ in components)
-    down = max(v for _, _, v in components)
-    alone = len(components) == 1
-    mcus = [-(-size // (8 if alone else 8 * most)) for size, most in zip(shape, (down, across))]
-    bits = BitWriter()
-    before = [0] * len(components)
-    for _ in range(mcus[0] * mcus[1]):
-        for c, (_, h, v) in enumerate(components):
-            for _ in range(1 if alone else h * v):
+def scan(components, mcus, generator, restart):
+    """One scan of blocks; components: (id, horizontal, vertical); mcus: their number, down and across."""
+    codes = b""
+    bits, before = BitWriter(), {}
+    for mcu in range(mcus[0] * mcus[1]):
+        if restart and mcu and mcu % restart == 0:
+            codes += bits.bytes() + bytes([0xFF, 0xD0 + (mcu // restart - 1) % 8])
+            bits, before = BitWriter(), {}
+        for name, h, v in components:
+            for _ in range(1 if len(components) == 1 else h * v):
                 dc = int(generator.integers(-60, 60))
-                size, value = bits_of(dc - before[c])
-                before[c] = dc
+                size, value = bits_of(dc - before.get(name, 0))
+                before[name] = dc
                 bits.put(size, 4)  # codes of 4 bits, in the order of the symbols
                 bits.put(value, size)
                 for coefficient in generator.integers(1, 24, ZIGZAG_USED) * generator.choice([-1, 1], ZIGZAG_USED):
@@ -165,13 +163,33 @@ def jpeg(components, markers=(), shape=(HEIGHT, WIDTH), seed=0):
                     bits.put(size, 4)
                     bits.put(value, size)
                 bits.put(0, 4)  # the end of the block
+    head = bytes([len(components)]) + b"".join(bytes([name, 0]) for name, _, _ in components) + b"\0\x3f\0"
+    return segment(0xDA, head) + codes + bits.bytes()
+
+
+def jpeg(components, markers=(), shape=(HEIGHT, WIDTH), seed=0, restart=0, apart=False, wide_tables=False, behind_frame=b""):
+    """components: (id, horizontal, vertical) sampling factors; markers: segments before the frame; apart: a scan for each
+    component. Baseline."""
+    generator = np.random.default_rng(seed)
+    across = max(h for _, h, _ in components)
+    down = max(v for _, _, v in components)
+
+    def mcus_of(group):
+        if len(group) > 1:
+            return [-(-size // (8 * most)) for size, most in zip(shape, (down, across))]
+        _, h, v = group[0]
+        return [-(-(-(-size * own // most)) // 8) for size, own, most in zip(shape, (v, h), (down, across))]
+
+    groups = [[c] for c in components] if apart else [components]
+    scans = b"".join(scan(group, mcus_of(group), generator, restart) for group in groups)
     counts = [0, 0, 0]
     dc_table = bytes([0x00, *counts, len(DC_SIZES), *[0] * 12, *DC_SIZES])
     ac_table = bytes([0x10, *counts, 1 + len(AC_SIZES), *[0] * 12, 0, *AC_SIZES])
+    steps = b"\x10" + struct.pack(">64H", *[8] * 64) if wide_tables else b"\0" + bytes([8] * 64)
     frame = struct.pack(">BHHB", 8, *shape, len(components)) + b"".join(bytes([i, h << 4 | v, 0]) for i, h, v in components)
-    scan = bytes([len(components)]) + b"".join(bytes([i, 0]) for i, _, _ in components) + b"\0\x3f\0"
-    return (b"\xff\xd8" + b"".join(markers) + segment(0xDB, b"\0" + bytes([8] * 64)) + segment(0xC0, frame)
-            + segment(0xC4, dc_table) + segment(0xC4, ac_table) + segment(0xDA, scan) + bits.bytes() + b"\xff\xd9")
+    return (b"\xff\xd8" + b"".join(markers) + segment(0xDB, steps) + segment(0xC1 if wide_tables else 0xC0, frame) + behind_frame
+            + (segment(0xDD, struct.pack(">H", restart)) if restart else b"")
+            + segment(0xC4, dc_table) + segment(0xC4, ac_table) + scans + b"\xff\xd9")
 
 
 def adobe(transform):
@@ -200,6 +218,24 @@ def jpeg_samplings():
         kinds[f"jpeg luma 2x2 of {shape}"] = jpeg([(1, 2, 2), (2, 1, 1), (3, 1, 1)], [JFIF], shape)
         kinds[f"jpeg luma 2x1 of {shape}"] = jpeg([(1, 2, 1), (2, 1, 1), (3, 1, 1)], [JFIF], shape)
     return kinds
+
+
+def jpeg_structures():
+    """The same pixels in other orders of segments and scans."""
+    quarter = [(1, 2, 2), (2, 1, 1), (3, 1, 1)]
+    kinds = {f"jpeg restarts every {n}": jpeg(quarter, [JFIF], restart=n) for n in (1, 2, 3, 5)}
+    for name, components in {"4:4:4": EVEN, "4:2:0": quarter, "grey": [(1, 1, 1)], "CMYK": [(i, 1, 1) for i in (1, 2, 3, 4)]}.items():
+        kinds[f"jpeg a scan for each component, {name}"] = jpeg(components, [JFIF], apart=True)
+        kinds[f"jpeg a scan for each component, restarts, {name}"] = jpeg(components, [JFIF], apart=True, restart=2)
+    kinds["jpeg tables of 16 bits"] = jpeg(EVEN, [JFIF], wide_tables=True)
+    kinds["jpeg comment"] = jpeg(EVEN, [JFIF, segment(0xFE, b"hello")])
+    kinds["jpeg bytes behind its end"] = jpeg(EVEN, [JFIF]) + b"more"
+    kinds["jpeg fill bytes before a marker"] = jpeg(EVEN, [b"\xff\xff\xff", JFIF])
+    kinds["jpeg profile"] = jpeg(EVEN, [JFIF, segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(200))])
+    kinds["jpeg orientation behind the frame"] = jpeg(EVEN, [JFIF], behind_frame=segment(0xE1, HEADER + exif(6)))
+    kinds["jpeg orientation behind the end"] = jpeg(EVEN, [JFIF])[:-2] + segment(0xE1, HEADER + exif(6)) + b"\xff\xd9"
+    second = jpeg(EVEN, [segment(0xE1, HEADER + exif(3))])
+    return kinds | {"jpeg two in one file": jpeg(EVEN, [segment(0xE1, HEADER + exif(6))]) + second}
 
 
 def jpeg_markings():

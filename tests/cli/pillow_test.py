@@ -90,6 +90,20 @@ class Pictures(Case):
     def test_jpeg_samplings(self):
         self.assertGreaterEqual(self.equal(picture_kinds.jpeg_samplings()), 13)
 
+    def test_jpeg_structures(self):
+        self.assertGreaterEqual(self.equal(picture_kinds.jpeg_structures()), 18)
+
+    def test_jpeg_written_by_pillow(self):
+        kinds = {}
+        image = Image.fromarray(np.random.default_rng(5).integers(0, 256, (29, 37, 3), dtype=np.uint8))
+        for mode in ("RGB", "L", "CMYK"):
+            for options in ({}, {"progressive": True}, {"quality": 100}, {"quality": 1}, {"optimize": True},
+                            {"progressive": True, "subsampling": "4:2:2"}, {"restart_marker_rows": 1}):
+                buffer = io.BytesIO()
+                image.convert(mode).save(buffer, "JPEG", **options)
+                kinds[f"{mode} {options}"] = buffer.getvalue()
+        self.assertEqual(self.equal(kinds), len(kinds))
+
     def test_jpeg_markings(self):
         self.assertGreaterEqual(self.equal(picture_kinds.jpeg_markings()), 13)
 
