@@ -109,6 +109,8 @@ void ConfigFile::apply(const std::string& word, Diagnostics& diagnostics) {
   } catch (const YAML::Exception& e) {
     throw ConfigError(fmt::format("command line '{}': the value {}", printable(word), e.msg));
   }
+  // YAML's null everywhere else.
+  if (text == "~" && (names_files(path) || path == "output.directory")) value.reset(YAML::Node(text));
   // Nothing stands for the default, but a model there must be.
   if (names_files(path) && (!value.IsNull() || path == "model")) value.reset(absolute_paths(value));
   if (path == "input.random" || path == "input.file") erase("input.labels");

@@ -168,6 +168,9 @@ output: {directory: ~/results}
   EXPECT_EQ(words.model, "/home/me/o.yaml");
   EXPECT_EQ(std::get<NpyInput>(words.input.source).file, "/home/me/x.npy");
   EXPECT_EQ(words.output.directory, "/home/me/y");
+  const Experiment alone = read(smallest, {"input.images=~", "output.directory=~"});
+  EXPECT_EQ(alone.output.directory, "/home/me");
+  EXPECT_EQ(std::get<ImageInput>(alone.input.source).paths, std::vector<fs::path>{"/home/me"});
   EXPECT_EQ(std::get<ImageInput>(read(smallest, {"input.images=[~/a, ~/b]"}).input.source).paths,
             (std::vector<fs::path>{"/home/me/a", "/home/me/b"}));
   EXPECT_EQ(std::get<ImageInput>(read(smallest, {"input={images: ~/a}"}).input.source).paths,
