@@ -73,6 +73,12 @@ std::string json_lines(const Store& store) {
   return text;
 }
 
+// For a terminal, which must not obey what settings hold; what it is piped into gets every byte.
+std::string for_people(std::string text) {
+  std::erase(text, '\r');  // of RFC 4180's line ends
+  return printable_lines(text);
+}
+
 }  // namespace
 
 int command_export(const CommandLine& line) {
@@ -80,8 +86,7 @@ int command_export(const CommandLine& line) {
   const Store store(line.store, Store::Mode::read_only);
   const std::string text = line.format == "csv" ? csv(store) : json_lines(store);
   if (line.file.empty()) {
-    // A person reads it; what it is piped into gets every byte.
-    print_text("{}", Verbatim{::isatty(STDOUT_FILENO) == 1 ? printable_lines(text) : text});
+    print_text("{}", Verbatim{::isatty(STDOUT_FILENO) == 1 ? for_people(text) : text});
   } else {
     write_file_atomically(line.file, text);
   }
