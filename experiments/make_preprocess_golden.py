@@ -3,7 +3,7 @@
 
     python3 experiments/make_preprocess_golden.py
 
-Needs numpy and Pillow; where torchvision is installed, the network inputs are checked against it as well. The
+Needs numpy and Pillow 13 or later; where torchvision is installed, the network inputs are checked against it as well. The
 results are kept in the repository, so that the tests need no Python: run this again only to add cases. Every line
 of golden.txt is one case; a result is kept as its CRC-32 (zlib) over the bytes, rows first, channels last, and small
 ones also as <case>.npy to find the first difference.
@@ -23,6 +23,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "formats" / "golden"
 SAMPLES = "data/samples"
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+ORDERS = ("pillow13", "pillow12")
+TALL = "tests/formats/golden/tall.png"  # 61 x 27
 MEAN, STDDEV = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 lines = []
@@ -36,8 +38,10 @@ def read(path):
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def resize(image, height, width, resample):
-    """Horizontally, then vertically, in two calls: Pillow 13 turns the order around for some sizes, 12 never does."""
+def resize(image, height, width, resample, order="pillow13"):
+    """In Pillow 13's order of passes, or in two calls in that of 12: columns first, whatever the sizes."""
+    if order == "pillow13":
+        return image.resize((width, height), resample)
     return image.resize((width, image.height), resample).resize((width, height), resample)
 
 
@@ -91,11 +95,18 @@ def without_segment(data, marker):
     raise ValueError(f"no segment {marker:x}")
 
 
-def exif_block(orientation, order="<", kind=3):
-    """A TIFF header and one directory with one tag; kind 1: BYTE, 3: SHORT, 4: LONG."""
-    value = struct.pack(order + {1: "B", 3: "H", 4: "I"}[kind], orientation).ljust(4, b"\0")
-    return ((b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IHHHI", 8, 1, 0x112, kind, 1) + value +
-            b"\0\0\0\0")
+def exif_block(orientation, order="<", kind=3, count=1):
+    """A TIFF header and one directory with one tag; kind 1: BYTE, 3: SHORT, 4: LONG, 5: RATIONAL, 9: SLONG, 11: FLOAT."""
+    numbers = (orientation, 1) if kind == 5 else (orientation,)
+    value = struct.pack(order + {1: "B", 3: "H", 4: "I", 5: "II", 9: "i", 11: "f"}[kind], *numbers) * count
+    field = value if len(value) <= 4 else struct.pack(order + "I", 26)  # behind the directory
+    return ((b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IHHHI", 8, 1, 0x112, kind, count) +
+            field.ljust(4, b"\0") + b"\0\0\0\0" + (value if len(value) > 4 else b""))
+
+
+def raw_profile(block):
+    """A text chunk's way of holding EXIF, as ImageMagick writes it."""
+    return f"\nexif\n{len(block):8}\n{block.hex()}\n".encode()
 
 
 def app1(data, body):
@@ -140,6 +151,12 @@ def jpeg_cases():
     xmp = b"http://ns.adobe.com/xap/1.0/\0<rdf:Description tiff:Orientation=\"5\"/>"
     decode_case("jpeg_orientation_xmp.jpg", app1(small, xmp))
     decode_case("jpeg_orientation_exif_before_xmp.jpg", app1(app1(small, xmp), b"Exif\0\0" + exif_block(3)))
+    decode_case("jpeg_orientation_header_twice.jpg", app1(small, b"Exif\0\0" * 2 + exif_block(6)))
+    for name, kind, count in (("byte", 1, 1), ("slong", 9, 1), ("rational", 5, 1), ("float", 11, 1), ("two_values", 3, 2),
+                              ("two_rationals", 5, 2)):
+        for order, suffix in (("<", ""), (">", "_big_endian")):
+            decode_case(f"jpeg_orientation_{name}{suffix}.jpg", app1(small, b"Exif\0\0" + exif_block(6, order, kind, count)))
+    decode_case("jpeg_orientation_byte_before_xmp.jpg", app1(app1(small, xmp), b"Exif\0\0" + exif_block(6, kind=1)))
 
 
 # --- PNG, written here because Pillow writes neither interlaced images nor every pixel layout
@@ -207,27 +224,44 @@ def png_cases():
     decode_case("png_orientation_behind_pixels.png", png(small, 8, 2, False, [], [(b"eXIf", exif_block(8))]))
     xmp = b"XML:com.adobe.xmp\0\0\0\0\0<tiff:Orientation>7</tiff:Orientation>"
     decode_case("png_orientation_xmp.png", png(small, 8, 2, False, [(b"iTXt", xmp)]))
+    decode_case("png_orientation_header.png", png(small, 8, 2, False, [(b"eXIf", b"Exif\0\0" + exif_block(6))]))
+    decode_case("png_orientation_two_chunks.png",
+                png(small, 8, 2, False, [(b"eXIf", exif_block(3)), (b"eXIf", exif_block(6, ">"))]))
+    decode_case("png_orientation_chunks_around.png",
+                png(small, 8, 2, False, [(b"eXIf", exif_block(3))], [(b"eXIf", exif_block(8))]))
+    key = b"Raw profile type exif\0"
+    for order, suffix in (("<", ""), (">", "_big_endian")):
+        text = raw_profile(b"Exif\0\0" + exif_block(6, order))
+        for chunk in ((b"tEXt", key + text), (b"zTXt", key + b"\0" + zlib.compress(text)),
+                      (b"iTXt", key + b"\0\0\0\0" + text), (b"iTXt", key + b"\1\0\0\0" + zlib.compress(text))):
+            name = chunk[0].decode() + ("_packed" if chunk[1][len(key)] == 1 else "") + suffix
+            decode_case(f"png_orientation_{name}.png", png(small, 8, 2, False, [chunk]))
+            decode_case(f"png_orientation_{name}_behind_pixels.png", png(small, 8, 2, False, [], [chunk]))
 
 
 # --- Resizing, cropping and the whole way to a network's input
 
 
 def resize_cases():
+    (GOLDEN / pathlib.Path(TALL).name).write_bytes(png(picture(61, 27, 8), 8, 2))
     sizes = {
         f"{SAMPLES}/astronaut.jpg": [(256, 256), (227, 227), (1, 1), (700, 600), (512, 100), (100, 512), (511, 513),
                                      (3, 1000), (31, 29)],
         f"{SAMPLES}/chelsea.png": [(256, 384), (224, 224), (150, 225), (299, 451), (20, 30)],
         f"{SAMPLES}/gravel.png": [(64, 65)],
         "tests/formats/golden/png_rgb8.png": [(5, 7), (11, 26), (22, 13), (30, 31), (33, 1), (1, 39), (10, 12),
-                                              (12, 14)],
+                                              (12, 14), (8, 12), (9, 12), (10, 13), (10, 14)],
+        TALL: [(60, 16), (30, 20), (12, 5), (57, 26), (56, 26), (59, 25), (1, 1), (80, 7)],
     }
     for path, wanted in sizes.items():
         image = read(path)
         for height, width in wanted:
             for name, resample in FILTERS.items():
-                result = np.asarray(resize(image, height, width, resample))
-                record(f"resize {path} {height} {width} {name}", result,
-                       f"resize_{pathlib.Path(path).stem}_{height}x{width}_{name}")
+                results = {order: np.asarray(resize(image, height, width, resample, order)) for order in ORDERS}
+                differ = not np.array_equal(*results.values())
+                for order, result in results.items():
+                    record(f"resize {path} {height} {width} {name} {order}", result,
+                           f"resize_{pathlib.Path(path).stem}_{height}x{width}_{name}" + f"_{order}" * differ)
 
 
 def resized_extent(height, width, size):
@@ -266,8 +300,10 @@ def input_cases():
         torchvision = None
     for path, size, crop in (("astronaut.jpg", 256, (227, 227)), ("chelsea.png", 256, (224, 224)),
                              ("rocket.jpg", 256, (227, 227)), ("coffee.jpg", 400, (384, 500)),
-                             ("gravel.png", 100, (128, 90)), ("hubble_deep_field.jpg", 232, (224, 224))):
-        image = read(f"{SAMPLES}/{path}")
+                             ("gravel.png", 100, (128, 90)), ("hubble_deep_field.jpg", 232, (224, 224)),
+                             (TALL, 16, (16, 16)), (TALL, 9, (20, 8))):
+        path = path if path == TALL else f"{SAMPLES}/{path}"
+        image = read(path)
         for name, resample in FILTERS.items():
             height, width = resized_extent(image.height, image.width, size)
             pixels = center_crop(resize(image, height, width, resample), *crop)
@@ -278,7 +314,7 @@ def input_cases():
                 peer = transforms.Compose([transforms.Resize(size, mode), transforms.CenterCrop(crop),
                                            transforms.ToTensor(), transforms.Normalize(MEAN, STDDEV)])(image)
                 assert np.array_equal(peer.permute(1, 2, 0).numpy(), values), path
-            record(f"input {SAMPLES}/{path} {size} {crop[0]} {crop[1]} {name}", values)
+            record(f"input {path} {size} {crop[0]} {crop[1]} {name}", values)
     return f"torchvision {torchvision.__version__}" if torchvision else "no torchvision"
 
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "formats/home_path.hpp"
 #include "patching/error.hpp"
 #include "pipeline/network/yaml_reader.hpp"
 
@@ -117,8 +118,19 @@ class ExperimentReader {
     experiment_.first_sub_batches.pop_back();
   }
 
-  [[nodiscard]] fs::path path(const YamlValue& value) const {
+  // As it stands there, but for ~.
+  [[nodiscard]] static fs::path user_path(const YamlValue& value) {
     const fs::path given = value.text().value_or("");
+    try {
+      return expand_home(given);
+    } catch (const ConfigError& e) {
+      value.error(e.what());
+      return given;
+    }
+  }
+
+  [[nodiscard]] fs::path path(const YamlValue& value) const {
+    const fs::path given = user_path(value);
     return given.is_absolute() ? given : folder_ / given;
   }
 
@@ -200,6 +212,9 @@ class ExperimentReader {
     static const Words filters{"bilinear", "bicubic"};
     p.interpolation = map.choice("interpolation", "bilinear", filters) == "bilinear" ? Interpolation::bilinear
                                                                                      : Interpolation::bicubic;
+    static const Words orders{"pillow13", "pillow12"};
+    p.resize_order = map.choice("resize_order", "pillow13", orders) == "pillow13" ? ResizeOrder::pillow13
+                                                                                  : ResizeOrder::pillow12;
     read_channels(map, "mean", p.mean, -1e6);
     read_channels(map, "std", p.stddev, 1e-6);
     read_crops(map);
@@ -278,8 +293,7 @@ class ExperimentReader {
 
   void read_output(const YamlValue& value) {
     YamlMap map(diagnostics_, value.node(), value.path());
-    if (const auto directory = map.find("directory"))
-      experiment_.output.directory = directory->text().value_or("");
+    if (const auto directory = map.find("directory")) experiment_.output.directory = user_path(*directory);
     if (const auto save = map.find("save")) {
       YamlMap names(diagnostics_, save->node(), save->path());
       for (const auto& entry : save->node()) {
@@ -349,6 +363,7 @@ nlohmann::json to_json(const Experiment& e) {
       {"resize", e.preprocess.resize},
       {"crop", extent_json(e.preprocess.crop)},
       {"interpolation", e.preprocess.interpolation == Interpolation::bilinear ? "bilinear" : "bicubic"},
+      {"resize_order", e.preprocess.resize_order == ResizeOrder::pillow13 ? "pillow13" : "pillow12"},
       {"mean", e.preprocess.mean},
       {"std", e.preprocess.stddev}};
   if (e.crops.kind == CropsConfig::Kind::random) {

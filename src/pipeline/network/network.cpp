@@ -7,6 +7,8 @@
 #include <array>
 #include <set>
 
+#include "formats/home_path.hpp"
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 #include "pipeline/network/yaml_reader.hpp"
 
@@ -132,7 +134,7 @@ void infer(Layer& layer) {
 class NetworkReader {
  public:
   NetworkReader(const std::filesystem::path& file, std::optional<Extent2> input_override)
-      : diagnostics_(file.string()), root_(diagnostics_, load_yaml(file), "") {
+      : diagnostics_(shown_path(file)), root_(diagnostics_, load_yaml(file), "") {
     network_.name = file.stem().string();
     if (const auto name = root_.find("name")) network_.name = name->text().value_or(network_.name);
     if (const auto weights = root_.find("weights")) {
@@ -141,8 +143,7 @@ class NetworkReader {
       map.finish();
     }
     if (const auto names = root_.find("class_names")) {
-      const std::filesystem::path given = names->text().value_or("");
-      network_.class_names = given.is_absolute() ? given : file.parent_path() / given;
+      read_class_names(*names, file.parent_path());
     }
     read_input(input_override);
     read_layers();
@@ -153,6 +154,15 @@ class NetworkReader {
   [[nodiscard]] Network take() { return std::move(network_); }
 
  private:
+  void read_class_names(const YamlValue& names, const std::filesystem::path& folder) {
+    try {
+      const std::filesystem::path given = expand_home(names.text().value_or(""));
+      network_.class_names = given.is_absolute() ? given : folder / given;
+    } catch (const ConfigError& e) {
+      names.error(e.what());
+    }
+  }
+
   void read_input(std::optional<Extent2> input_override) {
     const auto input = root_.require("input", "input: {channels: 3, height: 227, width: 227}");
     if (!input) return;

@@ -54,6 +54,8 @@ Experiment experiment_of(const json& config) {
   if (preprocess.contains("crop")) experiment.preprocess.crop = extent_of(preprocess["crop"]);
   if (preprocess.value("interpolation", "bilinear") == "bicubic")
     experiment.preprocess.interpolation = Interpolation::bicubic;
+  if (preprocess.value("resize_order", "pillow12") == "pillow12")  // stores from before the key
+    experiment.preprocess.resize_order = ResizeOrder::pillow12;
   const json patch = config.value("patch", json::object());
   experiment.patch = patch_spec_of(patch);
   experiment.stages = stages_of(patch);
