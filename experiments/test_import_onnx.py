@@ -153,6 +153,7 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     "reshape_0": lambda: reshaped([0, -1]),
     "reshape_1": lambda: reshaped([-1, 60]),
     "reshape_shape": reshaped_by_shape,
+    "softmax_map": lambda: Graph(3, 8, 8).node("Softmax", axis=1),
 }
 
 
@@ -200,7 +201,7 @@ REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
         "follows a Pad",
     ),
     "free_size": (lambda: Graph(3, "H", "W").node("Relu"), "export the network for one image size"),
-    "softmax_map": (lambda: Graph(3, 8, 8).node("Softmax", axis=1), "only over the features behind a Flatten"),
+    "softmax_rows": (lambda: Graph(3, 8, 8).node("Softmax", axis=2), r"over the axis 2 of \(3, 8, 8\); only over all"),
     "transpose": (lambda: Graph(3, 8, 8).node("Transpose", perm=[0, 2, 3, 1]), "no layer for"),
     "trans_a": (
         lambda: (g := Graph(3, 1, 1)).node("Flatten").node("Gemm", g.weight(2, 4), transA=1),
