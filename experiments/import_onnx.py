@@ -25,172 +25,21 @@ import onnx
 from onnx import TensorProto
 from safetensors.numpy import save_file
 
-from model_builder import Affine, ModelBuilder, Unfit, edge
+from model_builder import Affine, edge
 from model_file import write_model
-from onnx_graph import FLOATS, Graph, Inexpressible, is_standard, label
-from onnx_patterns import join_patterns
-from onnx_shapes import Malformed, Rules, Windows, axis_of, pads_by_axis, reduced_axes
+from onnx_chain import NO_PADS, Chain, Pads
+from onnx_graph import FLOATS, Inexpressible, label
+from onnx_shapes import DAMAGE, Windows, axis_of, one_line, pads_by_axis, reduced_axes
 
-Pads = tuple[int, int, int, int]  # top, left, bottom, right
-NO_PADS: Pads = (0, 0, 0, 0)
-MOST_WEIGHTS = 1 << 28
-# Kinds that only give other names to the axes of a value, or refuse.
-VIEWS = ("Flatten", "Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+MOST_WEIGHTS = 1 << 28  # a widened convolution's
 
 
 def without_ones(shape: tuple[int, ...]) -> list[int]:
     return [d for d in shape if d != 1]
 
 
-class Importer:
-    """Follows the chain of nodes from input to output and collects layers and weights."""
-
-    def __init__(self, model: onnx.ModelProto, name: str) -> None:
-        self.graph = Graph(model)
-        self.name = name
-        self.shape = self.graph.shapes[self.graph.input][1:]  # as ONNX has it, without the batch
-        size = self.shape if len(self.shape) == 3 else (*self.shape, 1, 1)
-        self.model = ModelBuilder(size)
-        self.pending: Pads = NO_PADS  # zeros of a Pad node, for the next layer
-        self.node = onnx.NodeProto()
-
-    # -- reading nodes ------------------------------------------------------------------------------------------------
-
-    def refuse(self, reason: Any) -> Inexpressible:
-        return Inexpressible(f"{label(self.node)} {reason}")
-
-    def note(self, text: str) -> None:
-        self.model.notes.append(f"{label(self.node)}: {text}")
-
-    @property
-    def rules(self) -> Rules:
-        return Rules(self.node, self.graph.opset, self.graph.constants)
-
-    def attribute(self, name: str, default: Any = None) -> Any:
-        return self.rules.attribute(name, default)
-
-    def constant(self, place: int, what: str) -> np.ndarray | None:
-        """The node's input at this place, which must be a constant; None where there is none."""
-        if place >= len(self.node.input) or not self.node.input[place]:
-            return None
-        name = self.node.input[place]
-        if name not in self.graph.constants:
-            raise self.refuse(f"has a {what} that is computed ('{name}'); only constants can be written to a file")
-        return self.graph.constants[name]
-
-    def needed(self, place: int, what: str) -> np.ndarray:
-        value = self.constant(place, what)
-        if value is None:
-            raise self.refuse(f"lacks its {what}")
-        return value.astype(np.float64)
-
-    def number(self, name: str, place: int) -> float | None:
-        """What older operator sets have as an attribute and newer ones as an input of one element."""
-        value = self.attribute(name)
-        if value is None and (given := self.constant(place, name)) is not None:
-            if given.size != 1:
-                raise self.refuse(f"has a {name} of shape {given.shape}, where one number is needed")
-            value = given.reshape(-1)[0]
-        return None if value is None else float(value)
-
-    def single(self, name: str, default: float) -> float:
-        """A float32 attribute in its shortest form: 1e-4 and not 9.99999974e-05."""
-        return float(str(np.float32(self.attribute(name, default))))
-
-    # -- the chain ----------------------------------------------------------------------------------------------------
-
-    def chain(self) -> list[onnx.NodeProto]:
-        """The nodes between input and output, in order; refuses the first that is no layer or joins several values."""
-        nodes = join_patterns(self.graph)
-        for self.node in nodes:
-            if self.node.op_type == "LogSoftmax" and is_standard(self.node):
-                raise self.refuse("takes the logarithm of a softmax, which no layer does; export the network without it "
-                                  "(its logits) or with Softmax")  # fmt: skip
-            if not hasattr(self, f"on_{self.node.op_type}") or not is_standard(self.node):
-                raise self.refuse("is of a kind that halotile has no layer for")
-            data = self.graph.data(self.node)
-            if len(data) != 1:
-                self.refuse_inputs(data)
-            if data[0] in self.graph.reasons:
-                raise Inexpressible(self.graph.reasons[data[0]])
-            if self.node.output[0] not in self.graph.shapes:
-                raise Inexpressible(self.graph.reasons.get(self.node.output[0], label(self.node) + " has no known shape"))
-        at = self.graph.input
-        for self.node in nodes:
-            if self.graph.data(self.node) != [at]:
-                made = next((n for n in nodes if at in n.output), self.node)
-                raise self.refuse(f"reads '{self.graph.data(self.node)[0]}', which is no output of {label(made)} that a "
-                                  "layer has")  # fmt: skip
-            at = self.node.output[0]
-        return nodes
-
-    def refuse_inputs(self, data: list[str]) -> None:
-        if len(set(data)) > 1 or len(data) != len(set(data)):
-            computed = {"Conv": 1, "Gemm": 1, "MatMul": 1, "BatchNormalization": 1}.get(self.node.op_type)
-            if computed is not None and self.node.op_type != "MatMul":
-                self.constant(computed, "weight")
-            raise self.refuse(f"joins {data}; only a chain of layers can be written")
-        raise self.refuse("has no input that depends on the network's")
-
-    def run(self) -> dict[str, Any]:
-        """The model file as a dictionary; self.model has the weights and notes that go with it."""
-        nodes = self.chain()
-        size = dict(zip(("channels", "height", "width"), self.model.at, strict=True))
-        if len(self.shape) == 1:
-            self.model.notes.append(f"the input's {self.shape[0]} features are channels of a map of one pixel")
-        if self.graph.types.get(self.graph.input) != TensorProto.FLOAT:
-            kind = TensorProto.DataType.Name(self.graph.types.get(self.graph.input, 0)).lower()
-            self.model.notes.append(f"the input is {kind} in the file; halotile takes float32")
-        try:
-            for self.node in nodes:
-                self.layer()
-            if self.pending != NO_PADS:
-                raise self.refuse("ends the network with padding")
-            if len(self.shape) == 1:
-                self.model.flatten()
-            self.model.finish()
-        except Unfit as error:
-            raise Inexpressible(str(error)) from error
-        return {"name": self.name, "input": size, "layers": self.model.layers}
-
-    def layer(self) -> None:
-        """One node."""
-        kind = self.node.op_type
-        if self.graph.types.get(self.graph.data(self.node)[0], 0) not in (*FLOATS, 0) and kind not in ("Cast", *VIEWS):
-            raise self.refuse("computes with integers; halotile computes with floating-point numbers")
-        if self.pending != NO_PADS and kind not in ("Conv", "AveragePool", "Pad", "Cast"):
-            raise self.refuse("follows a Pad; only Conv and AveragePool can take its zeros in")
-        try:
-            getattr(self, f"on_{kind}")()
-        except (Inexpressible, Unfit):
-            raise
-        except Malformed as error:
-            raise self.refuse(error) from error
-        except (ArithmeticError, IndexError, MemoryError, TypeError, ValueError) as error:
-            raise self.refuse(f"breaks ONNX's rules for its kind ({error})") from error
-        self.shape = self.output()
-
-    def output(self) -> tuple[int, ...]:
-        """The shape of the node's output, without the batch."""
-        name = self.node.output[0]
-        batch, out = self.graph.shapes[self.graph.input][0], self.graph.shapes[name]
-        if not out or out[0] != batch:
-            raise self.refuse(f"makes {self.graph.shown(name)}, in which the batch does not stand first")
-        return out[1:]
-
-    def need_map(self) -> tuple[int, int, int]:
-        if len(self.shape) != 3 or (self.shape != self.model.at and self.pending == NO_PADS):
-            raise self.refuse(f"needs a map of channels, height and width, not {self.shown()}")
-        return self.model.at[0], self.shape[1], self.shape[2]
-
-    def shown(self) -> str:
-        came = "" if self.shape == self.model.at else f" that came from {self.model.at}"
-        return f"{self.shape}{came}"
-
-    def layer_name(self, weight: str) -> str:
-        """After the weights (features.0.weight) or the node."""
-        named = weight.endswith(".weight")
-        return self.model.name(weight.removesuffix(".weight") if named else self.node.name or self.node.output[0])
+class Importer(Chain):
+    """Makes layers of nodes."""
 
     # -- layers with weights ------------------------------------------------------------------------------------------
 
@@ -563,19 +412,32 @@ def to_float32(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return result
 
 
+def translate(path: Path, name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], list[str]]:
+    """The model file, the weights and the notes."""
+    try:
+        proto = onnx.load(path)
+    except Exception as error:  # whatever protobuf and the operating system raise
+        raise Inexpressible(f"cannot be read as ONNX: {one_line(error)}") from error
+    if not proto.graph.node:
+        raise Inexpressible("holds no nodes; it is no ONNX network")
+    try:
+        importer = Importer(proto)
+        model = importer.run(name)
+    except DAMAGE as error:  # in what stands around the nodes; theirs are told with their names
+        raise Inexpressible(f"is damaged: {one_line(error)}") from error
+    return model, to_float32(importer.model.weights), importer.model.notes
+
+
 def import_onnx(path: Path, output: Path) -> tuple[dict[str, Any], list[str]]:
     """Writes `output`.yaml and `output`.safetensors; returns the model and the notes. Inexpressible when it cannot."""
     try:
-        proto = onnx.load(path)
-    except Exception as error:
-        raise Inexpressible(f"{path} cannot be read as ONNX: {error}") from error
-    importer = Importer(proto, output.name)
-    model = importer.run()
-    weights = to_float32(importer.model.weights)
-    comment = "\n".join([f"Made from {path.name} by experiments/import_onnx.py.", *importer.model.notes])
+        model, weights, notes = translate(path, output.name)
+    except Inexpressible as error:
+        raise Inexpressible(f"{path}: {error}") from error
+    comment = "\n".join([f"Made from {path.name} by experiments/import_onnx.py.", *notes])
     write_model(output.with_name(output.name + ".yaml"), model, comment)
     save_file(weights, output.with_name(output.name + ".safetensors"), metadata={"made_from": path.name})
-    return model, importer.model.notes
+    return model, notes
 
 
 def main() -> None:
@@ -587,7 +449,7 @@ def main() -> None:
     try:
         model, notes = import_onnx(args.onnx, output)
     except Inexpressible as error:
-        sys.exit(f"import_onnx.py: {args.onnx}: {error}")
+        sys.exit(f"import_onnx.py: {error}")
     for note in notes:
         print(f"note: {note}")
     print(f"{output}.yaml and {output}.safetensors: {len(model['layers'])} layers")

@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_shapes import BATCH, Malformed, Shape, output_shape, shown
+from onnx_shapes import BATCH, Malformed, Shape, one_line, output_shape, shown
 
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
@@ -75,7 +75,7 @@ class Graph:
             try:
                 self.constants[tensor.name] = numpy_helper.to_array(tensor)
             except Exception as error:  # onnx raises whatever its parts raise
-                raise Inexpressible(f"the weights '{tensor.name}' cannot be read: {error}") from error
+                raise Inexpressible(f"the weights '{tensor.name}' cannot be read: {one_line(error)}") from error
             self.known.add(tensor.name)
         for sparse in graph.sparse_initializer:
             self.reasons[sparse.values.name] = f"the weights '{sparse.values.name}' are sparse, which is not supported"

@@ -20,9 +20,16 @@ Shape = tuple[int, ...]
 # be taken for it, and what is computed from it can be told.
 BATCH = 2147483659
 
+# What a damaged file makes of honest code.
+DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
+
 
 class Malformed(Exception):
     """A node breaks ONNX's rules."""
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 class Rules:
@@ -330,5 +337,5 @@ def output_shape(node: onnx.NodeProto, opset: int, shapes: list[Shape], constant
         return None
     try:
         return rule(Rules(node, opset, constants), shapes)
-    except (IndexError, TypeError, ValueError, OverflowError) as error:
-        raise Malformed(f"breaks ONNX's rules for its kind ({error})") from error
+    except DAMAGE as error:
+        raise Malformed(f"breaks ONNX's rules for its kind ({one_line(error)})") from error
