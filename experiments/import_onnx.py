@@ -4,8 +4,8 @@
     import_onnx.py network.onnx -o folder/net   writes folder/net.yaml and folder/net.safetensors
 
 Understood: Conv, Relu (as Clip or Max too), LRN (also as PyTorch's exporters spell it), MaxPool, AveragePool,
-GlobalAveragePool, GlobalMaxPool, ReduceMean and ReduceMax over height, width or both, whatever makes (batch, features) of a
-map (Flatten, Reshape, Squeeze, Gather), Gemm, MatMul, Dropout, Softmax, and what is folded into its neighbours:
+GlobalAveragePool, GlobalMaxPool, ReduceMean and ReduceMax over height, width or both, whatever makes (batch, features)
+of a map (Flatten, Reshape, Squeeze, Gather), Gemm, MatMul, Dropout, Softmax, and what is folded into its neighbours:
 BatchNormalization, Add/Sub/Mul/Div with constants (in float64), Pad with zeros. Whatever else the network has, or an
 attribute that halotile's layers cannot express exactly, is refused by the node's name with the reason.
 
@@ -34,8 +34,19 @@ from onnx_shapes import DAMAGE, Windows, axis_of, one_line, pads_by_axis, reduce
 MOST_WEIGHTS = 1 << 28  # a widened convolution's
 
 
-def without_ones(shape: tuple[int, ...]) -> list[int]:
-    return [d for d in shape if d != 1]
+def grouped(own: tuple[int, ...], shape: tuple[int, ...]) -> list[list[int]] | None:
+    """The axes of `own` that each axis of `shape` is made of, in order; those of one element belong to none. None where
+    an axis would have to be split."""
+    left = [axis for axis, size in enumerate(own) if size != 1]
+    groups: list[list[int]] = []
+    for size in shape:
+        group: list[int] = []
+        while math.prod(own[axis] for axis in group) < size and left:
+            group.append(left.pop(0))
+        if math.prod(own[axis] for axis in group) != size:
+            return None
+        groups.append(group)
+    return None if left else groups
 
 
 class Importer(Chain):
@@ -127,8 +138,7 @@ class Importer(Chain):
     # -- arithmetic with constants ------------------------------------------------------------------------------------
 
     def aligned(self, value: np.ndarray) -> np.ndarray:
-        """A constant that broadcasts over the value, as one that broadcasts over the layers' own shape: views differ
-        from that only in axes of one element."""
+        """A constant that broadcasts over the value, as one that broadcasts over the layers' own shape."""
         rank = len(self.shape) + 1
         value = value.reshape(value.shape[max(value.ndim - rank, 0) :]) if value.ndim > rank else value
         dims = (1,) * (rank - value.ndim) + value.shape
@@ -136,8 +146,14 @@ class Importer(Chain):
             raise self.refuse(f"has a constant of shape {value.shape}, which differs from image to image")
         if any(d not in (1, size) for d, size in zip(dims[1:], self.shape, strict=True)):
             raise self.refuse(f"has a constant of shape {value.shape}, which does not fit {self.shown()}")
-        kept = iter(d for d, size in zip(dims[1:], self.shape, strict=True) if size != 1)
-        return value.reshape([1 if size == 1 else next(kept) for size in self.model.at])
+        own = [1] * len(self.model.at)
+        for d, group in zip(dims[1:], self.groups(), strict=True):
+            for axis in group if d != 1 else []:
+                own[axis] = self.model.at[axis]
+        return value.reshape(own)
+
+    def groups(self) -> list[list[int]]:
+        return grouped(self.model.at, self.shape) or []
 
     def affine(self, scale: np.ndarray, shift: np.ndarray) -> None:
         """x * scale + shift, aligned."""
@@ -215,7 +231,9 @@ class Importer(Chain):
                 raise self.refuse("takes the maximum with something else than 0, which would be a Relu")
             self.on_Relu()
         elif len(self.node.input) > 2:
-            raise self.refuse(f"takes the maximum of {len(self.node.input)} values; that with 0, a Relu, can be written")
+            raise self.refuse(
+                f"takes the maximum of {len(self.node.input)} values; that with 0, a Relu, can be written"
+            )
 
     def on_LRN(self) -> None:
         self.need_map()
@@ -233,7 +251,12 @@ class Importer(Chain):
         self.add_lrn(self.attribute("size"), "k")
 
     def add_lrn(self, size: int, offset: str) -> None:
-        layer = {"type": "lrn", "size": size, "alpha": self.single("alpha", 1e-4), "beta": self.single("beta", 0.75)}
+        layer = {
+            "type": "lrn",
+            "size": size,
+            "alpha": self.single("alpha", 1e-4),
+            "beta": self.single("beta", 0.75),
+        }
         self.model.add(layer | {"k": self.single(offset, 1.0)})
 
     def pool(self, kind: str, counted: bool | None) -> None:
@@ -288,13 +311,14 @@ class Importer(Chain):
     def reduced(self) -> tuple[int, int]:
         """The window of the map, (1, 1) or whole rows or columns, that a Reduce node takes together."""
         axes = reduced_axes(self.rules, len(self.shape) + 1)
-        window, own = [1, 1, 1], iter(i for i, size in enumerate(self.model.at) if size != 1)
-        for axis, size in enumerate(self.shape, 1):
-            at = next(own) if size != 1 else None
-            if axis in axes and at is not None:
-                window[at] = size
+        window = [1, 1, 1]
+        for axis, group in enumerate(self.groups(), 1):
+            for own in group if axis in axes else []:
+                window[own] = self.model.at[own]
         if 0 in axes or window[0] != 1:
-            raise self.refuse(f"reduces the axes {sorted(axes)} of {self.shown()}; only height and width can be written")
+            raise self.refuse(
+                f"reduces the axes {sorted(axes)} of {self.shown()}; only height and width can be written"
+            )
         return window[1], window[2]
 
     def on_ReduceMean(self) -> None:
@@ -319,7 +343,10 @@ class Importer(Chain):
     def on_Pad(self) -> None:
         self.need_map()
         value = self.number("value", 2)
-        (batch, channels, rows, columns), mode = pads_by_axis(self.rules, 4), self.attribute("mode", "constant")
+        (batch, channels, rows, columns), mode = (
+            pads_by_axis(self.rules, 4),
+            self.attribute("mode", "constant"),
+        )
         if not any((*batch, *channels, *rows, *columns)):
             return
         if mode != "constant" or value:
@@ -333,11 +360,11 @@ class Importer(Chain):
     # -- other names for the same values ------------------------------------------------------------------------------
 
     def view(self) -> None:
-        """(batch, features), or axes of one element more or less; the values keep their order."""
+        """(batch, features), axes of one element more or less, or several as one; the values keep their order."""
         out = self.output()
         if len(out) == 1:
             self.model.flatten()
-        elif without_ones(out) != without_ones(self.model.at):
+        elif grouped(self.model.at, out) is None:
             raise self.refuse(f"reshapes {self.shape} to {list(out)}; only (batch, features) can be written")
 
     def on_Flatten(self) -> None:
@@ -359,7 +386,10 @@ class Importer(Chain):
         order = self.attribute("perm", list(range(rank))[::-1])
         moved = [axis for axis in order if axis > 0 and self.shape[axis - 1] != 1]
         if order[0] != 0 or moved != sorted(moved):
-            raise self.refuse(f"moves the axes of {self.shape} ({order}); no layer for that: maps stay (channels, height, width)")  # noqa: E501
+            raise self.refuse(
+                f"moves the axes of {self.shape} to {order}, which there is no layer for: maps stay (channels, height, "
+                "width)"
+            )
         self.view()
 
     def on_Gather(self) -> None:
@@ -389,8 +419,16 @@ class Importer(Chain):
         if axis > 0 and together == math.prod(self.shape):
             self.model.flatten()
         elif axis == 0 or older or before != 1 or len(self.model.at) == 1 or together != self.model.at[0]:
-            raise self.refuse(f"is over the axis {self.attribute('axis', 'by default')} of {self.shown()}; only over all "
-                              "numbers of an image or over channels it can be written")  # fmt: skip
+            named = self.attribute("axis", "by default")
+            raise self.refuse(
+                f"is over the axis {named} of {self.shown()}; only over all numbers of an image or over channels it "
+                "can be written"
+            )
+        self.model.add({"type": "softmax"})
+
+    def on_ChannelSoftmax(self) -> None:
+        """At each place of a map, put together by onnx_patterns."""
+        self.need_map()
         self.model.add({"type": "softmax"})
 
     def on_Cast(self) -> None:
@@ -421,8 +459,9 @@ def translate(path: Path, name: str) -> tuple[dict[str, Any], dict[str, np.ndarr
     if not proto.graph.node:
         raise Inexpressible("holds no nodes; it is no ONNX network")
     try:
-        importer = Importer(proto)
-        model = importer.run(name)
+        with np.errstate(all="ignore"):  # what is no number is told at the end, by the weight's name
+            importer = Importer(proto)
+            model = importer.run(name)
     except DAMAGE as error:  # in what stands around the nodes; theirs are told with their names
         raise Inexpressible(f"is damaged: {one_line(error)}") from error
     return model, to_float32(importer.model.weights), importer.model.notes
@@ -433,7 +472,7 @@ def import_onnx(path: Path, output: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         model, weights, notes = translate(path, output.name)
     except Inexpressible as error:
-        raise Inexpressible(f"{path}: {error}") from error
+        raise Inexpressible(f"{path}: {one_line(error)}") from error
     comment = "\n".join([f"Made from {path.name} by experiments/import_onnx.py.", *notes])
     write_model(output.with_name(output.name + ".yaml"), model, comment)
     save_file(weights, output.with_name(output.name + ".safetensors"), metadata={"made_from": path.name})

@@ -80,8 +80,10 @@ class Chain:
         nodes = join_patterns(self.graph)
         for self.node in nodes:
             if self.node.op_type == "LogSoftmax" and is_standard(self.node):
-                raise self.refuse("takes the logarithm of a softmax, which no layer does; export the network without it "
-                                  "(its logits) or with Softmax")  # fmt: skip
+                raise self.refuse(
+                    "takes the logarithm of a softmax, which no layer does; export the network without it (its logits) "
+                    "or with Softmax"
+                )
             if not hasattr(self, f"on_{self.node.op_type}") or not is_standard(self.node):
                 raise self.refuse("is of a kind that halotile has no layer for")
             data = self.graph.data(self.node)
@@ -90,13 +92,15 @@ class Chain:
             if data[0] in self.graph.reasons:
                 raise Inexpressible(self.graph.reasons[data[0]])
             if self.node.output[0] not in self.graph.shapes:
-                raise Inexpressible(self.graph.reasons.get(self.node.output[0], label(self.node) + " has no known shape"))
+                raise Inexpressible(
+                    self.graph.reasons.get(self.node.output[0], label(self.node) + " has no known shape")
+                )
         at = self.graph.input
         for self.node in nodes:
             if self.graph.data(self.node) != [at]:
                 made = next((n for n in nodes if at in n.output), self.node)
-                raise self.refuse(f"reads '{self.graph.data(self.node)[0]}', which is no output of {label(made)} that a "
-                                  "layer has")  # fmt: skip
+                read = self.graph.data(self.node)[0]
+                raise self.refuse(f"reads '{read}', which is not the first output of {label(made)}")
             at = self.node.output[0]
         return nodes
 
@@ -132,7 +136,10 @@ class Chain:
     def layer(self) -> None:
         """One node."""
         kind = self.node.op_type
-        if self.graph.types.get(self.graph.data(self.node)[0], 0) not in (*FLOATS, 0) and kind not in ("Cast", *VIEWS):
+        if self.graph.types.get(self.graph.data(self.node)[0], 0) not in (*FLOATS, 0) and kind not in (
+            "Cast",
+            *VIEWS,
+        ):
             raise self.refuse("computes with integers; halotile computes with floating-point numbers")
         if self.pending != NO_PADS and kind not in ("Conv", "AveragePool", "Pad", "Cast"):
             raise self.refuse("follows a Pad; only Conv and AveragePool can take its zeros in")

@@ -22,13 +22,14 @@ FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorPr
 # Worked out where all inputs are constants. Nothing random, nothing with a state.
 FOLDED = frozenset(
     """Abs Add And Cast CastLike Ceil Concat Constant ConstantOfShape Div Equal Exp Expand Flatten Floor Gather Greater
-    GreaterOrEqual Identity Less LessOrEqual Log MatMul Max Min Mod Mul Neg Not Or Pad Pow Range Reciprocal ReduceMax ReduceMin
-    ReduceProd ReduceSum Reshape ScatterND Shape Size Slice Split Sqrt Squeeze Sub Sum Tile Transpose Unsqueeze Where Xor
+    GreaterOrEqual Identity Less LessOrEqual Log MatMul Max Min Mod Mul Neg Not Or Pad Pow Range Reciprocal ReduceMax
+    ReduceMin ReduceProd ReduceSum Reshape ScatterND Shape Size Slice Split Sqrt Squeeze Sub Sum Tile Transpose
+    Unsqueeze Where Xor
     """.split()
 )
 # These can make much of little: more elements than this are left alone, and so refused by name where they are needed.
 GROWING = frozenset({"ConstantOfShape", "Expand", "Pad", "Range", "Tile"})
-MOST_ELEMENTS = 1 << 28
+MOST_ELEMENTS = 1 << 24
 
 
 class Inexpressible(Exception):
@@ -36,8 +37,13 @@ class Inexpressible(Exception):
 
 
 def label(node: onnx.NodeProto) -> str:
-    name = node.name or next(iter(node.output), "")
-    return f"node '{name}' ({node.op_type})"
+    name, kind = (printable(text) for text in (node.name or next(iter(node.output), ""), node.op_type))
+    return f"node '{name}' ({kind})"
+
+
+def printable(text: str) -> str:
+    """Notes stand in model files, which take no control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def is_standard(node: onnx.NodeProto) -> bool:

@@ -3,6 +3,9 @@
 LocalResponseNorm, x / (k + alpha * mean of x^2 over a window of channels)^beta, arrives as
     Mul(x, x), Reshape to (N, 1, C, H, W), Pad, AveragePool over C, Squeeze or Reshape, Mul alpha, Add k, Pow beta, Div
 eight nodes from the newer exporter (dynamo), twenty and an If from the older (TorchScript).
+
+Softmax over the channels of a map arrives as Transpose, Softmax over the last axis, Transpose back from the older one
+below operator set 13, which had no other.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import onnx
 from onnx import helper
 
 from onnx_graph import Graph
-from onnx_shapes import Malformed, Rules, Windows, pads_by_axis
+from onnx_shapes import DAMAGE, Malformed, Rules, Windows, pads_by_axis
 
 VIEWS = ("Reshape", "Squeeze", "Unsqueeze")
 
@@ -25,6 +28,9 @@ class Matcher:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.producers = {name: node for node in graph.nodes for name in node.output}
+
+    def rules(self, node: onnx.NodeProto) -> Rules:
+        return Rules(node, self.graph.opset, self.graph.constants)
 
     def made_by(self, name: str, *kinds: str) -> onnx.NodeProto | None:
         node = self.producers.get(name)
@@ -57,20 +63,21 @@ class Matcher:
 
     def channel_window(self, node: onnx.NodeProto, x: str) -> int | None:
         """The size of the window, where an AveragePool and the Pad before it take PyTorch's window of channels."""
-        size = list(Rules(node, self.graph.opset, {}).attribute("kernel_shape", [0]))[0]
+        rules = self.rules(node)
+        size = rules.attribute("kernel_shape")[0]
         padded, before = self.graph.shapes[node.input[0]], [0, 0]
         pad = self.made_by(node.input[0], "Pad")
         source = node.input[0] if pad is None else pad.input[0]
         shape = self.graph.shapes[source]
         if pad is not None:
-            rules = Rules(pad, self.graph.opset, self.graph.constants)
-            amounts = pads_by_axis(rules, len(shape))
-            value = self.scalar(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else rules.attribute("value", 0.0)
+            padding = self.rules(pad)
+            amounts = pads_by_axis(padding, len(shape))
+            given = len(pad.input) > 2 and pad.input[2]
+            value = self.scalar(pad.input[2]) if given else padding.attribute("value", 0.0)
             others = [a for i, a in enumerate(amounts) if i != 2]
-            if rules.attribute("mode", "constant") != "constant" or value != 0 or any(map(any, others)):
+            if padding.attribute("mode", "constant") != "constant" or value != 0 or any(map(any, others)):
                 return None
             before = list(amounts[2])
-        rules = Rules(node, self.graph.opset, self.graph.constants)
         windows = Windows(rules, padded[2:], rules.attribute("kernel_shape"))
         own = any(windows.before + windows.after)
         if own and not rules.attribute("count_include_pad", 0):
@@ -100,16 +107,30 @@ class Matcher:
             return None
         try:
             size = self.channel_window(pool, x)
-        except (Malformed, KeyError):
+        except (Malformed, *DAMAGE):
             return None
         if size is None:
             return None
         numbers = {name: float(np.float32(v)) for name, v in (("alpha", alpha), ("beta", beta), ("k", k))}
         return helper.make_node("LocalResponseNorm", [x], list(div.output), name=div.name, size=size, **numbers)
 
+    def channel_softmax(self, back: onnx.NodeProto) -> onnx.NodeProto | None:
+        """One node for the three, or None where this Transpose ends no such softmax."""
+        softmax = self.made_by(back.input[0], "Softmax") if back.op_type == "Transpose" and back.input else None
+        there = self.made_by(softmax.input[0], "Transpose") if softmax is not None else None
+        if softmax is None or there is None or len(self.graph.shapes.get(there.input[0], ())) != 4:
+            return None
+        order, inverse = (list(self.rules(node).attribute("perm", [])) for node in (there, back))
+        axis = self.rules(softmax).attribute("axis", 1 if self.graph.opset < 13 else -1)
+        if len(order) != 4 or len(inverse) != 4 or [order[i] for i in inverse] != [0, 1, 2, 3]:
+            return None
+        if axis not in (3, -1) or order[3] != 1:
+            return None
+        return helper.make_node("ChannelSoftmax", [there.input[0]], list(back.output), name=softmax.name)
+
 
 def join_patterns(graph: Graph) -> list[onnx.NodeProto]:
     """The nodes that the output needs, with patterns as one node each."""
     matcher = Matcher(graph)
-    graph.nodes = [matcher.local_response_norm(node) or node for node in graph.nodes]
+    graph.nodes = [matcher.local_response_norm(n) or matcher.channel_softmax(n) or n for n in graph.nodes]
     return graph.needed()

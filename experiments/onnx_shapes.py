@@ -143,7 +143,7 @@ class Windows:
         return out
 
 
-# -- rules: the shape of the first output from the shapes of the inputs ---------------------------------------------------
+# -- rules: the shape of the first output from the shapes of the inputs ----------------------------------------------
 
 Rule = Callable[[Rules, list[Shape]], Shape]
 
@@ -330,7 +330,9 @@ RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def output_shape(node: onnx.NodeProto, opset: int, shapes: list[Shape], constants: dict[str, np.ndarray]) -> Shape | None:
+def output_shape(
+    node: onnx.NodeProto, opset: int, shapes: list[Shape], constants: dict[str, np.ndarray]
+) -> Shape | None:
     """The first output's shape; None for operators without a rule here. Malformed where the node breaks its rule."""
     rule = RULES.get(node.op_type)
     if rule is None or node.domain not in ("", "ai.onnx"):

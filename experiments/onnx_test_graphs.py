@@ -188,7 +188,9 @@ def taken_branch() -> Graph:
 
 def constant_nodes() -> Graph:
     g = Graph(3, 5, 5)
-    weight = g.aside("Constant", value=numpy_helper.from_array(g.random.normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32)))
+    weight = g.aside(
+        "Constant", value=numpy_helper.from_array(g.random.normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32))
+    )
     g = g.node("Conv", weight).node("Add", g.aside("Constant", value_float=0.5))
     return g.node("Max", g.aside("Constant", value_floats=[0.0]))
 
@@ -255,17 +257,33 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     "stale_value_info": lambda: Graph(3, 9, 9).conv(2, 3, 3, 3).says(1, 2, 30, 30).node("Relu"),
     "flat_batch_norm": flat_batch_norm,
     "flat_batch_norm_last": lambda: flat_batch_norm("Relu"),
-    "valid_ceil": pool("MaxPool", 1, 6, 6, opset=22, kernel_shape=[3, 3], strides=[2, 2], auto_pad="VALID", ceil_mode=1),
+    "valid_ceil": pool(
+        "MaxPool", 1, 6, 6, opset=22, kernel_shape=[3, 3], strides=[2, 2], auto_pad="VALID", ceil_mode=1
+    ),
     "dropped_window": pool("MaxPool", 2, 6, 8, kernel_shape=[1, 2], strides=[2, 3], ceil_mode=1),
     "dropped_window_10": pool("MaxPool", 2, 6, 8, opset=10, kernel_shape=[1, 2], strides=[2, 3], ceil_mode=1),
-    "dropped_average": pool("AveragePool", 2, 6, 9, kernel_shape=[1, 2], strides=[2, 3], ceil_mode=1, count_include_pad=1),
+    "dropped_average": pool(
+        "AveragePool", 2, 6, 9, kernel_shape=[1, 2], strides=[2, 3], ceil_mode=1, count_include_pad=1
+    ),
     "max_same_lower": pool("MaxPool", 2, 7, 9, kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_LOWER"),
     "clip_1": lambda: (g := Graph(3, 4, 5)).node("Clip", g.constant([0.0]), g.constant([np.inf])),
     "clip_opset_6": lambda: Graph(3, 4, 5, opset=6).node("Clip", min=0.0),
     "clip_nothing": lambda: Graph(3, 4, 5).node("Clip").node("Relu"),
     "max_zero_first": lambda: (g := Graph(3, 4, 5)).node("Max", first=g.constant([[0.0]])),
     "mean_input": lambda: (g := Graph(3, 4, 5, opset=18)).node("ReduceMean", g.constant([3, 2], np.int64), keepdims=0),
-    "mean_3_2": lambda: Graph(3, 4, 5).node("ReduceMean", axes=[3], keepdims=0).node("ReduceMean", axes=[2], keepdims=0),
+    "mean_3_2": lambda: (
+        Graph(3, 4, 5).node("ReduceMean", axes=[3], keepdims=0).node("ReduceMean", axes=[2], keepdims=0)
+    ),
+    "mean_of_places": lambda: (
+        (g := Graph(3, 4, 5)).node("Reshape", g.constant([0, 3, -1], np.int64)).node("ReduceMean", axes=[2], keepdims=0)
+    ),
+    "scaled_places": lambda: (
+        (g := Graph(3, 4, 5))
+        .node("Reshape", g.constant([0, 3, 20], np.int64))
+        .node("Mul", g.weight(20))
+        .node("Flatten")
+        .node("Gemm", g.weight(60, 2))
+    ),
     "max_rows": pool("ReduceMax", 3, 4, 5, axes=[2], keepdims=0),
     "pixel_of_one": lambda: (
         (g := Graph(3, 4, 5))
@@ -298,7 +316,10 @@ REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
     "residual": (joined, r"node 'node_y1' \(Add\) joins \['y0', 'x'\]; only a chain"),
     "other_layer": (lambda: Graph(3, 8, 8).node("LeakyRelu"), r"node 'node_y0' \(LeakyRelu\) is of a kind"),
     "even_lrn": (lambda: Graph(4, 8, 8).node("LRN", size=4), "even size 4"),
-    "relu6": (lambda: (g := Graph(3, 8, 8)).node("Clip", g.constant(0), g.constant(6)), r"clips to \[0.0, 6.0\]"),
+    "relu6": (
+        lambda: (g := Graph(3, 8, 8)).node("Clip", g.constant(0), g.constant(6)),
+        r"clips to \[0.0, 6.0\]",
+    ),
     "counted_unequal": (
         pool("AveragePool", 3, 8, 8, kernel_shape=[3, 3], pads=[0, 0, 1, 1], count_include_pad=1),
         "counts unequal pads",
@@ -315,7 +336,10 @@ REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
         ),
         "follows a Pad",
     ),
-    "log_softmax": (lambda: Graph(3, 2, 2).node("Flatten").node("LogSoftmax"), "takes the logarithm of a softmax"),
+    "log_softmax": (
+        lambda: Graph(3, 2, 2).node("Flatten").node("LogSoftmax"),
+        "takes the logarithm of a softmax",
+    ),
     "mean_channels": (pool("ReduceMean", 3, 4, 5, axes=[1]), "only height and width can be written"),
     "corner": (
         lambda: (g := Graph(3, 4, 5)).node("Gather", g.constant(0, np.int64), axis=2),
@@ -329,14 +353,20 @@ REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
         lambda: (g := Graph(3, 4, 5)).node("Mul", g.weight(3, 4, 5)).node("Relu"),
         r"node 'node_y0' \(Mul\) scales or shifts places of a map differently",
     ),
-    "shapes_do_not_fit": (lambda: Graph(3, 8, 8).conv(4, 5, 3, 3), r"weight of shape \[4, 5, 3, 3\] on a map of 3"),
+    "shapes_do_not_fit": (
+        lambda: Graph(3, 8, 8).conv(4, 5, 3, 3),
+        r"weight of shape \[4, 5, 3, 3\] on a map of 3",
+    ),
     "window_too_large": (pool("MaxPool", 3, 4, 5, kernel_shape=[5, 2]), "which it does not fit in"),
     "random_weights": (
         lambda: (g := Graph(3, 4, 5)).node("Conv", g.aside("RandomNormal", shape=[2, 3, 1, 1])),
         r"\(RandomNormal\) is of a kind",
     ),
     "free_size": (lambda: Graph(3, "H", "W").node("Relu"), "export the network for one image size"),
-    "softmax_rows": (lambda: Graph(3, 8, 8).node("Softmax", axis=2), r"over the axis 2 of \(3, 8, 8\); only over all"),
+    "softmax_rows": (
+        lambda: Graph(3, 8, 8).node("Softmax", axis=2),
+        r"over the axis 2 of \(3, 8, 8\); only over all",
+    ),
     "transpose": (lambda: Graph(3, 8, 8).node("Transpose", perm=[0, 2, 3, 1]), "no layer for"),
     "trans_a": (
         lambda: (g := Graph(3, 1, 1)).node("Flatten").node("Gemm", g.weight(2, 4), transA=1),

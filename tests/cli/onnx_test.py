@@ -1,9 +1,9 @@
-"""ONNX files through experiments/import_onnx.py and halotile, against what ONNX Runtime made of them: both CPU engines,
-whole and in patches; and what must be refused, and damaged files, with one error.
+"""ONNX files through experiments/import_onnx.py and halotile, against what ONNX Runtime made of them: both CPU
+engines, whole and in patches; and what must be refused, and damaged files, with one error.
 
-The files are those of experiments/make_onnx_cases.py: tests/golden/onnx, or the folders after --cases. Needs onnx, numpy,
-safetensors and PyYAML (experiments/python_env.sh installs them); without them it skips with the reason. `--table FILE`
-writes what became of each case as JSON.
+The files are those of experiments/make_onnx_cases.py: tests/golden/onnx, or the folder behind --cases. Needs onnx,
+numpy, safetensors and PyYAML (experiments/python_env.sh installs them); without them it skips with the reason.
+`--table FILE` writes what became of each case as JSON.
 """
 
 import fnmatch
@@ -71,8 +71,8 @@ class Imported(Case):
         save = "output.save={" + json.dumps(list(layer_names(model))[-1]) + ": y.npy}"
         for engine in ("reference", "onednn"):
             for patch in ("whole", "3"):
-                run = [str(PROGRAM), "run", str(self.folder / "c.yaml"), f"engine={engine}", f"patch.size={patch}", save,
-                       f"output.directory={self.results}"]  # fmt: skip
+                keys = [f"engine={engine}", f"patch.size={patch}", save, f"output.directory={self.results}"]
+                run = [str(PROGRAM), "run", str(self.folder / "c.yaml"), *keys]
                 done = subprocess.run(run, capture_output=True, text=True, timeout=60)
                 self.assertEqual(done.returncode, 0, done.stderr)
                 yield (engine, patch), np.load(self.results / "y.npy")
@@ -102,11 +102,11 @@ class Imported(Case):
             with self.subTest(name):
                 OUTCOMES[name] = {"failed": True}
                 with self.assertRaises(Inexpressible) as refused:
-                    import_onnx(FOLDER / f"{name}.onnx", self.folder / "net")
+                    import_onnx(FOLDER / f"{name}.onnx", self.folder / name)
                 OUTCOMES[name] = {"refused": str(refused.exception)}
                 self.assertRegex(str(refused.exception), CASES[name]["refused"])
                 self.assertNotIn("\n", str(refused.exception))
-                self.assertFalse((self.folder / "net.yaml").exists())
+                self.assertFalse((self.folder / f"{name}.yaml").exists())
 
 
 class Damaged(Case):
