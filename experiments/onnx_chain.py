@@ -87,8 +87,10 @@ class Chain:
             if not hasattr(self, f"on_{self.node.op_type}") or not is_standard(self.node):
                 raise self.refuse("is of a kind that halotile has no layer for")
             data = self.graph.data(self.node)
-            if len(data) != 1:
-                self.refuse_inputs(data)
+            if not data:
+                raise self.refuse("has no input that depends on the network's")
+            if len(data) > 1:
+                raise self.refuse(f"joins {data}; only a chain of layers can be written")
             if data[0] in self.graph.reasons:
                 raise Inexpressible(self.graph.reasons[data[0]])
             if self.node.output[0] not in self.graph.shapes:
@@ -103,14 +105,6 @@ class Chain:
                 raise self.refuse(f"reads '{read}', which is not the first output of {label(made)}")
             at = self.node.output[0]
         return nodes
-
-    def refuse_inputs(self, data: list[str]) -> None:
-        if len(set(data)) > 1 or len(data) != len(set(data)):
-            computed = {"Conv": 1, "Gemm": 1, "MatMul": 1, "BatchNormalization": 1}.get(self.node.op_type)
-            if computed is not None and self.node.op_type != "MatMul":
-                self.constant(computed, "weight")
-            raise self.refuse(f"joins {data}; only a chain of layers can be written")
-        raise self.refuse("has no input that depends on the network's")
 
     def run(self, name: str) -> dict[str, Any]:
         """The model file as a dictionary; self.model has the weights and notes that go with it."""
