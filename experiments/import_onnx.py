@@ -397,7 +397,9 @@ class Importer(Chain):
         axis = axis_of(self.attribute("axis", 0), len(self.shape) + 1)
         index = self.needed(1, "index")
         if axis == 0 or self.shape[axis - 1] != 1 or index.size != 1 or index.reshape(-1)[0] not in (0, -1):
-            raise self.refuse(f"picks from the axis {axis} of {self.shown()}; only the one pixel of a 1x1 map can be")
+            raise self.refuse(
+                f"picks from the axis {axis} of {self.shown()}; only the one pixel of a 1x1 map can be picked"
+            )
         self.view()
 
     def on_Slice(self) -> None:

@@ -92,10 +92,12 @@ class Graph:
             raise Inexpressible(f"the network has the inputs {[v.name for v in inputs]}; one is needed")
         value = inputs[0]
         dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        if len(dims) not in (2, 4) or min(dims[1:]) <= 0:
+        place = f"the input '{printable(value.name)}' has the shape {dims}"
+        if len(dims) not in (2, 4):
+            raise Inexpressible(f"{place}; (batch, channels, height, width) or (batch, features) is needed")
+        if min(dims[1:]) <= 0:
             raise Inexpressible(
-                f"the input '{value.name}' has the shape {dims} (0: not fixed); (batch, channels, height, width) or "
-                "(batch, features), all but the batch fixed, is needed: export the network for one image size"
+                f"{place} (0: not fixed); all but the batch must be: export the network for one image size"
             )
         self.shapes[value.name] = (dims[0] if dims[0] > 0 else BATCH, *dims[1:])
         self.types[value.name] = value.type.tensor_type.elem_type

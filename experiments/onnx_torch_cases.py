@@ -204,7 +204,9 @@ LAYERS: dict[str, Case] = {
     "first_channels": Case(call(lambda x: x[:, :2]), refused="cuts"),
     "linear": Case(chain(nn.Flatten(), nn.Linear(192, 5))),
     "linear_no_bias": Case(chain(nn.Flatten(), nn.Linear(192, 5, bias=False))),
-    "conv_1d": Case(lambda: nn.Conv1d(3, 4, 3), (3, 8), refused="the input 'x' has the shape|the input"),
+    "conv_1d": Case(
+        lambda: nn.Conv1d(3, 4, 3), (3, 8), refused="channels, height, width\\) or \\(batch, features\\) is needed"
+    ),
     "linear_map": Case(lambda: nn.Linear(8, 5), refused=r"multiplies \(3, 8, 8\)"),
     "mlp": Case(chain(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), (6,)),
     "softmax": Case(chain(nn.Flatten(), nn.Linear(192, 5), nn.Softmax(1))),
