@@ -76,7 +76,7 @@ void read_lrn(YamlMap& map, Layer& layer) {
   layer.lrn.size = map.integer("size", 5, 1, largest_size);
   layer.lrn.alpha = static_cast<float>(map.number("alpha", 1e-4, 0, 1e6));
   layer.lrn.beta = static_cast<float>(map.number("beta", 0.75, 0, 1e3));
-  layer.lrn.k = static_cast<float>(map.number("k", 1.0, 1e-6, 1e6));
+  layer.lrn.k = static_cast<float>(map.number("k", 1.0, 0, 1e6));
 }
 
 void check_weights(std::int64_t inputs, std::int64_t outputs) {
