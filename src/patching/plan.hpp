@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "patching/axis_graph.hpp"
 #include "patching/tile_key.hpp"
-#include "patching/window.hpp"
 
 namespace halotile {
 
