@@ -118,7 +118,7 @@ class Scheduler {
         load[lightest] += 1 + stage.flops(row, column) * images;
         LastTasks needs = ready;
         if (s > 0 && !request_.pack_at_once) {
-          raise(needs, writers(s - 1, chunk, seen_input(stage, row, column)));
+          raise(needs, writers(s - 1, chunk, stage.seen_input(row, column)));
         }
         if (written != nullptr) raise(needs, written->before);
         const std::uint32_t behind = add(
@@ -230,40 +230,17 @@ class Scheduler {
   [[nodiscard]] LastTasks writers(std::size_t stage, std::int64_t chunk, Rect rect) const {
     LastTasks last(streams_);
     const StagePlan& plan = request_.stages[stage];
-    const Extent2 grid = plan.grid();
-    const Interval rows =
-        meeting(rect.rows, grid.height, [&](std::int64_t r) { return plan.core(r, 0).rows; });
-    const Interval cols =
-        meeting(rect.cols, grid.width, [&](std::int64_t c) { return plan.core(0, c).cols; });
+    const std::int64_t across = plan.grid().width;
+    const auto [rows, cols] = plan.tiles_meeting(rect);
     for (std::int64_t row = rows.begin; row < rows.end; ++row) {
       for (std::int64_t column = cols.begin; column < cols.end; ++column) {
         const auto task = static_cast<std::uint32_t>(first_task_[stage][static_cast<std::size_t>(chunk)] +
-                                                     row * grid.width + column);
+                                                     row * across + column);
         auto& of_stream = last[static_cast<std::size_t>(schedule_.tasks[task].stream)];
         of_stream = std::max(of_stream, task + 1);
       }
     }
     return last;
-  }
-
-  // Indices of the ascending, touching cores that meet `interval`.
-  template <typename Core>
-  static Interval meeting(Interval interval, std::int64_t count, const Core& core) {
-    if (interval.empty()) return {};
-    const auto first_beyond = [&](std::int64_t position) {  // first core that begins behind `position`
-      std::int64_t low = 0;
-      std::int64_t high = count;
-      while (low < high) {
-        const std::int64_t middle = (low + high) / 2;
-        if (core(middle).begin > position) {
-          high = middle;
-        } else {
-          low = middle + 1;
-        }
-      }
-      return low;
-    };
-    return {first_beyond(interval.begin) - 1, first_beyond(interval.end - 1)};
   }
 
   // Queues a task behind what it needs; returns its index + 1.
@@ -340,15 +317,6 @@ std::string to_string(const Task& task, const std::string& layer, Interval image
   if (task.role == TaskRole::download) return role;
   const std::string what = task.role == TaskRole::upload ? role : layer + ": " + role;
   return what + ", image " + std::to_string(images.begin) + count;
-}
-
-Rect seen_input(const StagePlan& stage, std::int64_t row, std::int64_t column) {
-  Rect seen = stage.needed(row, column, 0);
-  if (seen.empty()) return seen;
-  const Rect core = stage.core(row, column);
-  if (core.rows.end == stage.output_extent().height) seen.rows.end = stage.input_extent().height;
-  if (core.cols.end == stage.output_extent().width) seen.cols.end = stage.input_extent().width;
-  return seen;
 }
 
 std::vector<Interval> chunks_of(std::int64_t batch, std::int64_t sub_batch,

@@ -44,10 +44,6 @@ struct Task {
 [[nodiscard]] std::string to_string(const Task& task, const std::string& layer, Interval images,
                                     bool spatial);
 
-/// What a tile's view of its stage's input shows: what it needs, and at the end of the map also the positions
-/// behind its last window, so that its rows stay contiguous. Kernels may read all of it (to pack it, say).
-[[nodiscard]] Rect seen_input(const StagePlan& stage, std::int64_t row, std::int64_t column);
-
 /// A stage in parts, each of several tiles that are computed together, step by step, on one stream. Two more
 /// streams do what has time until a later step: beside steps, one copies borders of maps to where they are
 /// kept for later parts, and borders of others from there; one begins with the next part's input.

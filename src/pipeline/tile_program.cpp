@@ -223,12 +223,13 @@ void TileProgram::execute_tile(const Task& task, std::size_t index) {
       });
     }
     if (packed_ != nullptr) packed_->arrive(task, stream);
-    const Rect core = plan_[stage].core(task.row, task.column);
+    const StagePlan& plan = plan_[stage];
+    const Rect core = plan.core(task.row, task.column);
     const Interval images = schedule_.chunks[static_cast<std::size_t>(task.chunk)];
     const TraceRange range(task.stream,
                            [&] { return label_inside(task, "reassembly", RangeLabel::Role::reassembly); });
     for (std::int64_t image = images.begin; image < images.end; ++image) {
-      reassemblers_[stage].accept({image, task.stage, task.row, task.column}, core);
+      reassemblers_[stage].accept(plan.key(task.row, task.column, image), core);
     }
   }
   if (pool) {

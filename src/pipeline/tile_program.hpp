@@ -182,7 +182,7 @@ void TileProgram::for_each_call(const Task& task, const Scratch& scratch, const 
     visit(call++, nullptr, Call{subview(ConstMapView(whole_in), images, need), tile});
     in = tile;
   } else {
-    in = subview(ConstMapView(whole_in), images, seen_input(plan, task.row, task.column));
+    in = subview(ConstMapView(whole_in), images, plan.seen_input(task.row, task.column));
   }
   for (std::size_t i = 0; i < stage.steps.size(); ++i) {
     const Step& step = stage.steps[i];

@@ -93,6 +93,77 @@ AxisMap draw_joining(std::mt19937_64& random, std::int64_t input, std::int64_t o
   return draw_resize(random, outputs);
 }
 
+// The values that each value is made of: none for sources.
+using Ways = std::vector<std::vector<std::size_t>>;
+
+Ways draw_ways(std::mt19937_64& random, const Limits& limits) {
+  Ways ways(static_cast<std::size_t>(random() % 2 == 0 ? 1 : number(random, 1, 3)));
+  for (std::int64_t more = number(random, 1, limits.values); more > 0; --more) {
+    const std::size_t to = ways.size();
+    ways.emplace_back();
+    for (std::uint64_t inputs = random() % 5 < 3 ? 1 : 2 + random() % 2; inputs > 0; --inputs)
+      ways.back().push_back(random() % 2 == 0 ? to - 1 : random() % to);
+  }
+  return ways;
+}
+
+// Sizes and maps along these ways.
+AxisGraph draw_along(std::mt19937_64& random, const Limits& limits, const Ways& ways) {
+  std::vector<std::int64_t> sizes;
+  std::vector<AxisEdge> edges;
+  for (std::size_t to = 0; to < ways.size(); ++to) {
+    std::int64_t size = ways[to].empty() ? number(random, 1, limits.size) : 0;
+    for (const std::size_t from : ways[to]) {
+      edges.push_back({size == 0 ? draw_map(random, sizes[from], limits.most_size)
+                                 : draw_joining(random, sizes[from], size),
+                       from, to});
+      size = output_size(edges.back().map, sizes[from]);
+    }
+    sizes.push_back(size);
+  }
+  return {sizes, edges};
+}
+
+GraphGeometry plane_of(const AxisGraph& rows, const AxisGraph& cols) {
+  GraphGeometry graph;
+  for (std::size_t v = 0; v < rows.values(); ++v)
+    graph.values.push_back({"v" + std::to_string(v), {rows.size(v), cols.size(v)}, 1, 0});
+  for (std::size_t e = 0; e < rows.edges().size(); ++e) {
+    const AxisEdge& row = rows.edges()[e];
+    graph.edges.push_back({{row.map, cols.edges()[e].map}, row.from, row.to});
+  }
+  return graph;
+}
+
+// The values that are made, in stages of neighbours; outputs are what others or nobody reads, and some more.
+std::vector<StageValues> draw_stages(std::mt19937_64& random, const GraphGeometry& graph) {
+  std::vector<int> stage_of(graph.values.size(), -1);
+  int stage = 0;
+  for (const PlaneEdge& e : graph.edges) {
+    if (stage_of[e.to] >= 0) continue;
+    if (random() % 3 == 0) ++stage;
+    stage_of[e.to] = stage;
+  }
+  std::vector<StageValues> stages;
+  for (int s = 0; s <= stage; ++s) {
+    StageValues values;
+    for (std::size_t v = 0; v < graph.values.size(); ++v) {
+      if (stage_of[v] != s) continue;
+      values.made.push_back(v);
+      bool read_here = false;
+      bool read_elsewhere = false;
+      for (const PlaneEdge& e : graph.edges) {
+        if (e.from == v) (stage_of[e.to] == s ? read_here : read_elsewhere) = true;
+      }
+      if (read_elsewhere || !read_here || random() % 6 == 0) values.outputs.push_back(v);
+    }
+    if (values.made.empty()) continue;
+    values.tiling = values.outputs[random() % values.outputs.size()];
+    stages.push_back(values);
+  }
+  return stages;
+}
+
 std::string text(std::initializer_list<std::int64_t> numbers) {
   std::string all;
   for (const std::int64_t n : numbers) all += " " + std::to_string(n);
@@ -133,24 +204,27 @@ AxisMap draw_map(std::mt19937_64& random, std::int64_t input, std::int64_t most)
 }
 
 AxisGraph draw(std::mt19937_64& random, const Limits& limits) {
-  std::vector<std::int64_t> sizes;
-  std::vector<AxisEdge> edges;
-  const std::int64_t sources = random() % 2 == 0 ? 1 : number(random, 1, 3);
-  for (std::int64_t s = 0; s < sources; ++s) sizes.push_back(number(random, 1, limits.size));
-  const std::int64_t values = sources + number(random, 1, limits.values);
-  while (static_cast<std::int64_t>(sizes.size()) < values) {
-    const std::size_t to = sizes.size();
-    const auto any = [&] { return random() % 2 == 0 ? to - 1 : random() % to; };
-    const std::size_t first = any();
-    edges.push_back({draw_map(random, sizes[first], limits.most_size), first, to});
-    const std::int64_t size = output_size(edges.back().map, sizes[first]);
-    for (std::uint64_t more = random() % 5 < 3 ? 0 : 1 + random() % 2; more > 0; --more) {
-      const std::size_t from = any();
-      edges.push_back({draw_joining(random, sizes[from], size), from, to});
+  Ways ways = draw_ways(random, limits);
+  return draw_along(random, limits, ways);
+}
+
+Plane draw_plane(std::mt19937_64& random, const Limits& limits) {
+  for (;;) {
+    const Ways ways = draw_ways(random, limits);
+    Plane plane;
+    plane.graph = plane_of(draw_along(random, limits, ways), draw_along(random, limits, ways));
+    try {
+      (void)plane_strides(plane.graph);
+    } catch (const ShapeError&) {
+      continue;  // branches disagree; draw again
     }
-    sizes.push_back(size);
+    for (ValueGeometry& v : plane.graph.values) v.flops_per_position = static_cast<double>(random() % 9);
+    plane.stages = draw_stages(random, plane.graph);
+    const Extent2 value{number(random, 1, 12), number(random, 1, 12)};
+    if (random() % 5 > 0)
+      plane.patch = {random() % 2 == 0 ? PatchSpec::Kind::size : PatchSpec::Kind::grid, value};
+    return plane;
   }
-  return {sizes, edges};
 }
 
 std::vector<AxisCore> draw_cores(std::mt19937_64& random, const AxisGraph& graph) {
@@ -183,6 +257,19 @@ std::string to_string(const std::vector<AxisCore>& cores) {
            std::to_string(c.positions.end) + ")";
   }
   return all;
+}
+
+std::string to_string(const Plane& plane) {
+  std::string all = "rows: " + to_string(plane.graph.rows()) + "\ncolumns: " + to_string(plane.graph.cols());
+  for (const StageValues& stage : plane.stages) {
+    all += "\nstage, cut on " + std::to_string(stage.tiling) + ", makes";
+    for (const std::size_t v : stage.made) all += " " + std::to_string(v);
+    all += ", outputs";
+    for (const std::size_t v : stage.outputs) all += " " + std::to_string(v);
+  }
+  static const char* const kinds[] = {"whole", "patch size", "grid"};
+  return all + "\n" + kinds[static_cast<int>(plane.patch.kind)] + " " +
+         halotile::to_string(plane.patch.value);
 }
 
 }  // namespace halotile::random_graph

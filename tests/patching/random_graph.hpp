@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "patching/axis_graph.hpp"
+#include "patching/plan.hpp"
 
 namespace halotile::random_graph {
 
@@ -22,6 +22,14 @@ struct Limits {
 /// may be read more than once (skips) or never. Maps are of all kinds.
 [[nodiscard]] AxisGraph draw(std::mt19937_64& random, const Limits& limits);
 
+/// A graph of maps of both axes, whose branches agree in stride where they meet, and its stages.
+struct Plane {
+  GraphGeometry graph;
+  std::vector<StageValues> stages;
+  PatchSpec patch;
+};
+[[nodiscard]] Plane draw_plane(std::mt19937_64& random, const Limits& limits);
+
 /// Intervals of one to three values, some of them empty or of the same value.
 [[nodiscard]] std::vector<AxisCore> draw_cores(std::mt19937_64& random, const AxisGraph& graph);
 
@@ -29,5 +37,6 @@ struct Limits {
 [[nodiscard]] std::string to_string(const AxisMap& map);
 [[nodiscard]] std::string to_string(const AxisGraph& graph);
 [[nodiscard]] std::string to_string(const std::vector<AxisCore>& cores);
+[[nodiscard]] std::string to_string(const Plane& plane);
 
 }  // namespace halotile::random_graph

@@ -127,7 +127,7 @@ void check_order(const ScheduleRequest& request, const Schedule& schedule) {
         << describe(task) << " is queued when its input is overwritten already";
     Content& read = contents[in][{task.stage - 1, task.chunk}];
     read.readers.push_back(t);
-    const Rect need = seen_input(stage, task.row, task.column);
+    const Rect need = stage.seen_input(task.row, task.column);
     ASSERT_TRUE(need.contains(stage.needed(task.row, task.column, 0)));
     for (const std::size_t w : read.writers) {
       if (intersect(previous.core(tasks[w].row, tasks[w].column), need).empty()) continue;
