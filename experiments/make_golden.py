@@ -202,6 +202,34 @@ CASES: list[tuple[str, tuple[int, int, int], Layers]] = [
             fully_connected(7),
         ],
     ),
+    # With ceil_mode one window may be larger than the padded map.
+    (
+        "max_pool_ceil_over_map",
+        (3, 2, 5),
+        [max_pool(3, 2, ceil_mode=True), max_pool([2, 4], [2, 3], ceil_mode=True)],
+    ),
+    (
+        "max_pool_ceil_over_padded_map",
+        (4, 3, 2),
+        [max_pool([7, 8], [4, 5], padding=[1, 2], ceil_mode=True), max_pool(2, 4, dilation=3, ceil_mode=True)],
+    ),
+    (
+        "avg_pool_ceil_over_map",
+        (3, 7, 5),
+        [
+            avg_pool([9, 4], [3, 2], ceil_mode=True),
+            avg_pool(5, 3, padding=1, ceil_mode=True),
+            avg_pool(1280, 1280, ceil_mode=True),
+        ],
+    ),
+    (
+        "avg_pool_ceil_over_map_not_counted",
+        (3, 7, 5),
+        [
+            avg_pool([9, 4], [3, 2], ceil_mode=True, count_include_pad=False),
+            avg_pool(5, 3, padding=1, ceil_mode=True, count_include_pad=False),
+        ],
+    ),
 ]
 
 

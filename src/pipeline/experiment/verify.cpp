@@ -43,15 +43,6 @@ bool equal(const Element& a, const Element& b) {
   return a.bits == b.bits || (std::isnan(a.value) && std::isnan(b.value) && a.poison == b.poison);
 }
 
-// Index of the tile row (or column) whose core holds `position`.
-template <typename Core>
-std::int64_t owner(std::int64_t position, std::int64_t count, const Core& core) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (core(i).contains(position)) return i;
-  }
-  return -1;
-}
-
 template <typename T>
 void compare_elements(const ConstMapView& expected, const ConstMapView& got, const StagePlan* stage,
                       std::int64_t stage_number, std::int64_t first_image, Comparison& result) {
@@ -74,11 +65,10 @@ void compare_elements(const ConstMapView& expected, const ConstMapView& got, con
           if (result.different++ > 0) continue;
           FirstDifference first{{first_image + n, -1, 0, 0}, y, x, c, want.value, have.value};
           if (stage != nullptr) {
+            const auto [rows, cols] = stage->tiles_meeting(Rect{{y, y + 1}, {x, x + 1}});
             first.tile.stage = stage_number;
-            first.tile.row =
-                owner(y, stage->grid().height, [&](std::int64_t r) { return stage->core(r, 0).rows; });
-            first.tile.column =
-                owner(x, stage->grid().width, [&](std::int64_t r) { return stage->core(0, r).cols; });
+            first.tile.row = rows.begin;
+            first.tile.column = cols.begin;
           }
           result.first = first;
         }

@@ -29,14 +29,15 @@ Window read_window(YamlMap& map, bool is_conv, bool has_dilation, bool has_ceil_
     w.kernel = kernel->extent(1, largest_size).value_or(Extent2{1, 1});
   }
   w.stride = map.extent("stride", is_conv ? Extent2{1, 1} : w.kernel, 1, largest_size);
-  w.padding = map.extent("padding", {0, 0}, 0, largest_size);
+  const Extent2 padding = map.extent("padding", {0, 0}, 0, largest_size);
+  w.padding = padding;
   if (has_dilation) w.dilation = map.extent("dilation", {1, 1}, 1, largest_size);
   if (has_ceil_mode) w.ceil_mode = map.boolean("ceil_mode", false);
-  if (!is_conv && (2 * w.padding.height > w.kernel.height || 2 * w.padding.width > w.kernel.width)) {
+  if (!is_conv && (2 * padding.height > w.kernel.height || 2 * padding.width > w.kernel.width)) {
     map.error(fmt::format(
         "has padding {} with kernel {}; a pool's padding may be at most half its kernel, or windows "
         "would hold nothing but padding",
-        to_string(w.padding), to_string(w.kernel)));
+        to_string(padding), to_string(w.kernel)));
   }
   return w;
 }

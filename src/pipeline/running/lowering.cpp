@@ -5,7 +5,6 @@
 
 #include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
-#include "pipeline/running/tile_rects.hpp"
 
 namespace halotile {
 namespace {
@@ -132,7 +131,7 @@ void Lowering::lower_tiles(std::size_t stage, std::size_t chunk, Load& load, con
       const Tile tile{stage, chunk, row, column};
       LastWork needs = ready;
       if (stage > 0 && input_.packed == nullptr)
-        raise(needs, writers(stage - 1, chunk, seen_input(plan, row, column)));
+        raise(needs, writers(stage - 1, chunk, plan.seen_input(row, column)));
       raise(needs, overwritten);
       std::vector<Piece> pieces = pieces_of(tile, *memories_[stream], stream);
       made(tile, program_.add(stream, needs, pieces, label_of(tile)), stream);
@@ -188,7 +187,7 @@ void Lowering::lower_group(std::size_t stage, std::size_t chunk, Interval tiles,
   for (std::int64_t n = tiles.begin; n < tiles.end; ++n) {
     const Tile tile{stage, chunk, n / width, n % width};
     if (stage > 0 && input_.packed == nullptr)
-      raise(needs, writers(stage - 1, chunk, seen_input(plan, tile.row, tile.column)));
+      raise(needs, writers(stage - 1, chunk, plan.seen_input(tile.row, tile.column)));
     const auto place = static_cast<std::size_t>(n - tiles.begin);
     while (groups_.size() <= place) groups_.push_back(std::make_unique<TileMemory>(*lane_));
     if (place > 0) groups_[place]->copy(stage, *groups_.front(), place * bytes_of_tile_[stage]);
@@ -464,8 +463,7 @@ Piece Lowering::accept(const Tile& tile) {
 }
 
 TileKey Lowering::key_of(const Tile& tile) const {
-  return {input_.maps.chunks()[tile.chunk].begin, static_cast<std::int64_t>(tile.stage), tile.row,
-          tile.column};
+  return input_.plan[tile.stage].key(tile.row, tile.column, input_.maps.chunks()[tile.chunk].begin);
 }
 
 InstructionLabel Lowering::label_of(const Tile& tile) const {
@@ -527,7 +525,7 @@ void Lowering::for_each_call(const Tile& tile, TileMemory& memory, std::int64_t 
     in = local(first, need);
     next(nullptr, subview(whole_in, images, need), in);
   } else {
-    in = subview(whole_in, images, seen_input(plan, tile.row, tile.column));
+    in = subview(whole_in, images, plan.seen_input(tile.row, tile.column));
   }
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const bool last = i + 1 == steps.size();
@@ -550,9 +548,9 @@ void Lowering::made(const Tile& tile, std::uint32_t behind, std::size_t stream) 
 LastWork Lowering::writers(std::size_t stage, std::size_t chunk, Rect rect) const {
   LastWork last = nothing();
   const StagePlan& plan = input_.plan[stage];
-  const TileRange tiles = tiles_meeting(plan, rect);
-  for (std::int64_t row = tiles.rows.begin; row < tiles.rows.end; ++row) {
-    for (std::int64_t column = tiles.columns.begin; column < tiles.columns.end; ++column) {
+  const auto [rows, cols] = plan.tiles_meeting(rect);
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    for (std::int64_t column = cols.begin; column < cols.end; ++column) {
       const Made& made = made_[stage][chunk][static_cast<std::size_t>(row * plan.grid().width + column)];
       auto& of_stream = last[static_cast<std::size_t>(made.stream)];
       of_stream = std::max(of_stream, made.behind);

@@ -163,14 +163,10 @@ MergedStage::Part MergedStage::part_of(const Cut& cut, std::size_t number) {
 }
 
 Rect MergedStage::held(const Cut& cut, Part part, std::size_t map) const {
-  Rect rect{cut.rows.held[map][part.row].all(), cut.cols.held[map][part.col].all()};
-  if (map > 0 || rect.empty()) return rect;
-  // As seen_input() of tiles.
-  const Rect core = fresh(cut, part, output());
+  const Rect rect{cut.rows.held[map][part.row].all(), cut.cols.held[map][part.col].all()};
+  if (map > 0) return rect;
   const StagePlan& plan = stage_.plan;
-  if (core.rows.end == plan.output_extent().height) rect.rows.end = plan.input_extent().height;
-  if (core.cols.end == plan.output_extent().width) rect.cols.end = plan.input_extent().width;
-  return rect;
+  return plan.seen_input(rect, fresh(cut, part, output()), plan.inputs().front());
 }
 
 Rect MergedStage::fresh(const Cut& cut, Part part, std::size_t map) const {

@@ -105,10 +105,10 @@ class Spread {
   void for_each_tap(std::int64_t row, std::int64_t col, const Visit& visit) const {
     const Window& w = layer_.window;
     for (std::int64_t ky = 0; ky < w.kernel.height; ++ky) {
-      const std::int64_t y = row * w.stride.height - w.padding.height + ky * w.dilation.height;
+      const std::int64_t y = row * w.stride.height - w.padding.begin.height + ky * w.dilation.height;
       if (!inside_.rows.contains(y)) continue;
       for (std::int64_t kx = 0; kx < w.kernel.width; ++kx) {
-        const std::int64_t x = col * w.stride.width - w.padding.width + kx * w.dilation.width;
+        const std::int64_t x = col * w.stride.width - w.padding.begin.width + kx * w.dilation.width;
         if (inside_.cols.contains(x)) visit(y, x, ky * w.kernel.width + kx);
       }
     }

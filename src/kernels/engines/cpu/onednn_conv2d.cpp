@@ -200,8 +200,8 @@ std::vector<Band> cut(const Conv2d& layer, const MapGeometry& in, const MapGeome
   // positions that no output reads.
   const auto pads = [](const AxisWindow& axis, Interval have, Interval make) {
     return std::pair{
-        have.begin - (make.begin * axis.stride - axis.padding),
-        (make.end - 1) * axis.stride - axis.padding + (axis.kernel - 1) * axis.dilation + 1 - have.end};
+        have.begin - (make.begin * axis.stride - axis.padding.begin),
+        (make.end - 1) * axis.stride - axis.padding.begin + (axis.kernel - 1) * axis.dilation + 1 - have.end};
   };
   const auto [left, right] = pads(w.cols(), in.rect.cols, out.rect.cols);
   const auto [top, unused] = pads(w.rows(), in.rect.rows, out.rect.rows);

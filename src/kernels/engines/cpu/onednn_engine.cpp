@@ -187,13 +187,14 @@ class OneDnnEngine final : public CpuEngine {
       return std::max<std::int64_t>(0, reach(axis, inputs, {0, outputs}).end - inputs);
     };
     const Window& w = layer.window;
-    const Band whole{{0, whole_in.height},
-                     {0, whole_in.width},
-                     {0, whole_out.height},
-                     {whole_in,
-                      whole_out,
-                      {w.padding.height, w.padding.width, end(w.rows(), whole_in.height, whole_out.height),
-                       end(w.cols(), whole_in.width, whole_out.width)}}};
+    const Band whole{
+        {0, whole_in.height},
+        {0, whole_in.width},
+        {0, whole_out.height},
+        {whole_in,
+         whole_out,
+         {w.padding.begin.height, w.padding.begin.width, end(w.rows(), whole_in.height, whole_out.height),
+          end(w.cols(), whole_in.width, whole_out.width)}}};
     const ThreadCount count(threads());
     try {
       for (const ConvShape& shape : {whole.shape, with_zeros(whole, w).shape}) {

@@ -115,7 +115,7 @@ std::optional<MatrixLayer> matrix_layer(const Conv2d& layer, Element element) {
   };
   if (!fits(m.kernel.height, m.stride.height, m.dilation.height) ||
       !fits(m.kernel.width, m.stride.width, m.dilation.width) ||
-      (!m.packed && (w.padding.height > most_reach || w.padding.width > most_reach))) {
+      (!m.packed && (w.padding.begin.height > most_reach || w.padding.begin.width > most_reach))) {
     return std::nullopt;
   }
   return m;

@@ -375,10 +375,10 @@ bool make_packing(const MatrixLayer& layer, const Window& window, PackedLayout l
   p.row_stride = in.row_stride * size;
   p.col_stride = in.col_stride * size;
   p.images = device_int(in.images, "the number of images");
-  p.first_row =
-      device_int(out.rows.begin * window.stride.height - window.padding.height - in.rect.rows.begin, "a row");
-  p.first_col = device_int(out.cols.begin * window.stride.width - window.padding.width - in.rect.cols.begin,
-                           "a column");
+  p.first_row = device_int(
+      out.rows.begin * window.stride.height - window.padding.begin.height - in.rect.rows.begin, "a row");
+  p.first_col = device_int(
+      out.cols.begin * window.stride.width - window.padding.begin.width - in.rect.cols.begin, "a column");
   p.row_begin = device_int(readable.rows.begin - in.rect.rows.begin, "a row");
   p.row_end = device_int(readable.rows.end - in.rect.rows.begin, "a row");
   p.col_begin = device_int(readable.cols.begin - in.rect.cols.begin, "a column");
