@@ -13,7 +13,9 @@
 // Nearest reads the position that x is rounded to; linear reads floor(x) and, unless x is whole, the position
 // behind it. Positions before the first or behind the last are the first or last. Sources: ONNX's Resize;
 // PyTorch's interpolate is asymmetric with floor (nearest), tf_half_pixel_for_nn with floor (nearest-exact),
-// half_pixel or align_corners (bilinear).
+// half_pixel or align_corners (bilinear). Both compute x in fp32, and where it is a whole number or nearly so
+// they may round to the position before: PyTorch's nearest from 2 to 82 gives output 41 input 0, here it
+// is 1.
 #pragma once
 
 #include <optional>
