@@ -13,7 +13,8 @@
 // Nearest reads the position that x is rounded to; linear reads floor(x) and, unless x is whole, the position
 // behind it. Positions before the first or behind the last are the first or last. Sources: ONNX's Resize;
 // PyTorch's interpolate is asymmetric with floor (nearest), tf_half_pixel_for_nn with floor (nearest-exact),
-// half_pixel or align_corners (bilinear).
+// half_pixel or align_corners (bilinear). PyTorch computes x in fp32: where it is a whole number or nearly
+// so, nearest may read the position before (from 2 to 82, output 41 is input 0; here it is 1).
 #pragma once
 
 #include <optional>
