@@ -1,7 +1,7 @@
 """The report's page in headless Chromium: charts drawn, nothing fetched, no console error, keyboard, exports, dark mode,
 accessibility, and 1,000 points in under two seconds. Skips (status 77) without Chromium or without the chart library.
 
-HALOTILE_SCREENSHOTS names a folder for screenshots."""
+HALOTILE_SCREENSHOTS names a folder for screenshots. The package in python/ must be found: PYTHONPATH=python."""
 
 import json
 import os
@@ -14,9 +14,10 @@ import time
 import unittest
 import xml.etree.ElementTree
 
-import browser
 import support
 from report_test import data_of, make_store
+
+from halotile_tools import browser
 
 CHARTS = ["heat", "by-streams", "components", "memory", "trade-off", "roofline", "samples", "timeline", "drift"]
 SECONDS_TO_LOAD = 2.0

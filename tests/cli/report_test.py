@@ -6,7 +6,6 @@ import pathlib
 import re
 import sqlite3
 import subprocess
-import unittest
 
 import support
 

@@ -1,4 +1,4 @@
-"""Ten crops, random crops and dropout samples against stored references (experiments/make_sampling_golden.py)."""
+"""Ten crops, random crops and dropout samples against stored references (tests/golden/make_sampling_golden.py)."""
 
 import json
 import math

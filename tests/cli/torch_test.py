@@ -1,7 +1,7 @@
 """Against PyTorch and torchvision, live: torchvision's AlexNet and VGG-16, random networks, preprocessing, sampling.
 
-Needs torch, torchvision, safetensors, numpy, Pillow and PyYAML (experiments/python_env.sh installs them); without
-them it skips with the reason. `--figures FILE` writes what was measured as JSON.
+Needs torch, torchvision, safetensors, numpy, Pillow and PyYAML (experiments/python_env.sh installs them, and the
+package in python/); without them it skips with the reason. `--figures FILE` writes what was measured as JSON.
 """
 
 import importlib
@@ -25,15 +25,15 @@ except ImportError as missing:
     print(f"skipped: {missing}; experiments/python_env.sh makes an environment with what this test needs")
     sys.exit(77)
 
-sys.path.insert(0, str(SOURCE / "experiments"))
 import numpy as np
 import torch
-from halotile_torch import Network
-from make_sampling_golden import augmented, read_resized, sampled_logits, ten_crops
-from model_file import read_model, write_model
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from torchvision import models, transforms
+
+from halotile_tools.model_file import read_model, write_model
+from halotile_tools.sampling import augmented, read_resized, sampled_logits, ten_crops
+from halotile_tools.torch import Network
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 QUICK = ("measure.warmup=0", "measure.min_runs=1")
@@ -239,8 +239,9 @@ if __name__ == "__main__":
         done = unittest.main(argv=[sys.argv[0], *sys.argv[2:]], exit=False).result
         if not done.wasSuccessful():
             sys.exit(1)
-        from common import provenance, write_json
         from pathlib import Path
+
+        from halotile_tools.common import provenance, write_json
 
         packages = ("torch", "torchvision", "numpy", "pillow", "safetensors")
         write_json(Path(FIGURES_FILE), {"largest_error_over_largest_magnitude": FIGURES,
