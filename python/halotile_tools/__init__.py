@@ -1,1 +1,1 @@
-"""Python around halotile: its model files and seeded numbers, peers that it is timed against, studies and their figures."""
+"""Python around halotile: its model files and seeded numbers, the peers it is timed against, studies, their figures."""

@@ -23,13 +23,35 @@ class Browser:
         self.profile = tempfile.mkdtemp(prefix="halotile-chromium-")
         read_here, write_there = os.pipe()
         read_there, write_here = os.pipe()
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-                 "--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions", "--hide-scrollbars",
-                 "--disable-dev-shm-usage", "--remote-debugging-pipe", f"--user-data-dir={self.profile}", f"--window-size={width},{height}"]
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-default-apps",
+            "--disable-extensions",
+            "--hide-scrollbars",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={self.profile}",
+            f"--window-size={width},{height}",
+        ]
         # Chromium reads commands from descriptor 3 and answers on 4.
-        command = ["sh", "-c", f'exec "$0" "$@" 3<&{read_there} 4>&{write_there}', find_chromium(), *flags, "about:blank"]
+        command = [
+            "sh",
+            "-c",
+            f'exec "$0" "$@" 3<&{read_there} 4>&{write_there}',
+            find_chromium(),
+            *flags,
+            "about:blank",
+        ]
         self.log = open(os.path.join(self.profile, "stderr"), "w+b")
-        self.process = subprocess.Popen(command, pass_fds=(read_there, write_there), stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            command, pass_fds=(read_there, write_there), stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL
+        )
         os.close(read_there)
         os.close(write_there)
         self.input, self.output = write_here, read_here
@@ -75,7 +97,7 @@ class Browser:
             message["sessionId"] = self.session
         data = json.dumps(message).encode() + b"\0"
         while data:
-            data = data[os.write(self.input, data):]
+            data = data[os.write(self.input, data) :]
         deadline = time.monotonic() + timeout
         while True:
             answer = self._receive(deadline)
@@ -103,7 +125,9 @@ class Browser:
 
     def js(self, expression):
         """The value of an expression; promises are awaited."""
-        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True
+        )
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
@@ -130,7 +154,10 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
 
     def media(self, **features):
-        self.call("Emulation.setEmulatedMedia", features=[{"name": name.replace("_", "-"), "value": value} for name, value in features.items()])
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": name.replace("_", "-"), "value": value} for name, value in features.items()],
+        )
 
     def screenshot(self, path, whole=False, clip=None):
         options = {"format": "png", "captureBeyondViewport": whole or clip is not None}
@@ -146,10 +173,15 @@ class Browser:
             parameters = event.get("params", {})
             if event.get("method") == "Runtime.exceptionThrown":
                 found.append(str(parameters["exceptionDetails"].get("exception", parameters))[:1000])
-            elif event.get("method") == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
+            elif event.get("method") == "Runtime.consoleAPICalled" and parameters["type"] in (
+                "error",
+                "warning",
+                "assert",
+            ):
                 found.append(f"{parameters['type']}: {[a.get('value') for a in parameters['args']]}")
             elif event.get("method") == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
-                found.append(f"{parameters['entry']['level']}: {parameters['entry']['text']} {parameters['entry'].get('url', '')}")
+                entry = parameters["entry"]
+                found.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}")
         return found
 
     def requests(self):

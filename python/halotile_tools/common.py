@@ -89,9 +89,7 @@ def results_folder() -> Path:
 def git(*arguments: str) -> str:
     """The output of a git command in the repository; empty if it fails."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
@@ -107,9 +105,7 @@ def package_version(name: str) -> str | None:
 
 def provenance(packages: Iterable[str] = (), halotile: Path = HALOTILE) -> dict[str, Any]:
     """What a result needs to be judged later: machine, versions, commit, time."""
-    changed = [
-        line for line in git("status", "--porcelain").splitlines() if "experiments/results/" not in line
-    ]
+    changed = [line for line in git("status", "--porcelain").splitlines() if "experiments/results/" not in line]
     return {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine_name(),
@@ -197,9 +193,7 @@ def json_text(value: Any, indent: int = 0) -> str:
     return json.dumps(value)
 
 
-def judge(
-    text: str, value: float, at_least: float = 0.0, at_most: float = math.inf
-) -> dict[str, Any]:
+def judge(text: str, value: float, at_least: float = 0.0, at_most: float = math.inf) -> dict[str, Any]:
     """A target's measured value, its bound, and whether it is met."""
     bound = f"at least {at_least:g}" if at_least else f"at most {at_most:g}"
     return {"target": text, "value": value, "bound": bound, "met": at_least <= value <= at_most}
@@ -212,9 +206,7 @@ def print_targets(targets: list[dict[str, Any]]) -> None:
         print(f"  {target['target']}: {target['value']:.3f} ({target['bound']}): {verdict}")
 
 
-def keep_work(
-    path: Path, name: str, result: dict[str, Any], packages: Iterable[str], halotile: Path
-) -> None:
+def keep_work(path: Path, name: str, result: dict[str, Any], packages: Iterable[str], halotile: Path) -> None:
     """Puts one work's result into the file, beside those of other works and runs."""
     kept: dict[str, Any] = {"works": {}}
     if path.exists():

@@ -54,9 +54,7 @@ def dropout_mask(seed: int, layer: str, sample: int, image: int, shape: tuple[in
     return np.where(kept, scale, np.float32(0.0)).reshape(shape)
 
 
-def random_crop(
-    seed: int, photograph: int, size: tuple[int, int], crop: tuple[int, int]
-) -> tuple[int, int, bool]:
+def random_crop(seed: int, photograph: int, size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, bool]:
     """Top, left and whether to mirror, that `preprocess.augment` gives a photograph of (height, width) `size`."""
     top, left, mirror = _bits(sequence(seed, fnv1a("augment")), 3 * photograph, 3 * photograph + 3) >> np.uint64(32)
     return int(top) % (size[0] - crop[0] + 1), int(left) % (size[1] - crop[1] + 1), bool(int(mirror) % 2)

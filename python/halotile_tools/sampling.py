@@ -13,8 +13,9 @@ from halotile_tools.random import dropout_mask, random_crop
 from halotile_tools.torch import Network
 
 
-def sampled_logits(network: Network, layers: list[dict[str, Any]], x: torch.Tensor, seed: int, sample: int,
-                   images: list[int]) -> torch.Tensor:
+def sampled_logits(
+    network: Network, layers: list[dict[str, Any]], x: torch.Tensor, seed: int, sample: int, images: list[int]
+) -> torch.Tensor:
     """Logits of one dropout sample; image i of `x` is number images[i] of the input."""
     with torch.no_grad():
         for spec, name, layer in zip(layers, network.names, network.layers, strict=True):

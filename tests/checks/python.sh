@@ -13,5 +13,5 @@ for name in sys.argv[1:]:
         compile(file.read(), name, "exec")
 END
 ruff=$(command -v .venv/bin/ruff || command -v ruff) || { echo "skipped: ruff is not installed"; exit 77; }
-"$ruff" check --quiet "${files[@]}"
-"$ruff" format --quiet --diff "${files[@]}"
+"$ruff" check --quiet --force-exclude "${files[@]}"
+"$ruff" format --quiet --force-exclude --diff "${files[@]}"

@@ -1,7 +1,8 @@
 """Writes tests/golden/sampling/: dropout samples of a small network, and crops of the sample photographs.
 
-The reference is PyTorch in float64 with masks order of steps. Kept small: logits, mean and standard deviation of the probabilities as .npy, crops as the CRC-32
-(zlib) of each input map, (C, H, W) float32 with mean 0 and standard deviation 1.
+The reference is PyTorch in float64 with masks from halotile_tools.random, and Pillow with torchvision's order of
+steps. Kept small: logits, mean and standard deviation of the probabilities as .npy, crops as the CRC-32 (zlib) of
+each input map, (C, H, W) float32 with mean 0 and standard deviation 1.
 
     .venv/bin/python tests/golden/make_sampling_golden.py
 
@@ -77,8 +78,7 @@ def main() -> None:
     network.double()
     numbers = list(range(IMAGES))
     samples = [
-        sampled_logits(network, model["layers"], torch.from_numpy(x).double(), SEED, s, numbers)
-        for s in range(DRAWS)
+        sampled_logits(network, model["layers"], torch.from_numpy(x).double(), SEED, s, numbers) for s in range(DRAWS)
     ]
     logits = torch.stack(samples, 1)  # (images, samples, classes)
     probabilities = logits.softmax(2)

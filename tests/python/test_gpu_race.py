@@ -144,7 +144,13 @@ def test_errors_are_those_of_tensor_cores_over_pytorchs_least() -> None:
         return {"rms_error_vs_float64": error, "precision": precision, "keys": {"engine": engine}}
 
     ours = {"halotile tensor_core, graph": of(2, "tensor_core"), "halotile fp16": of(9, "tensor_core", "fp16")}
-    found = {**ours, "halotile direct, graph": of(8, "direct"), "PyTorch eager": of(4), "PyTorch graph": of(2.5), "XLA": of(1)}
+    found = {
+        **ours,
+        "halotile direct, graph": of(8, "direct"),
+        "PyTorch eager": of(4),
+        "PyTorch graph": of(2.5),
+        "XLA": of(1),
+    }
     judged = error_target(WORKS["2012-fp32-b32"], found)
     assert (judged["value"], judged["met"]) == (0.8, True)
     assert not error_target(WORKS["2012-fp32-b32"], ours)["met"], "without a peer nothing is known"

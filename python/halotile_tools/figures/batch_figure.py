@@ -211,17 +211,11 @@ def draw(data: dict[str, Any], path: Path) -> None:
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all points (default 3)")
-    parser.add_argument(
-        "--quick", action="store_true", help="one round of few runs, to results/ unless told otherwise"
-    )
+    parser.add_argument("--quick", action="store_true", help="one round of few runs, to results/ unless told otherwise")
     parser.add_argument("--from-data", action="store_true", help="draw the kept data again, without timing")
-    parser.add_argument(
-        "--output", type=Path, help="folder for the data (default: this machine's kept results)"
-    )
+    parser.add_argument("--output", type=Path, help="folder for the data (default: this machine's kept results)")
     parser.add_argument("--picture", type=Path, help="default: docs/images/batch_figure.png")
     add_halotile_option(parser)
     options = parser.parse_args(words)
@@ -237,9 +231,7 @@ def main() -> int:
     file = options.output / "batch_figure.json"
     if options.from_data:
         if not file.is_file():
-            raise ExperimentError(
-                f"{file} does not exist: run without --from-data, or name its folder with --output"
-            )
+            raise ExperimentError(f"{file} does not exist: run without --from-data, or name its folder with --output")
         data = json.loads(file.read_text(encoding="utf-8"))
     else:
         data = measure(options)

@@ -49,7 +49,9 @@ def works(machine: str, name: str, key: str = "works") -> dict[str, Any]:
 
 def cpu_peers(options: argparse.Namespace) -> str:
     kept = works(options.cpu, "cpu_peers.json")
-    rows = [["network, fp32", "PyTorch, ms", "ONNX Runtime, ms", "halotile, ms", "against the better", "halotile bf16, ms"]]
+    rows = [
+        ["network, fp32", "PyTorch, ms", "ONNX Runtime, ms", "halotile, ms", "against the better", "halotile bf16, ms"]
+    ]
     for name, shown in NETWORKS.items():
         if name not in kept:
             continue
@@ -150,7 +152,17 @@ def gpu_precisions(options: argparse.Namespace) -> str:
 def gpu_sub_batches(options: argparse.Namespace) -> str:
     """Batches from host memory: on one stream, and in sub-batches on four or more."""
     kept = works(options.gpu, "gpu_peers.json")
-    rows = [["256 images from host memory", "copying, ms", "computing, ms", "1 stream, ms", "best way", "ms", "times as fast"]]
+    rows = [
+        [
+            "256 images from host memory",
+            "copying, ms",
+            "computing, ms",
+            "1 stream, ms",
+            "best way",
+            "ms",
+            "times as fast",
+        ]
+    ]
     for name, shown in SUB_BATCHES.items():
         work = kept[name]
         times = {way: value["median_ms"] for way, value in work["contestants"].items()}

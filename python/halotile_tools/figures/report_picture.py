@@ -1,6 +1,6 @@
 """Takes a picture of the top of a report, in headless Chromium: docs/images/report.png.
 
-    python3 experiments/figures/report_picture.py experiments/results/cpu-2core-avx512/alexnet_cpu.html
+python3 experiments/figures/report_picture.py experiments/results/cpu-2core-avx512/alexnet_cpu.html
 """
 
 from __future__ import annotations

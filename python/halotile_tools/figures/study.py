@@ -99,9 +99,7 @@ class Bench:
     def run(self, config: Path, words: dict[str, Any], trace: bool) -> Point:
         if trace:
             try:
-                result = run_halotile(
-                    self.halotile, config, {**words, "measure.trace": "trace.json"}, self.folder
-                )
+                result = run_halotile(self.halotile, config, {**words, "measure.trace": "trace.json"}, self.folder)
                 recorded = json.loads((self.folder / "trace.json").read_text(encoding="utf-8"))
                 return {
                     **kept(result),
@@ -136,8 +134,7 @@ def cpu_batch(bench: Bench) -> list[Point]:
     """Figure 1. The naive pipeline takes a second an image: one run each, unwarmed."""
     naive: dict[str, Any] = {"device": "cpu", "engine": "reference", "streams": 1, "sub_batch": "all"}
     points = [
-        bench.point({**naive, "input.batch": b}, runs=1, warmup=0, series="naive", batch=b)
-        for b in NAIVE_BATCHES
+        bench.point({**naive, "input.batch": b}, runs=1, warmup=0, series="naive", batch=b) for b in NAIVE_BATCHES
     ]
     for batch in FAST_BATCHES:
         streams = min(batch, cores())
@@ -242,9 +239,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--from-kept", "--draw", action="store_true", help="measure nothing: pictures and tables from kept data"
     )
@@ -263,9 +258,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     options.pictures = options.pictures or ROOT / "docs" / "images"
     options.text = options.text or ROOT / "docs" / "study.md"
     if not options.output:
-        options.output = (
-            ROOT / "experiments" / "results" / "h200" if options.from_kept else gpu_results_folder()
-        )
+        options.output = ROOT / "experiments" / "results" / "h200" if options.from_kept else gpu_results_folder()
     return options
 
 

@@ -24,9 +24,9 @@ def cpu_and_gpu(data: dict[str, Any]) -> list[str]:
         return []
     n, f, g = (p["median_ms"] for p in (naive, fast, gpu))
     return [
-        f"32 images take the naive pipeline {n / 1e3:.3g} s, the fast one on all cores of that host {f:.3g} ms, the GPU "
-        f"{g:.3g} ms: the GPU is {times(n / g)} as fast as the naive pipeline (the original: 90) and {times(f / g)} as "
-        "fast as the fast one."
+        f"32 images take the naive pipeline {n / 1e3:.3g} s, the fast one on all cores of that host {f:.3g} ms, the "
+        f"GPU {g:.3g} ms: the GPU is {times(n / g)} as fast as the naive pipeline (the original: 90) and "
+        f"{times(f / g)} as fast as the fast one."
     ]
 
 
@@ -76,8 +76,9 @@ def sub_batches(data: dict[str, Any]) -> list[str]:
         best = min(found, key=lambda p: p["median_ms"])
         bound = max(first["components"]["host_to_device_ms"], alone["median_ms"])
         text = (
-            f"Batch {batch} from host memory: {best['streams']} streams are best, {times(first['median_ms'] / best['median_ms'])} "
-            f"as fast as 1, {times(best['median_ms'] / bound)} the larger of copying and computing alone"
+            f"Batch {batch} from host memory: {best['streams']} streams are best, "
+            f"{times(first['median_ms'] / best['median_ms'])} as fast as 1, "
+            f"{times(best['median_ms'] / bound)} the larger of copying and computing alone"
         )
         hidden = best.get("trace", {}).get("copy_hidden_share")
         sentences.append(text + (f"; {percent(hidden)} of the copying is hidden." if hidden is not None else "."))
@@ -99,9 +100,10 @@ def patches(data: dict[str, Any]) -> list[str]:
         worst = max(cut, key=lambda p: p["median_ms"])
         faster = sum(p["median_ms"] < whole["median_ms"] for p in cut)
         sentences.append(
-            f"{pixels} px: {faster} of {len(cut)} ways of cutting are faster than whole; the best, {describe(best)}, takes "
-            f"{times(best['median_ms'] / whole['median_ms'])} the whole's time and repeats {percent(best['halo_flops_share'])} "
-            f"of the work, the worst, {describe(worst)}, {times(worst['median_ms'] / whole['median_ms'])} and "
+            f"{pixels} px: {faster} of {len(cut)} ways of cutting are faster than whole; the best, {describe(best)}, "
+            f"takes {times(best['median_ms'] / whole['median_ms'])} the whole's time and repeats "
+            f"{percent(best['halo_flops_share'])} of the work, the worst, {describe(worst)}, "
+            f"{times(worst['median_ms'] / whole['median_ms'])} and "
             f"{percent(worst['halo_flops_share'])}."
         )
     return sentences

@@ -99,9 +99,7 @@ def cpu_series(data: dict[str, Any]) -> list[tuple[str, list[int], list[float]]]
         machine = file.parent.name.removeprefix("cpu-")
         for series in other["series"]:
             name = f"{series['name']} on {machine}"
-            lines.append(
-                (name, [p["batch"] for p in series["points"]], [p["median_ms"] for p in series["points"]])
-            )
+            lines.append((name, [p["batch"] for p in series["points"]], [p["median_ms"] for p in series["points"]]))
     return [line for line in lines if line[1]]
 
 

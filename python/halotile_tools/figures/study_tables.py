@@ -203,9 +203,7 @@ def table_text(data: dict[str, Any], name: str) -> str:
     if name == "findings":
         return "\n".join(f"- {sentence}" for sentence in findings(data)) or "Nothing is measured yet."
     if name not in TABLES:
-        raise ExperimentError(
-            f"the text asks for a table {name}; there are machine, findings, {', '.join(TABLES)}"
-        )
+        raise ExperimentError(f"the text asks for a table {name}; there are machine, findings, {', '.join(TABLES)}")
     if not points(data, name):
         text = "Not measured yet."
     else:

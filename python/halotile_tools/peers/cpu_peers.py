@@ -194,9 +194,7 @@ class Race:
             raise ExperimentError(failed)
         return json.loads(done.stdout.splitlines()[-1])
 
-    def run(
-        self, name: str, warmup: int, min_runs: int, max_seconds: float, logits: Path | None = None
-    ) -> Timing:
+    def run(self, name: str, warmup: int, min_runs: int, max_seconds: float, logits: Path | None = None) -> Timing:
         """One process of a contestant."""
         if name in self.work.halotile:
             overrides = dict(self.work.halotile[name])
@@ -281,9 +279,7 @@ class Race:
                 timing = watched(partial(self.run, name, warmup, runs, seconds))
                 timing["median_ms"] = median(timing["samples_ms"])
                 self.rounds[name].append(timing)
-            times = "  ".join(
-                f"{name} {self.rounds[name][-1]['median_ms']:.1f}" for name in self.contestants()
-            )
+            times = "  ".join(f"{name} {self.rounds[name][-1]['median_ms']:.1f}" for name in self.contestants())
             print(f"    round {number + 1}: {times} ms", flush=True)
 
     def median_ms(self, name: str) -> float:
@@ -361,19 +357,11 @@ def print_work(name: str, result: dict[str, Any]) -> None:
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     names = [work.name for work in works()]
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--rounds", type=int, default=0, help="rounds of all contestants (default 5; 2 with --quick)"
-    )
-    parser.add_argument(
-        "--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=0, help="rounds of all contestants (default 5; 2 with --quick)")
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="few runs, no jit or compile, nothing kept")
-    parser.add_argument(
-        "--output", type=Path, help="file for the results (default: this machine's kept results)"
-    )
+    parser.add_argument("--output", type=Path, help="file for the results (default: this machine's kept results)")
     add_halotile_option(parser)
     options = parser.parse_args(words)
     if options.rounds < 1:

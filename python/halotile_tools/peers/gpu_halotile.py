@@ -111,7 +111,12 @@ class HalotileContestant(Contestant):
         self.probe_ms = 1.0
 
     def run(self, warmup: int, runs: int, save: bool) -> dict[str, Any]:
-        measure = {"measure.warmup": warmup, "measure.min_runs": runs, "measure.max_seconds": SECONDS, "measure.tightness": 1}
+        measure = {
+            "measure.warmup": warmup,
+            "measure.min_runs": runs,
+            "measure.max_seconds": SECONDS,
+            "measure.tightness": 1,
+        }
         words = {**self.keys, **measure, **({"output.save.logits": "logits.npy"} if save else {})}
         try:
             return run_halotile(self.program, CONFIG, words, self.folder)

@@ -131,9 +131,7 @@ class PatchedConv(nn.Module):
 def patched(network: nn.Module, grid: tuple[int, int], streams: int) -> nn.Module:
     """The network with every convolution patched; `streams` CUDA streams, 0 for none. Shares the weights."""
     made = [torch.cuda.Stream() for _ in range(streams)]
-    layers = [
-        PatchedConv(layer, grid, made) if isinstance(layer, nn.Conv2d) else layer for layer in network.body
-    ]
+    layers = [PatchedConv(layer, grid, made) if isinstance(layer, nn.Conv2d) else layer for layer in network.body]
 
     class Patched(nn.Module):
         def __init__(self) -> None:

@@ -236,9 +236,7 @@ def sub_batches(bench: Bench, arithmetic: dict[str, Any] | None = None) -> dict[
     }
     ways = {**from_host, COMPUTE_ALONE: WHOLE}
     turns: dict[str, Turn] = {
-        name: lambda overrides=overrides: bench.turn(
-            {**overrides, **(arithmetic or {}), "input.batch": LARGE_BATCH}
-        )
+        name: lambda overrides=overrides: bench.turn({**overrides, **(arithmetic or {}), "input.batch": LARGE_BATCH})
         for name, overrides in ways.items()
     }
     timings = race(turns, bench.options.rounds)

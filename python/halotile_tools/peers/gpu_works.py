@@ -87,9 +87,7 @@ class Sizes:
 class Bench:
     """What works share: options, networks and inputs on the device, references, XLA's process, the limits."""
 
-    def __init__(
-        self, options: Any, folder: Path, works: list[Work], rates: dict[str, float], budget: Budget
-    ) -> None:
+    def __init__(self, options: Any, folder: Path, works: list[Work], rates: dict[str, float], budget: Budget) -> None:
         self.options = options
         self.folder = folder
         self.rates = rates
@@ -380,7 +378,7 @@ def against_whole(
 
 
 def error_target(work: Work, contestants: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The largest of tensor_core's ways' errors over the least of PyTorch's, as root mean squares, in the work's precision."""
+    """The largest of tensor_core's ways' errors over the least of PyTorch's: root mean squares, in its precision."""
     own, peers = float64_errors(contestants, work.precision)
     value = max(own) / min(peers) if own and peers else None
     return target(f"{work.name}: rms error against float64 over PyTorch's", value, at_most=1.0)

@@ -34,9 +34,7 @@ def torch_network(model: dict[str, Any], seed: int) -> torch.nn.Module:
             return logits, self.head(logits)
 
     network = Network(model)
-    network.load_weights(
-        {name: torch.from_numpy(value) for name, value in random_weights(model, seed).items()}
-    )
+    network.load_weights({name: torch.from_numpy(value) for name, value in random_weights(model, seed).items()})
     layers = [layer for layer in network.layers if not isinstance(layer, torch.nn.Dropout)]
     for layer in layers:
         if isinstance(layer, torch.nn.ReLU):

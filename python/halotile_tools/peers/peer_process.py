@@ -63,9 +63,7 @@ def prepare_torch(arguments: argparse.Namespace) -> tuple[Forward, Callable[[Any
     network: Any = torch_network(read_model(arguments.model, arguments.until), arguments.weights_seed)
     network = network.to(memory_format=layout)
     base = peak_bytes()
-    x = torch.from_numpy(random_input(arguments.input_seed, tuple(arguments.shape))).contiguous(
-        memory_format=layout
-    )
+    x = torch.from_numpy(random_input(arguments.input_seed, tuple(arguments.shape))).contiguous(memory_format=layout)
     with torch.inference_mode():
         if how == "jit":
             network = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network, x)))
@@ -121,9 +119,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--until", default="", help="last layer; default: all")
     parser.add_argument("--weights-seed", type=int, default=7)
     parser.add_argument("--input-seed", type=int, default=1)
-    parser.add_argument(
-        "--shape", type=int, nargs=4, required=True, metavar=("N", "C", "H", "W"), help="input"
-    )
+    parser.add_argument("--shape", type=int, nargs=4, required=True, metavar=("N", "C", "H", "W"), help="input")
     parser.add_argument("--onnx", type=Path, help="the ONNX model: export writes it, onnxruntime reads it")
     parser.add_argument("--variant", choices=list(TORCH_VARIANTS), default="eager", help="how PyTorch runs")
     parser.add_argument("--threads", type=int, required=True)

@@ -26,7 +26,15 @@ POINTS = {
 
 def measure(program, side, name, round_number, batch, settings):
     words = [
-        *("device=cpu", "until=pool2", "input.random=1", "input.height=131", "input.width=131", f"input.batch={batch}", "measure.warmup=2"),
+        *(
+            "device=cpu",
+            "until=pool2",
+            "input.random=1",
+            "input.height=131",
+            "input.width=131",
+            f"input.batch={batch}",
+            "measure.warmup=2",
+        ),
         *("measure.min_runs=12", f"output.directory={side / 'run'}", *settings),
     ]
     subprocess.run([program, "run", CONFIGS / "alexnet.yaml", *words], check=True, capture_output=True)
@@ -57,14 +65,21 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, help="keep the points and provenance in this JSON file")
     options = parser.parse_args()
     program = options.program.resolve()
-    kept = {"provenance": provenance(halotile=program), "rounds": options.rounds, "planted": options.planted, "repeats": []}
+    kept = {
+        "provenance": provenance(halotile=program),
+        "rounds": options.rounds,
+        "planted": options.planted,
+        "repeats": [],
+    }
     verdicts = collections.Counter()
     for i in range(options.repeats):
         points = repeat(program, options.rounds, BATCH + 1 if options.planted else BATCH)
         kept["repeats"].append([{key: p[key] for key in ("name", "ratio", "low", "high", "verdict")} for p in points])
         for p in points:
             verdicts[p["verdict"]] += 1
-            print(f"{i:3}  {p['ratio']:.3f}  {p['low']:.3f} to {p['high']:.3f}  {p['verdict']:9}  {p['name']}", flush=True)
+            print(
+                f"{i:3}  {p['ratio']:.3f}  {p['low']:.3f} to {p['high']:.3f}  {p['verdict']:9}  {p['name']}", flush=True
+            )
         if options.output:
             write_json(options.output, kept | {"verdicts": verdicts})
     print(", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()))

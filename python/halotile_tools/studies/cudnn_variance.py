@@ -116,8 +116,9 @@ def variance(options: argparse.Namespace, network: str, precision: str, deadline
         "logits_max_ulp": max((case["logits_max_ulp"] for case in answers), default=None),
     }
     print(
-        f"{network} {precision}: {summary['patchings_with_equal_bits']} of {summary['patchings']} patchings have equal bits; "
-        f"maps up to {summary['max_abs']}, logits up to {summary['logits_max_abs']} ({summary['logits_max_ulp']} ulp)",
+        f"{network} {precision}: {summary['patchings_with_equal_bits']} of {summary['patchings']} patchings have "
+        f"equal bits; maps up to {summary['max_abs']}, logits up to {summary['logits_max_abs']} "
+        f"({summary['logits_max_ulp']} ulp)",
         flush=True,
     )
     return {**summary, "cases": cases, "left_out": left_out}
@@ -167,14 +168,15 @@ def times(options: argparse.Namespace, network: str, precision: str, deadline: f
         result[f"batch {batch}"] = row
         if all(engine in row for engine in engines):
             ours, theirs = row[engines[1]]["median_ms"], row["cudnn"]["median_ms"]
-            print(f"  batch {batch}: cudnn {theirs:.3f} ms, {engines[1]} {ours:.3f} ms ({theirs / ours:.2f} times)", flush=True)
+            print(
+                f"  batch {batch}: cudnn {theirs:.3f} ms, {engines[1]} {ours:.3f} ms ({theirs / ours:.2f} times)",
+                flush=True,
+            )
     return result
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one; may be repeated")
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="only this one; may be repeated")
     parser.add_argument("--minutes", type=float, default=60.0, help="begin nothing new after so long (default: 60)")

@@ -88,9 +88,7 @@ def difference(answer: Answer) -> str:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one; may be repeated")
     parser.add_argument("--edge", type=int, help="one image of so many pixels down and across, of both AlexNets")
     add_options(parser)
