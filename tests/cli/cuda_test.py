@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import time
-import unittest
 
 from support import PROGRAM, SAMPLES, Case, main
 
