@@ -94,8 +94,7 @@ class BadConfig(Case):
         self.refused("verify", "config.yaml", "device=cuda", saying="engine: reference: runs on the CPU, but device is cuda")
         for engine in ("direct", "cudnn"):
             self.refused("run", "config.yaml", "device=cpu", f"engine={engine}", saying=f"engine: {engine}: runs on CUDA GPUs")
-        for mode in ("pool", "per_layer"):
-            self.refused("run", "config.yaml", f"memory={mode}", saying=f"memory: {mode}: is for CUDA devices")
+        self.refused("run", "config.yaml", "memory=pool", saying="memory: pool: is for CUDA devices")
         self.refused("run", "config.yaml", "input.upload=uint8", saying="only photographs (input.images) have 8-bit pixels")
         self.refused("run", "config.yaml", "precision=bf16", saying="engine reference computes in fp32 only")
         self.refused("run", "config.yaml", "precision=fp16", "engine=onednn", saying="precision: fp16")

@@ -19,10 +19,9 @@ namespace halotile {
 
 /// Where an operation runs.
 struct RunContext {
-  Stream& stream;                      ///< the stream whose turn it is; a device engine launches on it
-  std::span<std::byte> scratch;        ///< the stream's own: at least scratch_bytes(), aligned to 64 bytes
-  const std::byte* weights = nullptr;  ///< a copy of weights() to use instead
-  std::int64_t first_image = 0;        ///< number in the batch of the views' first image
+  Stream& stream;                ///< the stream whose turn it is; a device engine launches on it
+  std::span<std::byte> scratch;  ///< the stream's own: at least scratch_bytes(), aligned to 64 bytes
+  std::int64_t first_image = 0;  ///< number in the batch of the views' first image
 };
 
 /// One layer's work on tiles of one shape. Belongs to one stream: it may keep state between runs.
@@ -33,8 +32,6 @@ class Operation {
   /// data.
   virtual void run(const ConstMapView& in, const MapView& out, const RunContext& context) = 0;
   [[nodiscard]] virtual std::size_t scratch_bytes() const { return 0; }
-  /// The weights that it reads, in the device's memory; empty where it has none, or takes no others.
-  [[nodiscard]] virtual std::span<const std::byte> weights() const { return {}; }
 };
 
 /// A tile's part of a step that several tiles take together.

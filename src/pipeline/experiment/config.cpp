@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
-const Words memory_modes{"arena", "pool", "per_layer"};  // in the order of MemoryMode
+const Words memory_modes{"arena", "pool"};  // in the order of MemoryMode
 
 class ExperimentReader {
  public:

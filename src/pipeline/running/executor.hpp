@@ -32,10 +32,8 @@ enum class Storage : std::uint8_t { view, packed };
 
 /// Where the device's memory comes from.
 enum class MemoryMode : std::uint8_t {
-  arena,     ///< planned and allocated once
-  pool,      ///< maps of chunks and tiles: from a pool, in the order of the streams, in every run
-  per_layer  ///< everything for every layer, copied in from and out to pageable host memory (see
-             ///< per_layer.hpp)
+  arena,  ///< planned and allocated once
+  pool    ///< maps of chunks and tiles: from a pool, in the order of the streams, in every run
 };
 
 /// Input as 8-bit pixels, which become (x / 255 - mean) / stddev on the device.

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "patching/error.hpp"
-#include "pipeline/running/per_layer.hpp"
 
 namespace halotile {
 namespace {
@@ -29,12 +28,8 @@ Executor::Executor(const Network& network, std::vector<StagePlan> plan, Engine& 
   if (resolved.sub_batch <= 0 || resolved.sub_batch > resolved.batch) resolved.sub_batch = resolved.batch;
   for (std::int64_t& size : resolved.first_sub_batches)
     size = std::clamp<std::int64_t>(size, 1, resolved.batch);
-  if (resolved.memory == MemoryMode::per_layer) {
-    program_ = make_per_layer_program(network, std::move(plan), engine, resolved);
-  } else {
-    check_tile_settings(resolved, !engine.device().host_memory());
-    program_ = make_tile_program(network, std::move(plan), engine, resolved);
-  }
+  check_tile_settings(resolved, !engine.device().host_memory());
+  program_ = make_tile_program(network, std::move(plan), engine, resolved);
 }
 
 Executor::~Executor() = default;

@@ -1,4 +1,4 @@
-// What stands behind an Executor: tiles on streams (tile_program.hpp), or layer by layer (per_layer.cpp).
+// What stands behind an Executor: tiles on streams (tile_program.hpp).
 #pragma once
 
 #include "pipeline/running/executor.hpp"

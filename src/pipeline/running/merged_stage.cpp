@@ -248,7 +248,6 @@ void MergedStage::prepare_part(Engine& engine, std::size_t number, const ConstMa
     const std::size_t map = step + 1;
     const RunContext context{*place.stream,
                              {place.lane + lane_.scratch(step).at, lane_.scratch(step).bytes},
-                             nullptr,
                              first_image};
     PreparedStep& made = prepared_.emplace_back();
     const std::vector<TileCall> copies = border_copies(part, step, in.images, place, context);

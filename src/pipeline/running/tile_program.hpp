@@ -1,5 +1,5 @@
-// Tiles on streams: what stands behind an Executor but for memory: per_layer. It is prepared once
-// (tile_program_prepare.cpp), then run (tile_program.cpp).
+// Tiles on streams: what stands behind an Executor. It is prepared once (tile_program_prepare.cpp), then run
+// (tile_program.cpp).
 #pragma once
 
 #include <array>

@@ -361,7 +361,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"device_number", smallest + "device: 'cuda:x'",
                 "e.yaml:3:9: device: is 'cuda:x'; one of auto, cpu, cuda, cuda:1 is needed"},
         Refused{"memory", smallest + "memory: heap",
-                "e.yaml:3:9: memory: is 'heap'; one of arena, pool, per_layer is needed"},
+                "e.yaml:3:9: memory: is 'heap'; one of arena, pool is needed"},
         Refused{"direct_stage", smallest + "direct: {stage: inputs}",
                 "e.yaml:3:17: direct.stage: is 'inputs'; one of auto, input, filter is needed; did you mean "
                 "'input'?"},

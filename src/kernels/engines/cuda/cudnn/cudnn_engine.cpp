@@ -152,9 +152,6 @@ class CudnnOperation final : public Operation {
     const std::size_t bytes = plan_.workspace_bytes() + static_cast<std::size_t>(in_bytes_ + out_bytes_);
     return bytes > 0 ? bytes + scratch_alignment : 0;
   }
-  [[nodiscard]] std::span<const std::byte> weights() const override {
-    return {weights_.filters.data(), weights_.filters.bytes()};
-  }
 
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
     const cudaStream_t stream = cuda_stream(context.stream).handle();
@@ -166,7 +163,7 @@ class CudnnOperation final : public Operation {
     if (apart_.in) cuda::copy_map(seen, in_copy, stream);
     cudnn::Addresses addresses;
     addresses.in = apart_.in ? in_copy.data : seen.data;
-    addresses.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
+    addresses.filters = weights_.filters.data();
     addresses.bias = weights_.bias.data();
     addresses.out = apart_.out ? out_copy.data : out.data;
     addresses.workspace = scratch + in_bytes_ + out_bytes_;

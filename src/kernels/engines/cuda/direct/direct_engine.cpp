@@ -13,20 +13,13 @@ cudaStream_t handle(const RunContext& context) { return cuda_stream(context.stre
 
 float* floats(const Buffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
 
-const float* filters(const RunContext& context, const Buffer& resident) {
-  return context.weights != nullptr ? reinterpret_cast<const float*>(context.weights) : floats(resident);
-}
-
 class DirectConv2d final : public Operation {
  public:
   DirectConv2d(const Conv2d& layer, const direct::Conv2dVariant& variant, const Buffer& filters,
                const direct::BiasPlace& bias)
       : layer_(layer), variant_(variant), filters_(filters), bias_(bias) {}
-  [[nodiscard]] std::span<const std::byte> weights() const override {
-    return {filters_.data(), filters_.bytes()};
-  }
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    direct::conv2d(layer_, variant_, filters(context, filters_), bias_, in, out, handle(context));
+    direct::conv2d(layer_, variant_, floats(filters_), bias_, in, out, handle(context));
   }
 
  private:
@@ -43,11 +36,8 @@ class DirectFullyConnected final : public Operation {
                        const direct::BiasPlace& bias)
       : layer_(layer), features_(features), variant_(variant), filters_(filters), bias_(bias) {}
   [[nodiscard]] std::size_t scratch_bytes() const override { return variant_.scratch_bytes; }
-  [[nodiscard]] std::span<const std::byte> weights() const override {
-    return {filters_.data(), filters_.bytes()};
-  }
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    direct::fully_connected(layer_, features_, variant_, filters(context, filters_), bias_, in, out,
+    direct::fully_connected(layer_, features_, variant_, floats(filters_), bias_, in, out,
                             context.scratch, handle(context));
   }
 

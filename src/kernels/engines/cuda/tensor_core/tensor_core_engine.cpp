@@ -123,9 +123,6 @@ class MatrixOperation : public Operation {
   [[nodiscard]] std::size_t scratch_bytes() const override {
     return static_cast<std::size_t>(packed_bytes_ + partial_bytes_);
   }
-  [[nodiscard]] std::span<const std::byte> weights() const override {
-    return {weights_.filters.data(), weights_.filters.bytes()};
-  }
 
   void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
     const cudaStream_t stream = cuda_stream(context.stream).handle();
@@ -157,7 +154,7 @@ class MatrixOperation : public Operation {
 
   [[nodiscard]] MatrixCall call(const ConstMapView& in, const MapView& out, const RunContext& context) const {
     MatrixCall call = tensor_core::matrix_call(layer_, window_, in, out, context.scratch.data());
-    call.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
+    call.filters = weights_.filters.data();
     call.bias = weights_.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights_.bias.data()) : nullptr;
     if (partial_bytes_ > 0) call.partial = reinterpret_cast<float*>(context.scratch.data() + packed_bytes_);
     return call;
