@@ -92,7 +92,7 @@ void TileProgram::lower_stages() {
   for (std::size_t s = 0; s < plan_.size(); ++s) {
     const StageRange range = plan_[s].range();
     SpatialStage& made = spatial_.emplace_back();
-    made.steps = lower(network_, range.first, range.last, settings_.keep, engine_.fuses_lrn_and_pool());
+    made.steps = lower(network_, range.first, range.last, settings_.keep, engine_.supports(LrnMaxPool{}));
     merged_.push_back(merge(s, made.steps));
     for (std::size_t i = 0; i < made.steps.size(); ++i) {
       const Step& step = made.steps[i];

@@ -33,9 +33,9 @@ void execute(const dnnl::primitive& primitive, const dnnl::stream& stream,
 
 class Conv2dOperation final : public Operation {
  public:
-  Conv2dOperation(const dnnl::engine& engine, std::span<const Band> bands,
+  Conv2dOperation(const dnnl::engine& engine, const Conv2d& layer, std::span<const Band> bands,
                   std::span<const ConvPrimitive> primitives, const MapGeometry& in, const MapGeometry& out)
-      : stream_(engine) {
+      : layer_(layer), stream_(engine) {
     const Interval in_cols = bands.front().in_cols;
     const bool dense_in = in.col_stride == in.channels && in.row_stride == in_cols.size() * in.channels;
     const bool dense_out =
@@ -55,7 +55,8 @@ class Conv2dOperation final : public Operation {
     }
   }
 
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView> ins, const MapView& out, const RunContext& context) override {
+    const ConstMapView& in = ins.front();
     std::byte* const packed_in = context.scratch.data();
     std::byte* const packed_out = packed_in + in_bytes_;
     for (std::int64_t image = 0; image < out.images; ++image) {
@@ -119,6 +120,7 @@ class Conv2dOperation final : public Operation {
     return part;
   }
 
+  Conv2d layer_;  // its parameters are what the primitives read
   dnnl::stream stream_;
   bool pack_in_ = false;
   bool pack_out_ = false;
@@ -194,10 +196,11 @@ Band with_zeros(const Band& band, const Window& window) {
   return {rows, cols, band.out_rows, {{rows.size(), cols.size()}, s.out, {}}};
 }
 
-std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine, std::span<const Band> bands,
+std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine, const Conv2d& layer,
+                                            std::span<const Band> bands,
                                             std::span<const ConvPrimitive> primitives, const MapGeometry& in,
                                             const MapGeometry& out) {
-  return std::make_unique<Conv2dOperation>(engine, bands, primitives, in, out);
+  return std::make_unique<Conv2dOperation>(engine, layer, bands, primitives, in, out);
 }
 
 }  // namespace halotile::onednn

@@ -16,9 +16,9 @@ using dnnl::memory;
 
 class FullyConnectedOperation final : public Operation {
  public:
-  FullyConnectedOperation(const dnnl::engine& engine, std::span<const FullyConnectedPiece> pieces,
-                          const MapGeometry& out, int threads)
-      : threads_(threads), packs_out_(out.images > 1) {
+  FullyConnectedOperation(const dnnl::engine& engine, const FullyConnected& layer,
+                          std::span<const FullyConnectedPiece> pieces, const MapGeometry& out, int threads)
+      : layer_(layer), threads_(threads), packs_out_(out.images > 1) {
     pieces_.reserve(pieces.size());
     std::size_t first = 0;  // feature
     for (const FullyConnectedPiece& made : pieces) {
@@ -34,7 +34,8 @@ class FullyConnectedOperation final : public Operation {
     }
   }
 
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView> ins, const MapView& out, const RunContext& context) override {
+    const ConstMapView& in = ins.front();
     const auto count = static_cast<std::int64_t>(pieces_.size());
     bool failed = false;  // exceptions must not leave the loop
 #pragma omp parallel for num_threads(threads_) schedule(static) reduction(|| : failed)
@@ -92,6 +93,7 @@ class FullyConnectedOperation final : public Operation {
     return true;
   }
 
+  FullyConnected layer_;  // its parameters are what the primitives read
   int threads_;
   bool packs_out_;
   std::vector<Piece> pieces_;
@@ -100,10 +102,10 @@ class FullyConnectedOperation final : public Operation {
 
 }  // namespace
 
-std::unique_ptr<Operation> fully_connected_operation(const dnnl::engine& engine,
+std::unique_ptr<Operation> fully_connected_operation(const dnnl::engine& engine, const FullyConnected& layer,
                                                      std::span<const FullyConnectedPiece> pieces,
                                                      const MapGeometry& out, int threads) {
-  return std::make_unique<FullyConnectedOperation>(engine, pieces, out, threads);
+  return std::make_unique<FullyConnectedOperation>(engine, layer, pieces, out, threads);
 }
 
 }  // namespace halotile::onednn

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/engines/rounding.hpp"
+
 namespace halotile::tensor_core {
 namespace {
 
@@ -12,8 +14,6 @@ constexpr std::int64_t most_reach = 127;
 constexpr std::int64_t most_stride = 8;
 // Fewer channels a position than this are packed by the stride.
 constexpr std::int64_t few_channels = 16;
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // f32 with the mantissa of tf32, to nearest even.
 std::uint32_t to_tf32(float value) {
