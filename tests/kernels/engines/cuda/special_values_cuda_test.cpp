@@ -8,9 +8,9 @@
 namespace halotile::testing {
 namespace {
 
+using cuda::Element;
 using special::Case;
 using special::Subject;
-using tensor_core::Element;
 
 std::vector<Subject> own_subjects() {
   std::vector<Subject> subjects{
@@ -33,16 +33,16 @@ std::vector<Subject> own_subjects() {
 
 std::vector<Subject> cudnn_subjects() {
   std::vector<Subject> subjects;
-  const auto cudnn = [&](const char* name, CudnnPrecision precision) {
+  const auto cudnn = [&](const char* name, Precision precision) {
     Subject subject{.name = name, .make = [precision] { return make_cudnn_engine(0, precision); }};
     subject.keeps_subnormal_factors = false;
     subject.infinity_may_become_nan = true;  // Winograd and other transforms are its to choose
     subjects.push_back(subject);
   };
-  cudnn("CudnnFp32", CudnnPrecision::fp32);
-  cudnn("CudnnTf32", CudnnPrecision::tf32);
-  cudnn("CudnnBf16", CudnnPrecision::bf16);
-  cudnn("CudnnFp16", CudnnPrecision::fp16);
+  cudnn("CudnnFp32", Precision::fp32);
+  cudnn("CudnnTf32", Precision::tf32);
+  cudnn("CudnnBf16", Precision::bf16);
+  cudnn("CudnnFp16", Precision::fp16);
   return subjects;
 }
 
