@@ -8,26 +8,25 @@
 namespace halotile::testing {
 namespace {
 
-using cuda::Element;
 using special::Case;
 using special::Subject;
 
 std::vector<Subject> own_subjects() {
   std::vector<Subject> subjects{
       {.name = "Direct", .make = [] { return make_direct_engine(0, DirectStage::automatic); }}};
-  const auto tensor_core = [&](const char* name, Element element) {
-    Subject subject{.name = name, .make = [element] { return make_tensor_core_engine(0, element); }};
+  const auto tensor_core = [&](const char* name, Precision precision) {
+    Subject subject{.name = name, .make = [precision] { return make_tensor_core_engine(0, precision); }};
     subject.fuses_lrn_and_pool = true;
     subject.keeps_subnormal_factors = false;
     // The low part of an infinity is infinity - infinity.
-    subject.infinity_may_become_nan = element == Element::f32;
+    subject.infinity_may_become_nan = precision == Precision::fp32;
     subject.reads_beside_strided_windows = true;
     subjects.push_back(subject);
   };
-  tensor_core("TensorCoreBf16", Element::bf16);
-  tensor_core("TensorCoreFp16", Element::f16);
-  tensor_core("TensorCoreTf32", Element::tf32);
-  tensor_core("TensorCoreFp32", Element::f32);
+  tensor_core("TensorCoreBf16", Precision::bf16);
+  tensor_core("TensorCoreFp16", Precision::fp16);
+  tensor_core("TensorCoreTf32", Precision::tf32);
+  tensor_core("TensorCoreFp32", Precision::fp32);
   return subjects;
 }
 
