@@ -1,6 +1,5 @@
 #include "kernels/engines/ceilings.hpp"
 
-#include <omp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "kernels/engines/engine.hpp"
+#include "kernels/engines/thread_count.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -46,8 +46,7 @@ void fill(memory& matrix, memory::data_type type) {
 
 double matrix_rate(memory::data_type type, int threads) {
   constexpr memory::dim n = 1024;
-  const int before = omp_get_max_threads();
-  omp_set_num_threads(threads);
+  const ThreadCount count(threads);
   const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   dnnl::stream stream(engine);
   const memory::desc shape({n, n}, type, memory::format_tag::ab);
@@ -63,7 +62,6 @@ double matrix_rate(memory::data_type type, int threads) {
     product.execute(stream, {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}});
     stream.wait();
   });
-  omp_set_num_threads(before);
   return 2.0 * n * n * n / seconds;
 }
 

@@ -2,88 +2,97 @@
 
 #include <fmt/format.h>
 
+#include <optional>
 #include <string_view>
 
-#include "kernels/engines/registry/cuda_engines.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
 namespace {
 
-void require_fp32(const Experiment& experiment, std::string_view engine) {
-  if (experiment.precision == "fp32") return;
-  throw UnsupportedError(
-      fmt::format("precision: {}: engine {} computes in fp32 only", experiment.precision, engine));
+// What an experiment asks for; nothing: auto.
+struct Request {
+  std::optional<DeviceKind> device;
+  int gpu = 0;
+  const EngineEntry* engine = nullptr;
+  Precision precision = Precision::fp32;
+  DirectStage direct_stage = DirectStage::automatic;
+};
+
+Request request_of(const Experiment& experiment) {
+  const std::string& device = experiment.device;
+  Request request;
+  if (device.starts_with("cuda")) request.device = DeviceKind::cuda;
+  if (device == "cpu") request.device = DeviceKind::cpu;
+  if (device.starts_with("cuda:")) request.gpu = std::stoi(device.substr(5));
+  request.engine = find_engine(experiment.engine);
+  request.precision = choice_of<Precision>(experiment.precision).value_or(Precision::fp32);
+  if (experiment.direct_stage == "input") request.direct_stage = DirectStage::input;
+  if (experiment.direct_stage == "filter") request.direct_stage = DirectStage::filter;
+  return request;
 }
 
-std::unique_ptr<Engine> make_cpu_engine(const Experiment& experiment, int threads) {
-  if (experiment.engine == "reference") {
-    require_fp32(experiment, "reference");
-    return make_reference_engine();
-  }
-  const bool bf16 = experiment.precision == "bf16";
-  if (experiment.precision != "fp32" && !bf16) {
+void require_device(const Request& request, std::string_view device) {
+  if (request.engine == nullptr || !request.device || request.engine->device == *request.device) return;
+  if (request.device == DeviceKind::cpu) {
     throw UnsupportedError(
-        fmt::format("precision: {}: engine onednn has fp32 and bf16", experiment.precision));
+        fmt::format("engine: {}: runs on CUDA GPUs, but device is cpu; set device: auto or cuda",
+                    request.engine->name()));
   }
-  return make_onednn_engine(bf16 ? DType::bf16 : DType::f32, threads);
+  throw UnsupportedError(fmt::format(
+      "engine: {}: runs on the CPU, but device is {}; use engine: direct or tensor_core, or device: cpu",
+      request.engine->name(), device));
 }
 
-std::unique_ptr<Engine> make_gpu_engine(const Experiment& experiment, int index) {
-  const std::string& precision = experiment.precision;
-  if (experiment.engine == "cudnn") {
-    return make_cudnn_engine(index, precision == "fp32"   ? CudnnPrecision::fp32
-                                    : precision == "tf32" ? CudnnPrecision::tf32
-                                    : precision == "bf16" ? CudnnPrecision::bf16
-                                                          : CudnnPrecision::fp16);
+void require_precision(const EngineEntry& engine, Precision precision) {
+  if (engine.has(precision)) return;
+  std::string have;
+  for (const Precision p : engine.precisions) {
+    if (!have.empty()) have += p == engine.precisions.back() ? " and " : ", ";
+    have += word(p);
   }
-  // fp32 is for the plain engine, the shorter types are what tensor cores multiply.
-  const bool direct = experiment.engine == "direct" || (experiment.engine == "auto" && precision == "fp32");
-  if (!direct) {
-    return make_tensor_core_engine(index, precision == "bf16"   ? cuda::Element::bf16
-                                          : precision == "fp16" ? cuda::Element::f16
-                                          : precision == "tf32" ? cuda::Element::tf32
-                                                                : cuda::Element::f32);
+  throw UnsupportedError(
+      fmt::format("precision: {}: engine {} {}", word(precision), engine.name(),
+                  engine.precisions.size() == 1 ? "computes in " + have + " only" : "has " + have));
+}
+
+EngineSelection select(const Request& request) {
+  EngineSelection selection{request.engine, request.gpu, {}};
+  if (selection.entry == nullptr) {
+    DeviceKind device = request.device.value_or(DeviceKind::cuda);
+    if (!request.device) {
+      const std::string obstacle = gpu_obstacle(request.gpu);
+      if (!obstacle.empty()) {
+        device = DeviceKind::cpu;
+        selection.note = fmt::format("device: auto: the CPU takes over: {}", obstacle);
+      }
+    }
+    selection.entry = &default_engine(device, request.precision);
   }
-  require_fp32(experiment, "direct");
-  const DirectStage stage = experiment.direct_stage == "input"    ? DirectStage::input
-                            : experiment.direct_stage == "filter" ? DirectStage::filter
-                                                                  : DirectStage::automatic;
-  return make_direct_engine(index, stage);
+  require_precision(*selection.entry, request.precision);
+  return selection;
 }
 
 }  // namespace
 
+EngineSelection select_engine(const Experiment& experiment) {
+  const Request request = request_of(experiment);
+  require_device(request, experiment.device);
+  return select(request);
+}
+
 EngineChoice choose_engine(const Experiment& experiment, int threads) {
-  const std::string& device = experiment.device;
-  const std::string& engine = experiment.engine;
-  const bool cpu_engine = engine == "onednn" || engine == "reference";
-  const bool gpu_engine = engine == "direct" || engine == "tensor_core" || engine == "cudnn";
-  if (device == "cpu") {
-    if (gpu_engine) {
-      throw UnsupportedError(
-          fmt::format("engine: {}: runs on CUDA GPUs, but device is cpu; set device: auto or cuda", engine));
+  const Request request = request_of(experiment);
+  const EngineSelection selection = select_engine(experiment);
+  if (selection.entry->device == DeviceKind::cuda) {
+    if (const std::string obstacle = gpu_obstacle(selection.gpu); !obstacle.empty()) {
+      throw UnsupportedError(experiment.device != "auto"
+                                 ? fmt::format("device: {}: {}", experiment.device, obstacle)
+                                 : fmt::format("engine: {}: {}", experiment.engine, obstacle));
     }
-    return {make_cpu_engine(experiment, threads), {}};
   }
-  if (device == "auto" && cpu_engine) return {make_cpu_engine(experiment, threads), {}};
-  if (cpu_engine) {
-    throw UnsupportedError(fmt::format(
-        "engine: {}: runs on the CPU, but device is {}; use engine: direct or tensor_core, or device: cpu",
-        engine, device));
-  }
-  const bool required = device != "auto" || gpu_engine;
-  const int index = device.starts_with("cuda:") ? std::stoi(device.substr(5)) : 0;
-  std::string obstacle = gpu_obstacle(index);
-  if (required && !obstacle.empty()) {
-    throw UnsupportedError(device != "auto" ? fmt::format("device: {}: {}", device, obstacle)
-                                            : fmt::format("engine: {}: {}", engine, obstacle));
-  }
-  if (!required && !obstacle.empty()) {
-    return {make_cpu_engine(experiment, threads),
-            fmt::format("device: auto: the CPU takes over: {}", obstacle)};
-  }
-  return {make_gpu_engine(experiment, index), {}};
+  return {selection.entry->make({request.precision, selection.gpu, threads, request.direct_stage}),
+          selection.note};
 }
 
 }  // namespace halotile

@@ -136,7 +136,7 @@ std::vector<Interval> Session::batches() const {
 }
 
 std::vector<StageRange> Session::stages(const std::set<std::size_t>& keep) const {
-  return make_stages(experiment_, network_, keep, engine_->fuses_lrn_and_pool());
+  return make_stages(experiment_, network_, keep, engine_->supports(LrnMaxPool{}));
 }
 
 DType Session::input_type() const {
@@ -175,7 +175,7 @@ std::unique_ptr<Executor> Session::make_whole_executor(std::int64_t batch,
   settings.download = false;
   settings.dropout_seed = experiment_.dropout.seed;
   std::vector<StageRange> stages = per_conv_stages(network_);
-  if (engine_->fuses_lrn_and_pool()) stages = lrn_with_pools(network_, std::move(stages));
+  if (engine_->supports(LrnMaxPool{})) stages = lrn_with_pools(network_, std::move(stages));
   stages = split_behind(std::move(stages), {keep.begin(), keep.end()});
   return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages, PatchSpec{}), *engine_,
                                     settings);

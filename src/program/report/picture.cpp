@@ -4,6 +4,7 @@
 
 #include "formats/image.hpp"
 #include "formats/image_list.hpp"
+#include "kernels/engines/registry/registry.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/session.hpp"
 #include "program/report/base64.hpp"
@@ -59,6 +60,8 @@ Experiment experiment_of(const json& config) {
   const json patch = config.value("patch", json::object());
   experiment.patch = patch_spec_of(patch);
   experiment.stages = stages_of(patch);
+  const json output = config.value("output", json::object());
+  experiment.output.save = output.value("save", std::map<std::string, std::string>());
   return experiment;
 }
 
@@ -107,8 +110,9 @@ json tile_picture(const PointRecord& point) {
   try {
     const Experiment experiment = experiment_of(point.config);
     const Network network = load_network(experiment);
-    const std::vector<StageRange> stages =
-        make_stages(experiment, network, {}, point.engine == "tensor_core");
+    const EngineEntry* const engine = find_engine(point.engine);
+    const std::vector<StageRange> stages = make_stages(experiment, network, saved_layers(experiment, network),
+                                                       engine != nullptr && engine->supports(LrnMaxPool{}));
     for (const StagePlan& stage : make_plan(network.geometry(), stages, experiment.patch))
       picture["stages"].push_back(stage_json(stage));
     picture["image"] = photograph(experiment, network);

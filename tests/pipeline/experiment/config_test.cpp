@@ -557,7 +557,8 @@ INSTANTIATE_TEST_SUITE_P(
                 {"sweep={streams: &a [*a]}"}},
         Refused{"second_document",
                 smallest,
-                "command line 'streams=1\n---\n2': the value is a second document (behind ---); keep one of "
+                "command line 'streams=1\\x0a---\\x0a2': the value is a second document (behind ---); keep "
+                "one of "
                 "the two",
                 {"streams=1\n---\n2"}},
         Refused{"mapping_for_a_path", smallest, "command line 'model={a: b}': model: ...", {"model={a: b}"}},

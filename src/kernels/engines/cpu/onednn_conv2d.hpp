@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/engines/engine.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 
 namespace halotile::onednn {
 
@@ -42,12 +42,12 @@ struct Band {
 /// but that kernels for 1x1 windows ask for.
 [[nodiscard]] Band with_zeros(const Band& band, const Window& window);
 
-/// Runs a primitive for each band of the layer, image by image, and a ReLU behind each on `threads` threads.
-/// The layer's weights must stay, and be finite.
-[[nodiscard]] std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine,
+/// Runs a primitive of `layer` for each band, image by image, and a ReLU behind each on `threads` threads.
+/// The layer's weights must be finite.
+[[nodiscard]] std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine, const Conv2d& layer,
                                                           std::span<const Band> bands,
                                                           std::span<const ConvPrimitive> primitives,
-                                                          const Conv2d& layer, const MapGeometry& in,
-                                                          const MapGeometry& out, int threads);
+                                                          const MapGeometry& in, const MapGeometry& out,
+                                                          int threads);
 
 }  // namespace halotile::onednn

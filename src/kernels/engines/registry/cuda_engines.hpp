@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "kernels/engines/cuda/cudnn/cudnn_engine.hpp"
-#include "kernels/engines/cuda/matrix_element.hpp"
 #include "kernels/engines/engine.hpp"
+#include "kernels/engines/kinds.hpp"
 
 namespace halotile {
 
@@ -38,6 +38,6 @@ struct GpuInfo {
 /// The `direct` engine on GPU `index`. Throws UnsupportedError saying what gpu_obstacle says.
 [[nodiscard]] std::unique_ptr<Engine> make_direct_engine(int index, DirectStage stage);
 /// The `tensor_core` engine on GPU `index`; throws as above.
-[[nodiscard]] std::unique_ptr<Engine> make_tensor_core_engine(int index, cuda::Element element);
+[[nodiscard]] std::unique_ptr<Engine> make_tensor_core_engine(int index, Precision precision);
 
 }  // namespace halotile

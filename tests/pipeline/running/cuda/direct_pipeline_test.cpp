@@ -5,8 +5,8 @@
 #include <map>
 
 #include "kernels/devices/stop.hpp"
-#include "kernels/engines/registry/cuda_engines.hpp"
 #include "kernels/engines/cuda/support.hpp"
+#include "kernels/engines/registry/cuda_engines.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/engine_choice.hpp"
 #include "pipeline/network/steps.hpp"

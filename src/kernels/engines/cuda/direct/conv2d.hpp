@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "kernels/engines/cuda/direct/constant_space.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile::direct {

@@ -32,8 +32,8 @@ class Conv2dDirect : public ::testing::TestWithParam<ConvCase> {
     const auto weight =
         random_values(c.out_channels * (c.in_channels / c.groups) * c.window.kernel.area(), 1);
     const auto bias = random_values(c.out_channels, 2);
-    Conv2d layer{c.in_channels, c.out_channels, c.groups, c.window, c.relu, weight, {}};
-    if (c.bias) layer.bias = bias;
+    Conv2d layer{c.in_channels, c.out_channels, c.groups, c.window, c.relu, Parameter(weight), {}};
+    if (c.bias) layer.bias = Parameter(bias);
     const Extent2 whole_out = output_extent(c.window, c.map);
     const Rect out_rect = c.tile.empty() ? Rect::whole(whole_out) : c.tile;
     const Rect in_rect = needed_rect(c.window, c.map, out_rect);
@@ -118,7 +118,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(SmallConv2dDirectTiles, EqualWholeInPlace) {
   HALOTILE_NEEDS_GPU();
   const auto weight = random_values(20 * 12 * 9, 1);
-  const Conv2d layer{12, 20, 1, window({3, 3}, {2, 1}, {1, 1}), true, weight, {}};
+  const Conv2d layer{12, 20, 1, window({3, 3}, {2, 1}, {1, 1}), true, Parameter(weight), {}};
   const Extent2 map{21, 18};
   const Extent2 whole_out = output_extent(layer.window, map);
   TwinMap in(2, 12, Rect::whole(map), map, Layout::dense);
@@ -145,7 +145,7 @@ TEST(SmallConv2dDirectTiles, EqualWholeInPlace) {
 TEST(SmallConv2dDirectNothing, EmptyOutputsLaunchNothing) {
   HALOTILE_NEEDS_GPU();
   const auto weight = random_values(8 * 4, 1);
-  const Conv2d layer{4, 8, 1, window({1, 1}), false, weight, {}};
+  const Conv2d layer{4, 8, 1, window({1, 1}), false, Parameter(weight), {}};
   const MapGeometry in = dense_geometry(DType::f32, 1, 4, {}, {5, 5});
   const MapGeometry out = dense_geometry(DType::f32, 1, 8, {}, {5, 5});
   for (const auto& variant : direct::conv2d_variants(layer, in, out, direct::Stage::automatic)) {
@@ -157,7 +157,7 @@ TEST(SmallConv2dDirectNothing, EmptyOutputsLaunchNothing) {
 TEST(SmallConv2dDirectStage, OffersTheStageThatWasAskedFor) {
   HALOTILE_NEEDS_GPU();
   const auto weight = random_values(8 * 4 * 9, 1);
-  const Conv2d layer{4, 8, 1, window({3, 3}), false, weight, {}};
+  const Conv2d layer{4, 8, 1, window({3, 3}), false, Parameter(weight), {}};
   const MapGeometry in = dense_geometry(DType::f32, 1, 4, Rect::whole({9, 9}), {9, 9});
   const MapGeometry out = dense_geometry(DType::f32, 1, 8, Rect::whole({7, 7}), {7, 7});
   for (const auto& variant : direct::conv2d_variants(layer, in, out, direct::Stage::filter)) {
