@@ -90,16 +90,16 @@ std::unique_ptr<Operation> prepare(Engine& engine, const Step& step, const Layer
     case LayerKind::conv: {
       Conv2d conv = layer.conv;
       conv.relu = step.relu;
-      return engine.conv2d(conv, in, out);
+      return engine.prepare(conv, in, out);
     }
     case LayerKind::max_pool:
     case LayerKind::avg_pool:
     case LayerKind::adaptive_avg_pool:
-      return engine.pool2d(layer.pool, in, out);
+      return engine.prepare(layer.pool, in, out);
     case LayerKind::lrn:
-      return engine.lrn(layer.lrn, in, out);
+      return engine.prepare(layer.lrn, in, out);
     case LayerKind::relu:
-      return engine.relu(in, out);
+      return engine.prepare(Relu{}, in, out);
     default:
       throw UnsupportedError(fmt::format("layer {}: {} is not run layer by layer; end before it with --until",
                                          layer.name, to_string(layer.kind)));
