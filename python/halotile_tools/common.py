@@ -132,12 +132,17 @@ def halotile_info(halotile: Path = HALOTILE) -> dict[str, Any]:
 
 def call_halotile(halotile: Path, arguments: list[str]) -> str:
     """Calls the program and returns its standard output."""
-    if not halotile.is_file():
-        raise ExperimentError(f"{halotile} does not exist: build it with ./run, or name it with --halotile")
-    done = subprocess.run([str(halotile), *arguments], capture_output=True, text=True, check=False)
+    return call_program("halotile", halotile, arguments)
+
+
+def call_program(name: str, program: Path, arguments: list[str]) -> str:
+    """Calls one of the build's programs, which --NAME names elsewhere, and returns its standard output."""
+    if not program.is_file():
+        raise ExperimentError(f"{program} does not exist: build it with ./run, or name it with --{name}")
+    done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         message = done.stderr.strip() or done.stdout.strip()
-        raise ExperimentError(f"halotile {' '.join(arguments)}: exit status {done.returncode}: {message}")
+        raise ExperimentError(f"{name} {' '.join(arguments)}: exit status {done.returncode}: {message}")
     return done.stdout
 
 

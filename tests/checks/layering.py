@@ -1,11 +1,15 @@
 """Checks who includes whom: every room of src (DESIGN's layout) and the rooms that it may see, none else; that each arrow
-that is allowed is used; that kernels are launched in .cu files alone. `--arrows` prints what there is."""
+that is allowed is used; that kernels are launched in .cu files alone; that the picture in docs shows these rooms.
+`--arrows` prints what there is, `--picture FILE` draws it."""
 
 import re
 import sys
 from pathlib import Path
 
+from rooms_picture import picture
+
 ROOT = Path(__file__).resolve().parents[2]
+PICTURE = "docs/images/rooms.svg"
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([a-z_0-9/]+)\.')
 
 MAPS, DEVICES, ENGINES = "kernels/maps", "kernels/devices", "kernels/engines"
@@ -70,6 +74,9 @@ def problems() -> list[str]:
             wrong += [f"{place}: {room} must not see {to}" for place in places]
     for room, seen in ROOMS.items():
         wrong += [f"{room} may see {to} and does not: take that out of the table" for to in seen if (room, to) not in found]
+    drawn = ROOT / PICTURE
+    if not drawn.is_file() or drawn.read_text(encoding="utf-8") != picture(ROOMS):
+        wrong.append(f"{PICTURE} shows other rooms: tests/checks/layering.py --picture {PICTURE} draws it again")
     return wrong
 
 
@@ -77,6 +84,9 @@ if __name__ == "__main__":
     if "--arrows" in sys.argv:
         for (room, to), places in sorted(arrows()[0].items(), key=str):
             print(f"{room} -> {to}: {len(places)}")
+        sys.exit(0)
+    if "--picture" in sys.argv:
+        Path(sys.argv[sys.argv.index("--picture") + 1]).write_text(picture(ROOMS), encoding="utf-8")
         sys.exit(0)
     lines = problems()
     meant = sum(len(seen) for seen in ROOMS.values())

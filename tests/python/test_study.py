@@ -15,6 +15,7 @@ from halotile_tools.figures.study_data import GLOBAL_BYTES, conv_parts
 from halotile_tools.figures.trace_summary import intersection, launched, summarize, union
 
 FAKE = Path(__file__).resolve().with_name("fake_halotile.py")
+FAKE_PER_LAYER = FAKE.with_name("fake_per_layer.py")
 STUDY = ROOT / "experiments" / "figures" / "study.py"
 TEXT = "# Study\n<!-- table: machine -->\nold\n<!-- end of table -->\nSaid by hand.\n" + "".join(
     f"<!-- table: {name} -->\n<!-- end of table -->\n"
@@ -26,6 +27,7 @@ def study(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     # The fake program is to run in this interpreter.
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     given = ["--output", folder, "--pictures", folder, "--text", folder / "study.md", "--halotile", FAKE]
+    given += ["--per-layer", FAKE_PER_LAYER]
     return subprocess.run(
         [sys.executable, STUDY, *given, *words],
         capture_output=True,
@@ -71,6 +73,14 @@ def test_one_figure_leaves_the_others(measured: Path, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text((measured / "study.json").read_text())
     assert study(tmp_path, "--only", "memory", "--no-draw").returncode == 0
     assert len(json.loads((tmp_path / "study.json").read_text())["figures"]) == 6
+
+
+def test_a_program_that_refuses_is_kept_as_an_error(measured: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.md").write_text(TEXT)
+    assert study(tmp_path, "--only", "memory", "--no-draw", "--per-layer", str(tmp_path / "none")).returncode == 0
+    points = json.loads((tmp_path / "study.json").read_text())["figures"]["memory"]["points"]
+    assert [p["mode"] for p in points if "error" in p] == ["per_layer"] * 5
+    assert "--per-layer" in points[0]["error"]
 
 
 def test_without_data_it_says_so(tmp_path: Path) -> None:

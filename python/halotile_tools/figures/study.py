@@ -1,13 +1,13 @@
 """The study of streams and patches on a GPU: measures six figures' data, draws them, writes the text's tables.
 
-On a GPU host it calls the `halotile` program (about four minutes), and keeps everything it measured in study.json
+On a GPU host it calls the `halotile` program, and `per_layer` beside it (about four minutes), and keeps everything it measured in study.json
 among that GPU's results, a figure at a time, so that what is finished stays. --from-kept draws docs/images/study_*.png
 and writes the tables of docs/study.md from kept results, on any machine. A point that cannot run is kept with its
 reason and left out of the pictures.
 
   1 cpu_batch    CPU time by batch size: naive (reference, one stream) and fast (onednn, all cores)
   2 gpu_batch    GPU time by batch size, split into convolution, pooling, GEMM, LRN
-  3 memory       convolution layers split into allocation, copies and kernels, for memory: per_layer and arena
+  3 memory       convolution layers split into allocation, copies and kernels, for the program per_layer and for memory: arena
   4 kernels      registers, shared, constant and global memory of each kernel family
   5 sub_batches  time by number of streams for sub-batches of 32 and 256 images from host memory
   6 patches      patch size x streams, for 227 and 4096 pixel images
@@ -29,6 +29,7 @@ from halotile_tools.common import (
     ExperimentError,
     add_halotile_option,
     call_halotile,
+    call_program,
     cores,
     gpu_results_folder,
     halotile_info,
@@ -40,6 +41,7 @@ from halotile_tools.figures.trace_summary import launched, summarize
 
 CONFIG = CONFIGS / "alexnet_batch32.yaml"
 LARGE_CONFIG = CONFIGS / "large_image.yaml"
+MODEL = CONFIGS / "models" / "alexnet.yaml"  # CONFIG's
 DIGITS = ROOT / "data" / "digits" / "images"
 NAIVE_BATCHES = (1, 2, 8, 32)
 FAST_BATCHES = (1, 2, 4, 8, 16, 32)
@@ -71,6 +73,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.halotile: Path = options.halotile
+        self.per_layer_program: Path = options.per_layer
         self.folder = folder
         self.multiprocessors = find(halotile_info(self.halotile), "multiprocessors")
         self.traces = True  # until the program says that it cannot
@@ -92,8 +95,20 @@ class Bench:
             point.update(self.run(config, words, trace and self.traces))
         except ExperimentError as error:
             point["error"] = str(error)
-        shown = ", ".join(f"{key} {value}" for key, value in names.items())
-        print(f"  {shown}: {point.get('error') or format(point['median_ms'], '.3f') + ' ms'}", flush=True)
+        show(point, names)
+        return point
+
+    def per_layer(self, until: str, batch: int, runs: int = 8, warmup: int = 2, **names: Any) -> Point:
+        """The same of the program that runs the network layer by layer, without a memory plan."""
+        words = {"until": until, "batch": batch, "runs": runs, "warmup": warmup}
+        point: Point = {**names, "batch": batch, "per_layer": words}
+        options = [text for key, value in words.items() for text in (f"--{key}", str(value))]
+        try:
+            answer = call_program("per-layer", self.per_layer_program, [str(MODEL), *options])
+            point.update(kept(json.loads(answer)))
+        except ExperimentError as error:
+            point["error"] = str(error)
+        show(point, {**names, "batch": batch})
         return point
 
     def run(self, config: Path, words: dict[str, Any], trace: bool) -> Point:
@@ -112,6 +127,12 @@ class Bench:
                 print(f"  note: no traces here: {error}")
                 self.traces = False
         return kept(run_halotile(self.halotile, config, words, self.folder))
+
+
+def show(point: Point, names: dict[str, Any]) -> None:
+    """A line for who waits."""
+    shown = ", ".join(f"{key} {value}" for key, value in names.items())
+    print(f"  {shown}: {point.get('error') or format(point['median_ms'], '.3f') + ' ms'}", flush=True)
 
 
 def kept(result: dict[str, Any]) -> Point:
@@ -151,12 +172,10 @@ def gpu_batch(bench: Bench) -> list[Point]:
 
 def memory(bench: Bench) -> list[Point]:
     """Figure 3: the network up to its last pooling, from host memory."""
-    given = {**GPU, "measure.input": "host", "until": "pool5"}
-    return [
-        bench.point({**given, "memory": mode, "input.batch": b}, mode=mode, batch=b)
-        for mode in ("per_layer", "arena")
-        for b in MEMORY_BATCHES
-    ]
+    until = "pool5"
+    given = {**GPU, "measure.input": "host", "until": until, "memory": "arena"}
+    points = [bench.per_layer(until, b, mode="per_layer") for b in MEMORY_BATCHES]
+    return points + [bench.point({**given, "input.batch": b}, mode="arena", batch=b) for b in MEMORY_BATCHES]
 
 
 def kernels(bench: Bench) -> list[Point]:
@@ -254,7 +273,11 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--text", type=Path, metavar="FILE", help="text with tables (default: docs/study.md)")
     parser.add_argument("--no-draw", action="store_true", help="measure only")
     add_halotile_option(parser)
+    parser.add_argument(
+        "--per-layer", type=Path, metavar="PATH", help="the program per_layer (default: beside halotile)"
+    )
     options = parser.parse_args(words)
+    options.per_layer = options.per_layer or options.halotile.with_name("per_layer")
     options.pictures = options.pictures or ROOT / "docs" / "images"
     options.text = options.text or ROOT / "docs" / "study.md"
     if not options.output:
