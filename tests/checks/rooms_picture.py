@@ -1,5 +1,5 @@
-"""The picture of the rooms for docs/architecture.md: a box a room, above all that it may see. An arrow is left out where
-it follows from others: a room that sees engines also sees the maps that engines see, mostly."""
+"""The picture of the rooms for docs/architecture.md: a box a room, above all that it may see. An arrow is left out
+where others lead to the same room: one that sees engines mostly sees the maps that engines see, too."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """The study of streams and patches on a GPU: measures six figures' data, draws them, writes the text's tables.
 
-On a GPU host it calls the `halotile` program, and `per_layer` beside it (about four minutes), and keeps everything it measured in study.json
-among that GPU's results, a figure at a time, so that what is finished stays. --from-kept draws docs/images/study_*.png
-and writes the tables of docs/study.md from kept results, on any machine. A point that cannot run is kept with its
-reason and left out of the pictures.
+On a GPU host it calls the `halotile` program and `per_layer` beside it (about four minutes), and keeps everything it
+measured in study.json among that GPU's results, a figure at a time, so that what is finished stays. --from-kept draws
+docs/images/study_*.png and writes the tables of docs/study.md from kept results, on any machine. A point that cannot
+run is kept with its reason and left out of the pictures.
 
   1 cpu_batch    CPU time by batch size: naive (reference, one stream) and fast (onednn, all cores)
   2 gpu_batch    GPU time by batch size, split into convolution, pooling, GEMM, LRN
-  3 memory       convolution layers split into allocation, copies and kernels, for the program per_layer and for memory: arena
+  3 memory       convolution layers split into allocation, copies and kernels, per_layer and memory: arena
   4 kernels      registers, shared, constant and global memory of each kernel family
   5 sub_batches  time by number of streams for sub-batches of 32 and 256 images from host memory
   6 patches      patch size x streams, for 227 and 4096 pixel images
