@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include "kernels/engines/registry/cuda_engines.hpp"
+#include "pipeline/experiment/config_keys.hpp"
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "program/commands.hpp"
@@ -10,6 +11,10 @@
 namespace halotile {
 
 int command_info(const CommandLine& line) {
+  if (line.config_keys) {
+    fmt::print("{}", line.json ? json_text({{"config_keys", config::key_list()}}) : config::key_table());
+    return 0;
+  }
   nlohmann::json json = machine_json();
   json["engines"] = engine_names();
   if (built_with_cuda()) {

@@ -169,10 +169,11 @@ int command_plan(const CommandLine& line) {
   if (!line.image.empty())
     refuse_to_replace(files_of_config(line.config, experiment, line.image), "--image", line.image);
   const Network network = load_network(experiment);
-  const std::vector<StagePlan> plan = make_plan(
-      network.geometry(),
-      make_stages(experiment, network, saved_layers(experiment, network), experiment.engine == "tensor_core"),
-      experiment.patch);
+  const std::vector<StagePlan> plan =
+      make_plan(network.geometry(),
+                make_stages(experiment, network, saved_layers(experiment, network),
+                            experiment.engine == EngineKind::tensor_core),
+                experiment.patch);
   if (!line.image.empty() || line.stage != 0) check_stage(line.stage, plan);
   if (!line.image.empty()) {
     draw_plan(plan[static_cast<std::size_t>(line.stage)], line.stage, first_image(experiment, network),

@@ -2,7 +2,6 @@
 // no GPUs and says so.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,11 +9,9 @@
 #include "kernels/engines/cuda/cudnn/cudnn_engine.hpp"
 #include "kernels/engines/cuda/matrix_element.hpp"
 #include "kernels/engines/engine.hpp"
+#include "kernels/engines/kinds.hpp"
 
 namespace halotile {
-
-/// What convolutions of the `direct` engine stage in shared memory.
-enum class DirectStage : std::uint8_t { automatic, input, filter };
 
 struct GpuInfo {
   std::string device;      ///< "cuda:0"

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "kernels/devices/cuda/cuda_error.hpp"
-#include "kernels/engines/exact_sums.hpp"
 #include "kernels/engines/cuda/direct/conv2d.hpp"
+#include "kernels/engines/exact_sums.hpp"
 
 namespace halotile::direct {
 namespace {
@@ -166,7 +166,7 @@ PatchLayout patch_layout(const Conv2d& layer, Extent2 outputs, bool merged) {
 }
 
 std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out,
-                                           Stage stage) {
+                                           DirectStage stage) {
   check_conv2d(layer, in, out);
   const Limits limits = device_limits();
   const auto shared_limit = static_cast<std::size_t>(limits.shared_per_block);
@@ -174,8 +174,8 @@ std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometr
   const std::int64_t positions = checked_multiply(out.rect.area(), out.images, "the number of positions");
   std::vector<Conv2dVariant> variants;
   for (const Conv2dKernel kernel : {Conv2dKernel::patch, Conv2dKernel::slice, Conv2dKernel::filter}) {
-    if (stage == Stage::input && kernel == Conv2dKernel::filter) continue;
-    if (stage == Stage::filter && kernel != Conv2dKernel::filter) continue;
+    if (stage == DirectStage::input && kernel == Conv2dKernel::filter) continue;
+    if (stage == DirectStage::filter && kernel != Conv2dKernel::filter) continue;
     for (std::size_t index = 0; index < conv2d_tiles().size(); ++index) {
       const TileShape tile = conv2d_tiles()[index];
       Conv2dVariant variant;

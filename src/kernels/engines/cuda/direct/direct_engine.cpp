@@ -156,7 +156,7 @@ class Direct final : public DirectEngine {
     return {-1, floats(place->second.global)};
   }
 
-  direct::Stage stage_;
+  DirectStage stage_;
   int fallbacks_ = 0;
   std::map<Conv2dShape, direct::Conv2dVariant> variants_;
   // By the address of the layer's own weight or bias.
