@@ -232,8 +232,8 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
       for (std::int64_t ch = 0; ch < in_group; ++ch) {
         for (std::int64_t ky = 0; ky < layer.window.kernel.height; ++ky) {
           for (std::int64_t kx = 0; kx < layer.window.kernel.width; ++kx) {
-            const std::int64_t r = row * layer.window.stride.height - layer.window.padding.height + ky;
-            const std::int64_t q = col * layer.window.stride.width - layer.window.padding.width + kx;
+            const std::int64_t r = row * layer.window.stride.height - layer.window.padding.begin.height + ky;
+            const std::int64_t q = col * layer.window.stride.width - layer.window.padding.begin.width + kx;
             if (r < 0 || q < 0 || r >= extent.height || q >= extent.width) continue;
             const std::int64_t at = (((image * extent.height + r) * extent.width + q) * layer.in_channels +
                                      group * in_group + ch) %

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the virtual environment .venv in the repository's root and installs experiments/requirements.txt into it.
+# Makes the virtual environment .venv in the repository's root and installs the package in python/ into it, in place,
+# with all that the scripts need (python/pyproject.toml says what).
 # May be run again: it then installs only what is missing. HALOTILE_PYTHON names another interpreter than python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,5 +19,5 @@ if ! "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.pat
 fi
 
 [[ -x .venv/bin/pip ]] || "$python" -m venv .venv
-.venv/bin/pip install --disable-pip-version-check --quiet --requirement experiments/requirements.txt
+.venv/bin/pip install --disable-pip-version-check --quiet --editable 'python[studies]'
 echo "ready: .venv/bin/python experiments/peers/cpu_peers.py --help"

@@ -11,6 +11,7 @@
 #include <string>
 #include <system_error>
 
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -45,20 +46,20 @@ std::filesystem::path resolve(const std::filesystem::path& path) {
     if (error) {
       throw FormatError(
           fmt::format("{} cannot be written: it is a link that leads nowhere ({}); remove the link",
-                      path.string(), error.message()));
+                      shown_path(path), error.message()));
     }
   }
   if (!target.has_filename()) {
     throw FormatError(
-        fmt::format("'{}' cannot be written: it names no file; add a file name", path.string()));
+        fmt::format("'{}' cannot be written: it names no file; add a file name", shown_path(path)));
   }
   const std::filesystem::file_status status = std::filesystem::status(target, error);
   if (std::filesystem::is_directory(status)) {
-    throw FormatError(fmt::format("{} cannot be written: it is a folder; add a file name", path.string()));
+    throw FormatError(fmt::format("{} cannot be written: it is a folder; add a file name", shown_path(path)));
   }
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
     throw FormatError(fmt::format(
-        "{} cannot be written: it is a device or pipe, not a file; choose another name", path.string()));
+        "{} cannot be written: it is a device or pipe, not a file; choose another name", shown_path(path)));
   }
   return target;
 }
@@ -133,7 +134,7 @@ void AtomicFile::commit() {
 }
 
 void AtomicFile::fail(int error) const {
-  throw FormatError(fmt::format("{} cannot be written: {}; {}", target_.string(),
+  throw FormatError(fmt::format("{} cannot be written: {}; {}", shown_path(target_),
                                 std::generic_category().message(error), remedy(error)));
 }
 

@@ -11,6 +11,7 @@
 #include "formats/image_codecs.hpp"
 #include "formats/input_file.hpp"
 #include "formats/orientation.hpp"
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -110,8 +111,8 @@ Image read_image(const std::filesystem::path& path) {
   std::array<std::byte, kMagicBytes> start{};
   const auto known = static_cast<std::size_t>(std::min<std::int64_t>(file.size(), kMagicBytes));
   file.read(0, std::span(start).first(known));
-  recognise(as_text(std::span(start).first(known)), path.string());
-  return decode_image(read_all(file), path.string());
+  recognise(as_text(std::span(start).first(known)), shown_path(path));
+  return decode_image(read_all(file), shown_path(path));
 }
 
 }  // namespace halotile

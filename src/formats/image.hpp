@@ -1,4 +1,4 @@
-// JPEG and PNG files as 8-bit RGB, equal bit for bit to Pillow's
+// JPEG and PNG files as 8-bit RGB, equal bit for bit to Pillow 13's
 //   ImageOps.exif_transpose(Image.open(path)).convert("RGB")
 // (libjpeg-turbo's accurate integer IDCT and fancy upsampling; orientation 1 to 8 from EXIF, else from XMP;
 // alpha dropped, palettes and CMYK resolved, no colour management). One exception: of 16-bit grey PNGs we

@@ -6,6 +6,7 @@
 #include <string>
 #include <system_error>
 
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -35,13 +36,13 @@ std::vector<fs::path> images_in_folder(const fs::path& folder) {
   }
   if (error) {
     throw FormatError(
-        fmt::format("{} cannot be listed: {}; change its permissions", folder.string(), error.message()));
+        fmt::format("{} cannot be listed: {}; change its permissions", shown_path(folder), error.message()));
   }
   if (images.empty()) {
     throw FormatError(fmt::format(
         "{} holds no images: looked for .jpg, .jpeg and .png files right in it (not in subfolders); "
         "name another folder or the files themselves",
-        folder.string()));
+        shown_path(folder)));
   }
   std::ranges::sort(images, {}, [](const fs::path& path) { return path.filename().string(); });
   return images;
@@ -56,11 +57,11 @@ std::vector<fs::path> list_images(std::span<const fs::path> inputs) {
     std::error_code error;
     const fs::file_status status = fs::status(input, error);
     if (status.type() == fs::file_type::not_found) {
-      throw FormatError(fmt::format("{} does not exist; check the path", input.string()));
+      throw FormatError(fmt::format("{} does not exist; check the path", shown_path(input)));
     }
     if (status.type() == fs::file_type::none) {
-      throw FormatError(
-          fmt::format("{} cannot be examined: {}; change its permissions", input.string(), error.message()));
+      throw FormatError(fmt::format("{} cannot be examined: {}; change its permissions", shown_path(input),
+                                    error.message()));
     }
     if (fs::is_directory(status)) {
       const std::vector<fs::path> found = images_in_folder(input);

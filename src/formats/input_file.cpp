@@ -11,13 +11,14 @@
 #include <system_error>
 #include <utility>
 
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
 namespace {
 
 [[noreturn]] void fail_to_open(const std::filesystem::path& path, int error) {
-  const std::string name = path.string();
+  const std::string name = shown_path(path);
   switch (error) {
     case ENOENT:
     case ENOTDIR:
@@ -50,7 +51,7 @@ InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
   }
   if (!trouble.empty()) {
     ::close(descriptor_);
-    throw FormatError(fmt::format("{} {}", path_.string(), trouble));
+    throw FormatError(fmt::format("{} {}", shown_path(path_), trouble));
   }
   size_ = status.st_size;
 }
@@ -63,13 +64,13 @@ void InputFile::read(std::int64_t offset, std::span<std::byte> out) const {
     const ssize_t got = ::pread(descriptor_, out.data(), part, offset);
     if (got < 0) {
       if (errno == EINTR) continue;
-      throw FormatError(fmt::format("{} cannot be read at byte {}: {}; check the disk", path_.string(),
+      throw FormatError(fmt::format("{} cannot be read at byte {}: {}; check the disk", shown_path(path_),
                                     offset, std::generic_category().message(errno)));
     }
     if (got == 0) {
       throw FormatError(
           fmt::format("{} ends at byte {}, {} bytes too early; is another program still writing it?",
-                      path_.string(), offset, out.size()));
+                      shown_path(path_), offset, out.size()));
     }
     out = out.subspan(static_cast<std::size_t>(got));
     offset += got;

@@ -159,7 +159,7 @@ class JpegDecoder {
     for (jpeg_saved_marker_ptr marker = info_.marker_list; marker != nullptr; marker = marker->next) {
       const std::string_view text(reinterpret_cast<const char*>(marker->data), marker->data_length);
       if (text.starts_with(kExif)) {
-        const auto body = std::as_bytes(std::span(text.substr(kExif.size())));
+        const auto body = std::as_bytes(std::span(exif.empty() ? text : text.substr(kExif.size())));
         exif.insert(exif.end(), body.begin(), body.end());
       } else if (text.starts_with(kXmp)) {
         xmp = text.substr(kXmp.size());

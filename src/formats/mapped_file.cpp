@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "formats/input_file.hpp"
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -24,7 +25,7 @@ MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
   if (descriptor_ < 0 || (size > 0 && address == MAP_FAILED)) {
     const int error = errno;
     if (descriptor_ >= 0) ::close(descriptor_);
-    throw FormatError(fmt::format("{} cannot be mapped into memory: {}", path_.string(),
+    throw FormatError(fmt::format("{} cannot be mapped into memory: {}", shown_path(path_),
                                   std::generic_category().message(error)));
   }
   if (size > 0) bytes_ = {static_cast<const std::byte*>(address), size};
@@ -42,7 +43,7 @@ void MappedFile::check_size() const {
     throw FormatError(
         fmt::format("{} has become shorter than the {} bytes it had when it was opened; is "
                     "another program writing it?",
-                    path_.string(), bytes_.size()));
+                    shown_path(path_), bytes_.size()));
   }
 }
 

@@ -5,27 +5,23 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <charconv>
-#include <cstring>
 #include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 
 #include "formats/atomic_file.hpp"
-#include "formats/float_types.hpp"
 #include "formats/input_file.hpp"
+#include "formats/npy_type.hpp"
+#include "formats/printable.hpp"
 #include "formats/tensor_file.hpp"
 #include "patching/error.hpp"
 #include "patching/geometry.hpp"
 
 namespace halotile {
 namespace {
-
-static_assert(std::endian::native == std::endian::little, ".npy elements are copied as they are");
 
 constexpr std::string_view kMagic{"\x93NUMPY", 6};
 constexpr std::size_t kMaxRank = 64;                  // NumPy's own limit
@@ -39,7 +35,9 @@ constexpr std::size_t kBlock = std::size_t{1} << 16;  // elements converted at a
 /// Reads the Python dictionary of the header: exactly the keys descr, fortran_order and shape, in any order.
 class HeaderParser {
  public:
-  HeaderParser(std::string_view text, const std::string& name) : text_(text), name_(name) {}
+  /// `long_numbers`: sizes may end with an L, as Python 2 wrote them.
+  HeaderParser(std::string_view text, bool long_numbers, const std::string& name)
+      : text_(text), long_numbers_(long_numbers), name_(name) {}
 
   NpyHeader parse() {
     std::optional<std::string> descr;
@@ -78,7 +76,8 @@ class HeaderParser {
   }
 
   void skip_space() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n')) ++at_;
+    constexpr std::string_view kSpace = " \t\n\r\f";
+    while (at_ < text_.size() && kSpace.find(text_[at_]) != std::string_view::npos) ++at_;
   }
 
   bool accept(char c) {
@@ -93,6 +92,8 @@ class HeaderParser {
   }
 
   std::string_view string() {
+    skip_space();
+    if (at_ < text_.size() && text_[at_] == 'u') ++at_;  // Python 2's u'shape'
     const char quote = accept('\'') ? '\'' : '"';
     if (quote == '"' && !accept('"'))
       complain("a quoted word is missing (structured types are not supported)");
@@ -125,6 +126,7 @@ class HeaderParser {
       const auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), value);
       if (error != std::errc{} || value < 0) complain("a size is not a whole number from 0 to 2^63 - 1");
       at_ += static_cast<std::size_t>(end - begin);
+      if (long_numbers_ && at_ < text_.size() && text_[at_] == 'L') ++at_;
       values.push_back(value);
       if (values.size() > kMaxRank) complain("there are more than 64 dimensions");
       if (!accept(',')) {
@@ -137,49 +139,10 @@ class HeaderParser {
   }
 
   std::string_view text_;
+  bool long_numbers_;
   const std::string& name_;
   std::size_t at_ = 0;
 };
-
-/// Convert `count` elements at `bytes` (any alignment) to floats; return how many, fewer when the next one is
-/// a finite number too large for a float.
-template <typename T>
-std::size_t convert(const std::byte* bytes, std::size_t count, float* out) {
-  for (std::size_t i = 0; i < count; ++i) {
-    T value{};
-    std::memcpy(&value, bytes + i * sizeof(T), sizeof(T));
-    if constexpr (std::is_same_v<T, double>) {
-      if (too_large_for_float(value)) return i;
-    }
-    out[i] = static_cast<float>(value);
-  }
-  return count;
-}
-
-std::size_t convert_half(const std::byte* bytes, std::size_t count, float* out) {
-  for (std::size_t i = 0; i < count; ++i) {
-    std::uint16_t bits = 0;
-    std::memcpy(&bits, bytes + i * sizeof(bits), sizeof(bits));
-    out[i] = half_to_float(bits);
-  }
-  return count;
-}
-
-struct ElementType {
-  std::string_view descr;
-  std::int64_t size;
-  std::size_t (*convert)(const std::byte*, std::size_t, float*);
-};
-constexpr std::array kTypes{
-    ElementType{"<f4", 4, convert<float>},        ElementType{"<f2", 2, convert_half},
-    ElementType{"<f8", 8, convert<double>},       ElementType{"|u1", 1, convert<std::uint8_t>},
-    ElementType{"<i4", 4, convert<std::int32_t>}, ElementType{"<i8", 8, convert<std::int64_t>},
-};
-
-const ElementType* find_type(const std::string& descr) {
-  const auto* const found = std::ranges::find(kTypes, descr, &ElementType::descr);
-  return found == kTypes.end() ? nullptr : found;
-}
 
 /// The header, and how many bytes it takes.
 struct Opening {
@@ -218,7 +181,7 @@ Opening read_opening(const NpyStream& stream, const std::string& name) {
   if (text_begin + text_size > stream.size) fail(name, kCut);
   std::string text(static_cast<std::size_t>(text_size), '\0');
   stream.read(std::as_writable_bytes(std::span(text)));
-  return {HeaderParser(text, name).parse(), text_begin + text_size};
+  return {HeaderParser(text, major < 3, name).parse(), text_begin + text_size};
 }
 
 /// Number of elements, checked against the bytes that the file has for them.
@@ -281,31 +244,31 @@ std::string f32_opening(std::span<const std::int64_t> shape, std::size_t length)
 
 NpyHeader read_npy_header(const NpyStream& stream, const std::string& name) {
   Opening opening = read_opening(stream, name);
-  if (const ElementType* const type = find_type(opening.header.type))
+  if (const auto type = npy_type(opening.header.type))
     (void)checked_count(opening.header, type->size, stream.size - opening.bytes, name);
   return std::move(opening.header);
 }
 
 NpyArray read_npy(const NpyStream& stream, const std::string& name) {
   const auto [header, header_bytes] = read_opening(stream, name);
-  const ElementType* const type = find_type(header.type);
-  if (type == nullptr) {
-    fail(name, fmt::format("holds elements of type {}, where little-endian float16, float32, float64, uint8, "
-                           "int32 and int64 are supported; save array.astype('float32') instead",
+  const std::optional<NpyType> type = npy_type(header.type);
+  if (!type) {
+    fail(name, fmt::format("holds elements of type {}, where bool, int8 to int64, uint8 to uint64, float16, "
+                           "float32 and float64 are supported; save array.astype('float32') instead",
                            shown_name(header.type)));
   }
   const std::int64_t count = checked_count(header, type->size, stream.size - header_bytes, name);
 
   NpyArray array{header.shape, std::vector<float>(static_cast<std::size_t>(count))};
-  if (type->descr == "<f4") {
+  if (*type == NpyType{NpyKind::floating, 4}) {
     stream.read(std::as_writable_bytes(std::span(array.data)));
   } else {
     std::vector<std::byte> block;
     for (std::size_t done = 0; done < array.data.size();) {
       const std::size_t part = std::min(kBlock, array.data.size() - done);
-      block.resize(part * static_cast<std::size_t>(type->size));
+      block.resize(part * type->size);
       stream.read(block);
-      const std::size_t converted = type->convert(block.data(), part, array.data.data() + done);
+      const std::size_t converted = to_floats(*type, block.data(), part, array.data.data() + done);
       done += converted;
       if (converted < part) {
         fail(name,
@@ -325,7 +288,7 @@ NpyArray read_npy(const std::filesystem::path& path) {
                            file.read(at, out);
                            at += static_cast<std::int64_t>(out.size());
                          }};
-  return read_npy(stream, path.string());
+  return read_npy(stream, shown_path(path));
 }
 
 void write_npy(const std::filesystem::path& path, std::span<const std::int64_t> shape,
@@ -335,7 +298,7 @@ void write_npy(const std::filesystem::path& path, std::span<const std::int64_t> 
     count = checked_multiply(count, size, "the number of elements of an array");
   if (count != static_cast<std::int64_t>(data.size())) {
     throw ShapeError(fmt::format("{} cannot be written: shape ({}) has {} elements, the data {}",
-                                 path.string(), fmt::join(shape, ", "), count, data.size()));
+                                 shown_path(path), fmt::join(shape, ", "), count, data.size()));
   }
   AtomicFile file(path);
   file.write(f32_opening(shape, 0));
@@ -369,7 +332,7 @@ std::string NpyWriter::opening(std::int64_t count) const {
 void NpyWriter::append(std::span<const float> data) {
   const auto elements = static_cast<std::int64_t>(data.size());
   if (elements % entry_ != 0) {
-    throw ShapeError(fmt::format("{}: {} elements are no whole number of entries of {}", path_.string(),
+    throw ShapeError(fmt::format("{}: {} elements are no whole number of entries of {}", shown_path(path_),
                                  elements, entry_));
   }
   file_->write(std::as_bytes(data));

@@ -19,10 +19,11 @@ struct NpyArray {
   std::vector<float> data;
 };
 
-/// Reads little-endian float16, float32, float64, uint8, int32 or int64, in C or Fortran order, and rounds
-/// each element to the nearest float. Nothing is allocated before the sizes are known to fit the file. Throws
-/// FormatError when the file cannot be read, its header is not exactly as NumPy writes it, its length is not
-/// what the header says, the type is another, or a float64 is too large for a float.
+/// Reads bool, integers of 8 to 64 bits, float16, float32 or float64 (see npy_type.hpp), of either byte
+/// order, in C or Fortran order, and rounds each element to the nearest float. Nothing is allocated before
+/// the sizes are known to fit the file. Throws FormatError when the file cannot be read, its header is none
+/// that NumPy writes, its length is not what the header says, the type is another, or a float64 is too large
+/// for a float.
 [[nodiscard]] NpyArray read_npy(const std::filesystem::path& path);
 
 /// A .npy file inside something else (a member of an archive): its length, and a function that fills its

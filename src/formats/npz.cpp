@@ -13,6 +13,7 @@
 
 #include "formats/input_file.hpp"
 #include "formats/npy.hpp"
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -21,16 +22,16 @@ namespace {
 constexpr std::uint64_t kMaxDeflateRatio = 1032;  // 258 bytes from two bits
 
 [[noreturn]] void fail(const std::filesystem::path& path, std::string_view trouble) {
-  throw FormatError(fmt::format("{} {}", path.string(), trouble));
+  throw FormatError(fmt::format("{} {}", shown_path(path), trouble));
 }
 
 [[noreturn]] void fail(const std::filesystem::path& path, std::string_view member, std::string_view trouble) {
-  throw FormatError(fmt::format("{}: member {} {}", path.string(), shown_name(member), trouble));
+  throw FormatError(fmt::format("{}: member {} {}", shown_path(path), shown_name(member), trouble));
 }
 
 /// What errors call a member when its .npy reader speaks of it.
 std::string member_name(const std::filesystem::path& path, std::string_view member) {
-  return fmt::format("{}: member {}", path.string(), shown_name(member));
+  return fmt::format("{}: member {}", shown_path(path), shown_name(member));
 }
 
 struct CloseArchive {

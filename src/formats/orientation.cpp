@@ -1,52 +1,18 @@
 #include "formats/orientation.hpp"
 
-#include <libexif/exif-data.h>
-
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "formats/exif.hpp"
+
 namespace halotile {
 namespace {
 
-struct ExifDelete {
-  void operator()(ExifData* data) const { exif_data_unref(data); }
-};
-
-/// The tag's value, sensible or not; nothing when the tag is missing or no single whole number.
-std::optional<int> exif_orientation(std::span<const std::byte> exif) {
-  const std::unique_ptr<ExifData, ExifDelete> data(exif_data_new());
-  if (!data || exif.empty()) return std::nullopt;
-  // By default libexif repairs what it reads and may invent tags.
-  exif_data_unset_option(data.get(), EXIF_DATA_OPTION_FOLLOW_SPECIFICATION);
-  std::vector<std::byte> block;  // libexif wants the prefix that JPEG puts before the block
-  for (const char c : std::array{'E', 'x', 'i', 'f', '\0', '\0'}) block.push_back(static_cast<std::byte>(c));
-  block.insert(block.end(), exif.begin(), exif.end());
-  exif_data_load_data(data.get(), reinterpret_cast<const unsigned char*>(block.data()),
-                      static_cast<unsigned>(block.size()));
-
-  const ExifEntry* entry = exif_content_get_entry(data->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION);
-  if (entry == nullptr || entry->components != 1) return std::nullopt;
-  if (entry->size < exif_format_get_size(entry->format)) return std::nullopt;
-  const ExifByteOrder order = exif_data_get_byte_order(data.get());
-  switch (entry->format) {
-    case EXIF_FORMAT_BYTE:
-      return entry->data[0];
-    case EXIF_FORMAT_SHORT:
-      return exif_get_short(entry->data, order);
-    case EXIF_FORMAT_LONG:
-      return static_cast<int>(std::min<ExifLong>(exif_get_long(entry->data, order), 0xffff));
-    default:
-      return std::nullopt;
-  }
-}
-
 /// XMP writes it as an attribute, tiff:Orientation="6", or as an element, <tiff:Orientation>6</...>.
-std::optional<int> xmp_orientation(std::string_view xmp) {
+std::optional<double> xmp_orientation(std::string_view xmp) {
   constexpr std::string_view kTag = "tiff:Orientation";
   for (std::size_t at = xmp.find(kTag); at != std::string_view::npos; at = xmp.find(kTag, at + 1)) {
     std::string_view rest = xmp.substr(at + kTag.size());
@@ -65,9 +31,12 @@ std::optional<int> xmp_orientation(std::string_view xmp) {
 }  // namespace
 
 int find_orientation(std::span<const std::byte> exif, std::string_view xmp) {
-  std::optional<int> orientation = exif_orientation(exif);
-  if (!orientation) orientation = xmp_orientation(xmp);
-  return orientation && *orientation >= 1 && *orientation <= 8 ? *orientation : 1;
+  std::optional<double> named = exif_orientation(exif);
+  if (!named) named = xmp_orientation(xmp);
+  for (int orientation = 2; named && orientation <= 8; ++orientation) {
+    if (*named == orientation) return orientation;
+  }
+  return 1;
 }
 
 Image turn_upright(Image image, int orientation) {

@@ -14,8 +14,8 @@
 
 namespace halotile {
 
-/// The orientation named in an EXIF block (without the leading "Exif\0\0"; may be empty) or, if it names
-/// none, in an XMP packet (may be empty). 1 when there is none or it makes no sense.
+/// The orientation named in an EXIF block (see exif.hpp; may be empty) or, if it names none, in an XMP packet
+/// (may be empty). 1 when there is none or it makes no sense.
 [[nodiscard]] int find_orientation(std::span<const std::byte> exif, std::string_view xmp);
 
 /// The image turned upright.

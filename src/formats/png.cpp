@@ -2,26 +2,29 @@
 #include <fmt/format.h>
 #include <png.h>
 
+#include <algorithm>
 #include <array>
 #include <csetjmp>
 #include <cstring>
 #include <new>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "formats/image_codecs.hpp"
 #include "formats/orientation.hpp"
+#include "formats/png_texts.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
 namespace {
 
+constexpr png_byte kTextChunks[] = "eXIf\0tEXt\0zTXt\0iTXt";  // names of five bytes, the last one zero
+
 class PngDecoder {
  public:
   PngDecoder(std::span<const std::byte> bytes, const std::string& name)
-      : name_(name), size_(bytes.size()), rest_(bytes) {
+      : name_(name), file_(bytes), rest_(bytes) {
     png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, [](png_structp, png_const_charp) {});
     info_ = png_ == nullptr ? nullptr : png_create_info_struct(png_);
     if (info_ == nullptr) {
@@ -37,6 +40,9 @@ class PngDecoder {
     require(attempt([this] {
       png_set_read_fn(png_, this, on_read);
       png_set_user_limits(png_, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // make_image() limits the product instead
+      // 8 MB by default, where metadata may be larger; no chunk has more bytes than the file.
+      png_set_chunk_malloc_max(png_, std::max<png_alloc_size_t>(8'000'000, file_.size()));
+      png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, kTextChunks, 4);  // read_png_texts reads them
       png_read_info(png_, info_);
     }));
     check_plausible();
@@ -57,7 +63,8 @@ class PngDecoder {
         png_set_strip_alpha(png);
       });
     }
-    stored.orientation = orientation();
+    const PngTexts texts = read_png_texts(file_);
+    stored.orientation = find_orientation(texts.exif, texts.xmp);
     return stored;
   }
 
@@ -108,8 +115,8 @@ class PngDecoder {
   /// Deflate shrinks at most 1032 to 1: so few bytes cannot hold so many pixels, and memory would be wasted.
   void check_plausible() const {
     const double raw = static_cast<double>(png_get_rowbytes(png_, info_)) * png_get_image_height(png_, info_);
-    if (raw > 1032.0 * static_cast<double>(size_)) {
-      fail_truncated(fmt::format("its {} bytes cannot hold the {}x{} pixels it announces", size_,
+    if (raw > 1032.0 * static_cast<double>(file_.size())) {
+      fail_truncated(fmt::format("its {} bytes cannot hold the {}x{} pixels it announces", file_.size(),
                                  png_get_image_height(png_, info_), png_get_image_width(png_, info_)));
     }
   }
@@ -153,21 +160,8 @@ class PngDecoder {
     }
   }
 
-  int orientation() const {
-    png_uint_32 exif_size = 0;
-    png_bytep exif = nullptr;
-    if (png_get_eXIf_1(png_, info_, &exif_size, &exif) == 0) exif_size = 0;
-    std::string_view xmp;
-    png_textp texts = nullptr;
-    const int count = png_get_text(png_, info_, &texts, nullptr);
-    for (const png_text& text : std::span(texts, static_cast<std::size_t>(count))) {
-      if (std::string_view(text.key) == "XML:com.adobe.xmp" && text.text != nullptr) xmp = text.text;
-    }
-    return find_orientation(std::as_bytes(std::span(exif, exif_size)), xmp);
-  }
-
   const std::string& name_;
-  std::size_t size_;
+  std::span<const std::byte> file_;
   std::span<const std::byte> rest_;
   png_structp png_ = nullptr;
   png_infop info_ = nullptr;

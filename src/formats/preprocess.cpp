@@ -136,6 +136,13 @@ void check_size(Extent2 size, const char* what) {
   }
 }
 
+/// Pillow 13.0's choice, which makes the pass over the columns the faster one. Source: ImagingResampleInner
+/// in its src/libImaging/Resample.c.
+bool rows_go_first(Extent2 from, Extent2 to) {
+  const std::int64_t rows_lost = from.height - to.height;
+  return rows_lost > 0 && rows_lost > 2 * (from.width - to.width);
+}
+
 /// torchvision's int(round(excess / 2.0)) for excess >= 0: half to even.
 std::int64_t half_to_even(std::int64_t excess) {
   const std::int64_t half = excess / 2;
@@ -144,14 +151,17 @@ std::int64_t half_to_even(std::int64_t excess) {
 
 }  // namespace
 
-Image resize(const Image& image, Extent2 size, Interpolation interpolation) {
+Image resize(const Image& image, Extent2 size, Interpolation interpolation, ResizeOrder order) {
   check_size(size, "resize");
-  check_size({image.height, size.width}, "intermediate resize");
   if (image.extent() == size) return image;
   if (image.width == size.width) return resize_height(image, size.height, interpolation);
-  Image wide = resize_width(image, size.width, interpolation);
-  if (image.height == size.height) return wide;
-  return resize_height(wide, size.height, interpolation);
+  if (image.height == size.height) return resize_width(image, size.width, interpolation);
+  if (order == ResizeOrder::pillow13 && rows_go_first(image.extent(), size)) {
+    check_size({size.height, image.width}, "intermediate resize");
+    return resize_width(resize_height(image, size.height, interpolation), size.width, interpolation);
+  }
+  check_size({image.height, size.width}, "intermediate resize");
+  return resize_height(resize_width(image, size.width, interpolation), size.height, interpolation);
 }
 
 Extent2 resized_extent(Extent2 image, std::int64_t shorter_side) {
@@ -233,7 +243,7 @@ Extent2 preprocessed_extent(Extent2 image, const Preprocess& preprocess) {
 Image resize_and_crop(const Image& image, const Preprocess& preprocess) {
   Image result = preprocess.resize == 0 ? image
                                         : resize(image, resized_extent(image.extent(), preprocess.resize),
-                                                 preprocess.interpolation);
+                                                 preprocess.interpolation, preprocess.resize_order);
   if (preprocess.crop != Extent2{}) result = center_crop(result, preprocess.crop);
   return result;
 }

@@ -20,6 +20,7 @@
 
 #include "formats/float_types.hpp"
 #include "formats/mapped_file.hpp"
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -99,11 +100,11 @@ const ElementType* find_type(std::string_view name) {
 }
 
 [[noreturn]] void fail(const std::filesystem::path& path, std::string_view trouble) {
-  throw FormatError(fmt::format("{} {}", path.string(), trouble));
+  throw FormatError(fmt::format("{} {}", shown_path(path), trouble));
 }
 
 [[noreturn]] void fail(const std::filesystem::path& path, std::string_view tensor, std::string_view trouble) {
-  throw FormatError(fmt::format("{}: tensor {} {}", path.string(), shown_name(tensor), trouble));
+  throw FormatError(fmt::format("{}: tensor {} {}", shown_path(path), shown_name(tensor), trouble));
 }
 
 /// One tensor of the header. Offsets count bytes from the header's end.

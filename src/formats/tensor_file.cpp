@@ -7,6 +7,7 @@
 
 #include "formats/input_file.hpp"
 #include "formats/npz.hpp"
+#include "formats/printable.hpp"
 #include "formats/safetensors.hpp"
 #include "patching/error.hpp"
 
@@ -42,8 +43,8 @@ std::vector<std::string> TensorFile::names() const {
 const TensorFile::Entry& TensorFile::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) {
-    throw FormatError(
-        fmt::format("{} has no tensor {} among its {}", path_.string(), shown_name(name), tensors_.size()));
+    throw FormatError(fmt::format("{} has no tensor {} among its {}", shown_path(path_), shown_name(name),
+                                  tensors_.size()));
   }
   return found->second;
 }
@@ -60,30 +61,16 @@ std::unique_ptr<TensorFile> open_weights(const std::filesystem::path& path) {
     known = {start.data(), static_cast<std::size_t>(std::min<std::int64_t>(file.size(), start.size()))};
     file.read(0, std::as_writable_bytes(std::span(start).first(known.size())));
   }
-  if (known.empty()) throw FormatError(fmt::format("{} is empty; save the weights again", path.string()));
+  if (known.empty()) throw FormatError(fmt::format("{} is empty; save the weights again", shown_path(path)));
   if (known.starts_with("PK\x03\x04"sv) || known.starts_with("PK\x05\x06"sv)) return open_npz(path);
   if (known.size() > 8 && known[8] == '{') return open_safetensors(path);
   for (const OtherKind& kind : kOtherFiles) {
-    if (known.starts_with(kind.magic)) throw FormatError(fmt::format("{} {}", path.string(), kind.hint));
+    if (known.starts_with(kind.magic)) throw FormatError(fmt::format("{} {}", shown_path(path), kind.hint));
   }
   throw FormatError(
       fmt::format("{} is neither a safetensors nor a .npz file (its first bytes fit neither); is it damaged, "
                   "or of another kind?",
-                  path.string()));
-}
-
-std::string shown_name(std::string_view name) {
-  constexpr std::size_t kShown = 120;
-  std::string text = "'";
-  for (const char c : name.substr(0, kShown)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      text += fmt::format("\\x{:02x}", byte);
-    } else {
-      text += c;
-    }
-  }
-  return text + (name.size() > kShown ? "...'" : "'");
+                  shown_path(path)));
 }
 
 }  // namespace halotile

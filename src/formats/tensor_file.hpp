@@ -67,7 +67,4 @@ class TensorFile {
 /// file cannot be read, is malformed, or of another kind.
 [[nodiscard]] std::unique_ptr<TensorFile> open_weights(const std::filesystem::path& path);
 
-/// A name from a file, fit for a message: in quotes, control characters as \xNN, long ones cut.
-[[nodiscard]] std::string shown_name(std::string_view name);
-
 }  // namespace halotile

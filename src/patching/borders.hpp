@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "patching/window.hpp"
+#include "patching/axis_graph.hpp"
 
 namespace halotile {
 

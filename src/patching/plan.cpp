@@ -1,60 +1,64 @@
 #include "patching/plan.hpp"
 
+#include <functional>
+
 #include "patching/error.hpp"
 
 namespace halotile {
 namespace {
 
-// Before they are made: a map of millions of positions cut into single ones would fill the memory.
-void check_count(std::int64_t count, int key_bits) {
-  if (count <= std::int64_t{1} << key_bits) return;
-  throw ShapeError(std::to_string(count) + " tiles along one axis of a stage do not fit a tile key of " +
-                   std::to_string(key_bits) + " bits; use larger patches or a smaller grid");
+using Numbers = std::vector<std::size_t>;  // of values, ascending
+
+bool holds(const Numbers& numbers, std::size_t number) {
+  return std::binary_search(numbers.begin(), numbers.end(), number);
 }
 
-// Cores along one axis of `size` positions: pieces of `edge`, or `count` pieces as even as they can be.
-std::vector<Interval> cut(std::int64_t size, PatchSpec::Kind kind, std::int64_t value, std::int64_t stride,
-                          int key_bits) {
-  std::vector<Interval> cores;
-  switch (kind) {
-    case PatchSpec::Kind::whole:
-      cores.push_back({0, size});
-      break;
-    case PatchSpec::Kind::size: {
-      const std::int64_t edge = std::max<std::int64_t>(1, value / stride);
-      check_count((size - 1) / edge + 1, key_bits);
-      for (std::int64_t begin = 0; begin < size; begin += edge)
-        cores.push_back({begin, std::min(size, begin + edge)});
-      break;
-    }
-    case PatchSpec::Kind::grid: {
-      const std::int64_t count = std::min(value, size);
-      check_count(count, key_bits);
-      for (std::int64_t i = 0; i < count; ++i) {
-        const auto edge = [&](std::int64_t k) { return k * (size / count) + std::min(k, size % count); };
-        cores.push_back({edge(i), edge(i + 1)});
-      }
-      break;
-    }
+std::size_t index_of(const Numbers& numbers, std::size_t number) {
+  return static_cast<std::size_t>(std::lower_bound(numbers.begin(), numbers.end(), number) - numbers.begin());
+}
+
+// What the stage makes and what it reads.
+Numbers values_of(const GraphGeometry& graph, const StageValues& stage) {
+  Numbers numbers = stage.made;
+  for (const PlaneEdge& e : graph.edges) {
+    if (holds(stage.made, e.to)) numbers.push_back(e.from);
   }
-  return cores;
+  std::sort(numbers.begin(), numbers.end());
+  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+  return numbers;
 }
 
-std::vector<std::vector<Interval>> trace(std::span<const AxisLayer> chain,
-                                         const std::vector<Interval>& cores) {
-  std::vector<std::vector<Interval>> needs;
-  needs.reserve(cores.size());
-  for (const Interval core : cores) needs.push_back(needed_intervals(chain, core));
-  return needs;
+GraphGeometry part_of(const GraphGeometry& graph, const StageValues& stage, const Numbers& numbers) {
+  GraphGeometry part;
+  for (const std::size_t number : numbers) part.values.push_back(graph.values[number]);
+  for (const PlaneEdge& e : graph.edges) {
+    if (holds(stage.made, e.to))
+      part.edges.push_back({e.map, index_of(numbers, e.from), index_of(numbers, e.to)});
+  }
+  return part;
 }
 
-std::int64_t axis_stride(const AxisWindow& w, std::int64_t input) {
-  return w.adaptive_output > 0 ? std::max<std::int64_t>(1, input / w.adaptive_output) : w.stride;
+std::vector<Ratio> along(std::span<const PlaneStride> strides, Ratio PlaneStride::*axis) {
+  std::vector<Ratio> all;
+  for (const PlaneStride& s : strides) all.push_back(s.*axis);
+  return all;
 }
 
-Extent2 layer_stride(const LayerGeometry& layer) {
-  return {axis_stride(layer.window.rows(), layer.input.height),
-          axis_stride(layer.window.cols(), layer.input.width)};
+// Tiles that own `cuts` of the tiling value.
+AxisTiles tiles_of(AxisGraph graph, const std::vector<Ratio>& strides, const Numbers& outputs,
+                   std::size_t tiling, Cuts cuts) {
+  AxisTiles axis{std::move(graph), std::vector<Cuts>(strides.size()), {}};
+  for (const std::size_t v : outputs) {
+    if (v != tiling) axis.cores[v] = cut_along(cuts, strides[tiling], axis.graph.size(v), strides[v]);
+  }
+  axis.cores[tiling] = std::move(cuts);
+  std::vector<AxisCore> cores(outputs.size());
+  for (std::size_t tile = 0; tile + 1 < axis.cores[tiling].size(); ++tile) {
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      cores[i] = {outputs[i], owned(axis.cores[outputs[i]], static_cast<std::int64_t>(tile))};
+    axis.needed.push_back(needed(axis.graph, cores));
+  }
+  return axis;
 }
 
 // Positions of all intervals together, and positions in at least one of them.
@@ -63,10 +67,10 @@ struct Coverage {
   std::int64_t distinct = 0;
 };
 
-Coverage coverage(const std::vector<std::vector<Interval>>& needs, std::size_t boundary) {
+Coverage coverage(const AxisTiles& axis, std::size_t value) {
   std::vector<Interval> intervals;
-  for (const auto& per_layer : needs) {
-    if (!per_layer[boundary].empty()) intervals.push_back(per_layer[boundary]);
+  for (const auto& of_tile : axis.needed) {
+    if (!of_tile.at(value).empty()) intervals.push_back(of_tile[value]);
   }
   std::sort(intervals.begin(), intervals.end(), [](Interval a, Interval b) { return a.begin < b.begin; });
   Coverage c;
@@ -79,125 +83,242 @@ Coverage coverage(const std::vector<std::vector<Interval>>& needs, std::size_t b
   return c;
 }
 
+std::int64_t beyond(std::int64_t positions) { return std::max<std::int64_t>(0, positions); }
+
+// The share of an input of `size` positions that a core stands on, `step` of the input for one of its own;
+// the last core owns the rest.
+Interval share(Interval core, bool last, Ratio step, std::int64_t size) {
+  return {std::min(floor_of(core.begin, step), size), last ? size : std::min(floor_of(core.end, step), size)};
+}
+
+void check_patch(const PatchSpec& patch) {
+  if (patch.kind == PatchSpec::Kind::whole || (patch.value.height > 0 && patch.value.width > 0)) return;
+  throw ShapeError("a patch of " + to_string(patch.value) + " holds nothing; it must be at least 1x1");
+}
+
+void check_stage_count(std::size_t stages) {
+  if (stages <= std::size_t{1} << TileKey::stage_bits) return;
+  throw ShapeError(std::to_string(stages) + " stages do not fit a tile key of " +
+                   std::to_string(TileKey::stage_bits) +
+                   " bits; use fewer stages, patch.stages: fused for one");
+}
+
+// Checks stages in the order in which they run.
+class StageCheck {
+ public:
+  explicit StageCheck(const GraphGeometry& graph)
+      : graph_(graph), sources_(graph.values.size(), true), made_(graph.values.size()) {
+    for (const PlaneEdge& e : graph.edges) sources_[e.to] = false;
+    readable_ = sources_;
+  }
+
+  void next(const StageValues& stage) {
+    check_lists(stage);
+    for (const std::size_t v : stage.made) {
+      require(!sources_[v] && !made_[v], v, "is made by a stage, but is a source, or made before");
+      made_[v] = true;
+    }
+    for (const PlaneEdge& e : graph_.edges) {
+      if (!holds(stage.made, e.to) || holds(stage.made, e.from)) continue;
+      require(readable_[e.from], e.from,
+              "is read by a stage, but no output of one before; make it an output of its stage");
+    }
+    for (const std::size_t v : stage.outputs) readable_[v] = true;
+  }
+
+  void finish() const {
+    for (std::size_t v = 0; v < made_.size(); ++v)
+      require(sources_[v] || made_[v], v, "is made by no stage; stages must cover the graph");
+  }
+
+ private:
+  void check_lists(const StageValues& stage) const {
+    const auto listed = [&](const Numbers& numbers) {
+      return !numbers.empty() && numbers.back() < made_.size() &&
+             std::adjacent_find(numbers.begin(), numbers.end(), std::greater_equal<>()) == numbers.end();
+    };
+    if (!listed(stage.made) || !listed(stage.outputs)) {
+      throw ShapeError("a stage must make values of the graph and have outputs, both in ascending order");
+    }
+    for (const std::size_t v : stage.outputs)
+      require(holds(stage.made, v), v, "is an output of a stage that does not make it");
+    require(holds(stage.outputs, stage.tiling), stage.tiling,
+            "is what the tiles of a stage are cut on, but no output of it");
+  }
+
+  void require(bool good, std::size_t value, const std::string& what) const {
+    if (good) return;
+    const std::string name = value < graph_.values.size() ? graph_.values[value].name : "";
+    throw ShapeError("value " + std::to_string(value) + (name.empty() ? "" : " (" + name + ")") + " " + what);
+  }
+
+  const GraphGeometry& graph_;
+  std::vector<bool> sources_;
+  std::vector<bool> made_;
+  std::vector<bool> readable_;
+};
+
 }  // namespace
 
-StagePlan::StagePlan(StageRange range, std::vector<LayerGeometry> layers, const PatchSpec& patch,
-                     Extent2 stride_to_output)
-    : range_(range), layers_(std::move(layers)) {
-  std::vector<AxisLayer> row_chain;
-  std::vector<AxisLayer> col_chain;
-  for (const LayerGeometry& l : layers_) {
-    row_chain.push_back({l.window.rows(), l.input.height, l.output.height});
-    col_chain.push_back({l.window.cols(), l.input.width, l.output.width});
+StagePlan::StagePlan(std::int64_t number, const GraphGeometry& graph, std::span<const PlaneStride> strides,
+                     const StageValues& stage, const PatchSpec& patch)
+    : number_(number), numbers_(values_of(graph, stage)), graph_(part_of(graph, stage, numbers_)) {
+  for (std::size_t v = 0; v < numbers_.size(); ++v) {
+    strides_.push_back(strides[numbers_[v]]);
+    if (!holds(stage.made, numbers_[v])) inputs_.push_back(v);
+    if (holds(stage.outputs, numbers_[v])) outputs_.push_back(v);
   }
-  const Extent2 out = output_extent();
-  rows_ = trace(row_chain,
-                cut(out.height, patch.kind, patch.value.height, stride_to_output.height, TileKey::row_bits));
-  cols_ = trace(col_chain,
-                cut(out.width, patch.kind, patch.value.width, stride_to_output.width, TileKey::column_bits));
+  tiling_ = index_of(numbers_, stage.tiling);
+  const Extent2 whole = graph_.values[tiling_].extent;
+  const PlaneStride stride = strides_[tiling_];
+  Cuts rows = cut(whole.height, {patch.kind, patch.value.height}, stride.rows, TileKey::row_bits);
+  Cuts cols = cut(whole.width, {patch.kind, patch.value.width}, stride.cols, TileKey::column_bits);
+  axes_.push_back(
+      tiles_of(graph_.rows(), along(strides_, &PlaneStride::rows), outputs_, tiling_, std::move(rows)));
+  axes_.push_back(
+      tiles_of(graph_.cols(), along(strides_, &PlaneStride::cols), outputs_, tiling_, std::move(cols)));
 }
 
 Extent2 StagePlan::grid() const {
-  return {static_cast<std::int64_t>(rows_.size()), static_cast<std::int64_t>(cols_.size())};
+  return {static_cast<std::int64_t>(axes_[0].needed.size()),
+          static_cast<std::int64_t>(axes_[1].needed.size())};
 }
 
-Rect StagePlan::needed(std::int64_t row, std::int64_t column, std::size_t layer) const {
-  const Rect rect{rows_.at(static_cast<std::size_t>(row)).at(layer),
-                  cols_.at(static_cast<std::size_t>(column)).at(layer)};
+void StagePlan::check_output(std::size_t value) const {
+  if (holds(outputs_, value)) return;
+  throw ShapeError("value " + std::to_string(value) + " of stage " + std::to_string(number_) +
+                   " is no output of it: no tile owns any of it");
+}
+
+Rect StagePlan::core(std::int64_t row, std::int64_t column, std::size_t output) const {
+  check_output(output);
+  const Rect rect{owned(axes_[0].cores[output], row), owned(axes_[1].cores[output], column)};
   return rect.empty() ? Rect{} : rect;
 }
 
-Halo StagePlan::outside(std::int64_t row, std::int64_t column, std::size_t layer) const {
-  const LayerGeometry& l = layers_.at(layer);
-  const Rect out = needed(row, column, layer + 1);
-  if (out.empty()) return {};
-  const Interval rows = reach(l.window.rows(), l.input.height, out.rows);
-  const Interval cols = reach(l.window.cols(), l.input.width, out.cols);
-  const auto beyond = [](std::int64_t x) { return std::max<std::int64_t>(0, x); };
-  return {beyond(-rows.begin), beyond(-cols.begin), beyond(rows.end - l.input.height),
-          beyond(cols.end - l.input.width)};
+Rect StagePlan::needed(std::int64_t row, std::int64_t column, std::size_t value) const {
+  const Rect rect{axes_[0].needed.at(static_cast<std::size_t>(row)).at(value),
+                  axes_[1].needed.at(static_cast<std::size_t>(column)).at(value)};
+  return rect.empty() ? Rect{} : rect;
 }
 
-Halo StagePlan::halo(std::int64_t row, std::int64_t column) const {
-  const Rect input = needed(row, column, 0);
-  if (input.empty()) return {};
-  Extent2 stride{1, 1};
-  for (const LayerGeometry& l : layers_) {
-    const Extent2 s = layer_stride(l);
-    stride = {stride.height * s.height, stride.width * s.width};
-  }
-  // The share of the input that a core stands on: its positions times the stride; the last one owns the rest.
-  const auto share = [](Interval core, std::int64_t s, std::int64_t outputs, std::int64_t inputs) {
-    return Interval{std::min(core.begin * s, inputs),
-                    core.end == outputs ? inputs : std::min(core.end * s, inputs)};
+Rect StagePlan::tiles_meeting(const Rect& rect, std::size_t output) const {
+  check_output(output);
+  const Rect tiles{halotile::tiles_meeting(axes_[0].cores[output], rect.rows),
+                   halotile::tiles_meeting(axes_[1].cores[output], rect.cols)};
+  return tiles.empty() ? Rect{} : tiles;
+}
+
+Rect StagePlan::seen_input(std::int64_t row, std::int64_t column, std::size_t input) const {
+  return seen_input(needed(row, column, input), core(row, column), input);
+}
+
+Rect StagePlan::seen_input(const Rect& need, const Rect& core, std::size_t input) const {
+  Rect seen = need;
+  if (seen.empty()) return seen;
+  const Extent2 cut = graph_.values[tiling_].extent;
+  const Extent2 whole = graph_.values.at(input).extent;
+  if (core.rows.end == cut.height) seen.rows.end = whole.height;
+  if (core.cols.end == cut.width) seen.cols.end = whole.width;
+  return seen;
+}
+
+Halo StagePlan::outside(std::int64_t row, std::int64_t column, std::size_t edge) const {
+  const PlaneEdge& e = graph_.edges.at(edge);
+  const Rect out = needed(row, column, e.to);
+  if (out.empty()) return {};
+  const Extent2 whole = graph_.values[e.from].extent;
+  const Interval rows = reach(e.map.rows, whole.height, out.rows);
+  const Interval cols = reach(e.map.cols, whole.width, out.cols);
+  return {beyond(-rows.begin), beyond(-cols.begin), beyond(rows.end - whole.height),
+          beyond(cols.end - whole.width)};
+}
+
+Halo StagePlan::halo(std::int64_t row, std::int64_t column, std::size_t input) const {
+  const Rect read = needed(row, column, input);
+  if (read.empty()) return {};
+  const auto step = [&](Ratio PlaneStride::*axis) {
+    return multiply(strides_[tiling_].*axis, inverse(strides_[input].*axis), "a stage's stride");
   };
-  const Rect owned = core(row, column);
-  const Interval rows = share(owned.rows, stride.height, output_extent().height, input_extent().height);
-  const Interval cols = share(owned.cols, stride.width, output_extent().width, input_extent().width);
-  const auto beyond = [](std::int64_t x) { return std::max<std::int64_t>(0, x); };
-  return {beyond(rows.begin - input.rows.begin), beyond(cols.begin - input.cols.begin),
-          beyond(input.rows.end - rows.end), beyond(input.cols.end - cols.end)};
+  const Rect mine = core(row, column);
+  const Extent2 whole = graph_.values[input].extent;
+  const Interval rows = share(mine.rows, row + 1 == grid().height, step(&PlaneStride::rows), whole.height);
+  const Interval cols = share(mine.cols, column + 1 == grid().width, step(&PlaneStride::cols), whole.width);
+  return {beyond(rows.begin - read.rows.begin), beyond(cols.begin - read.cols.begin),
+          beyond(read.rows.end - rows.end), beyond(read.cols.end - cols.end)};
 }
 
 double StagePlan::flops(std::int64_t row, std::int64_t column) const {
   double sum = 0;
-  for (std::size_t l = 0; l < layers_.size(); ++l) {
-    sum += layers_[l].flops_per_position * static_cast<double>(needed(row, column, l + 1).area());
+  for (std::size_t v = 0; v < graph_.values.size(); ++v) {
+    if (holds(inputs_, v)) continue;
+    sum += graph_.values[v].flops_per_position * static_cast<double>(needed(row, column, v).area());
   }
   return sum;
 }
 
-LayerWork StagePlan::work(std::size_t layer) const {
-  const Coverage r = coverage(rows_, layer + 1);
-  const Coverage c = coverage(cols_, layer + 1);
+LayerWork StagePlan::value_work(std::size_t value) const {
+  const Coverage r = coverage(axes_[0], value);
+  const Coverage c = coverage(axes_[1], value);
   return {checked_multiply(r.total, c.total, "the work of a layer"),
           checked_multiply(r.distinct, c.distinct, "the work of a layer")};
 }
 
 double StagePlan::flops() const {
   double sum = 0;
-  for (std::size_t l = 0; l < layers_.size(); ++l) {
-    sum += layers_[l].flops_per_position * static_cast<double>(work(l).computed);
+  for (std::size_t v = 0; v < graph_.values.size(); ++v) {
+    if (holds(inputs_, v)) continue;
+    sum += graph_.values[v].flops_per_position * static_cast<double>(value_work(v).computed);
   }
   return sum;
 }
 
 double StagePlan::recomputed_flops() const {
   double sum = 0;
-  for (std::size_t l = 0; l < layers_.size(); ++l) {
-    const LayerWork w = work(l);
-    sum += layers_[l].flops_per_position * static_cast<double>(w.computed - w.distinct);
+  for (std::size_t v = 0; v < graph_.values.size(); ++v) {
+    if (holds(inputs_, v)) continue;
+    const LayerWork w = value_work(v);
+    sum += graph_.values[v].flops_per_position * static_cast<double>(w.computed - w.distinct);
   }
   return sum;
 }
 
+std::vector<StagePlan> make_plan(const GraphGeometry& graph, std::span<const StageValues> stages,
+                                 const PatchSpec& patch) {
+  check_patch(patch);
+  check_stage_count(stages.size());
+  check_sizes(graph.rows());
+  check_sizes(graph.cols());
+  StageCheck check(graph);
+  for (const StageValues& stage : stages) check.next(stage);
+  check.finish();
+  const std::vector<PlaneStride> strides = plane_strides(graph);
+  std::vector<StagePlan> plan;
+  for (const StageValues& stage : stages)
+    plan.emplace_back(static_cast<std::int64_t>(plan.size()), graph, strides, stage, patch);
+  return plan;
+}
+
 std::vector<StagePlan> make_plan(std::span<const LayerGeometry> layers, std::span<const StageRange> stages,
                                  const PatchSpec& patch) {
-  if (patch.kind != PatchSpec::Kind::whole && (patch.value.height < 1 || patch.value.width < 1)) {
-    throw ShapeError("a patch of " + to_string(patch.value) + " holds nothing; it must be at least 1x1");
-  }
-  if (stages.size() > std::size_t{1} << TileKey::stage_bits) {
-    throw ShapeError(std::to_string(stages.size()) + " stages do not fit a tile key of " +
-                     std::to_string(TileKey::stage_bits) +
-                     " bits; use fewer stages, patch.stages: fused for one");
-  }
+  check_patch(patch);
+  check_stage_count(stages.size());
+  const GraphGeometry graph = chain_geometry(layers);
+  const std::vector<PlaneStride> strides = plane_strides(graph);
   std::vector<StagePlan> plan;
-  Extent2 stride{1, 1};
   std::size_t next = 0;
   for (const StageRange range : stages) {
     if (range.first != next || range.last <= range.first || range.last > layers.size()) {
       throw ShapeError("stages must cover the layers in order, each with at least one layer");
     }
-    for (std::size_t l = range.first; l < range.last; ++l) {
-      const Extent2 s = layer_stride(layers[l]);
-      stride.height = checked_multiply(stride.height, s.height, "the accumulated stride");
-      stride.width = checked_multiply(stride.width, s.width, "the accumulated stride");
-    }
-    plan.emplace_back(range,
-                      std::vector<LayerGeometry>(layers.begin() + static_cast<std::ptrdiff_t>(range.first),
-                                                 layers.begin() + static_cast<std::ptrdiff_t>(range.last)),
-                      patch, stride);
     next = range.last;
+    StageValues values{{}, {range.last}, range.last};
+    for (std::size_t v = range.first + 1; v <= range.last; ++v) values.made.push_back(v);
+    StagePlan& stage =
+        plan.emplace_back(static_cast<std::int64_t>(plan.size()), graph, strides, values, patch);
+    stage.range_ = range;
+    stage.layers_.assign(layers.begin() + static_cast<std::ptrdiff_t>(range.first),
+                         layers.begin() + static_cast<std::ptrdiff_t>(range.last));
   }
   if (next != layers.size()) throw ShapeError("stages must cover all spatial layers");
   return plan;

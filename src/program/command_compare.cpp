@@ -52,8 +52,8 @@ nlohmann::json to_json(const ComparedSides& c, const MeasuredSide& a, const Meas
 }
 
 void print(const ComparedSides& c, const MeasuredSide& a, const MeasuredSide& b, const CommandLine& line) {
-  fmt::print("A: {} ({})\nB: {} ({})\n\n", line.a, fmt::join(a.builds, "; "), line.b,
-             fmt::join(b.builds, "; "));
+  print_text("A: {} ({})\nB: {} ({})\n\n", line.a, fmt::format("{}", fmt::join(a.builds, "; ")), line.b,
+             fmt::format("{}", fmt::join(b.builds, "; ")));
   std::vector<std::vector<std::string>> rows{
       {"point", "A, ms", "B, ms", "B / A", "from", "to", "rounds", "verdict", "bits"}};
   for (const ComparedPoint& p : c.points) {
@@ -63,13 +63,13 @@ void print(const ComparedSides& c, const MeasuredSide& a, const MeasuredSide& b,
                     cell(p.ratio.high), fmt::format("{}", p.rounds), to_string(p.verdict),
                     p.same_bits ? (*p.same_bits ? "SAME" : "DIFFERENT") : "-"});
   }
-  fmt::print("{}\n", table(rows));
+  print_text("{}\n", table(rows));
   for (const ComparedPoint& p : c.points) {
-    if (!p.reason.empty()) fmt::print("{}: {}\n", p.name, p.reason);
+    if (!p.reason.empty()) print_text("{}: {}\n", p.name, p.reason);
   }
-  for (const std::string& name : c.only_a) fmt::print("only in A: {}\n", name);
-  for (const std::string& name : c.only_b) fmt::print("only in B: {}\n", name);
-  fmt::print(
+  for (const std::string& name : c.only_a) print_text("only in A: {}\n", name);
+  for (const std::string& name : c.only_b) print_text("only in B: {}\n", name);
+  print_text(
       "{} SLOWER, {} FASTER, {} SAME (within {}), {} UNDECIDED; the intervals hold together with 95%\n",
       c.count(Verdict::slower), c.count(Verdict::faster), c.count(Verdict::same), percent(line.threshold),
       c.count(Verdict::undecided));
@@ -96,7 +96,7 @@ int command_compare(const CommandLine& line) {
     throw ConfigError("compare: A and B have no point in common; both must be measured with equal settings");
   }
   if (line.json) {
-    fmt::print("{}", json_text(to_json(compared, a, b, line)));
+    print_json(to_json(compared, a, b, line));
   } else if (!line.quiet) {
     print(compared, a, b, line);
   }

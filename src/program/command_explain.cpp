@@ -116,9 +116,9 @@ std::vector<const PointRecord*> choose(const std::vector<PointRecord>& all,
 }
 
 void print(const Explained& e) {
-  fmt::print("{}\n  {}\n", e.title, summarize(*e.point, e.whole));
+  print_text("{}\n  {}\n", e.title, summarize(*e.point, e.whole));
   for (const Finding& f : explain(*e.point, e.whole, e.ceiling))
-    fmt::print("  {:>5}  {}\n", f.cost > 0 ? percent(f.cost) : "-", f.text);
+    print_text("  {:>5}  {}\n", f.cost > 0 ? percent(f.cost) : "-", f.text);
 }
 
 json to_json(const Explained& e) {
@@ -139,14 +139,14 @@ void tell(const std::vector<Explained>& explained, const CommandLine& line) {
   if (line.json) {
     json all{{"command", "explain"}, {"points", json::array()}};
     for (const Explained& e : explained) all["points"].push_back(to_json(e));
-    fmt::print("{}", json_text(all));
+    print_json(all);
     return;
   }
   for (const Explained& e : explained) {
     print(e);
-    fmt::print("\n");
+    print_text("\n");
   }
-  fmt::print(
+  print_text(
       "(%: share of the streams' time that a finding explains, of a disturbance how far the quartiles are "
       "apart; shares may overlap)\n");
 }

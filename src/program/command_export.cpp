@@ -1,10 +1,12 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
 #include <set>
 
 #include "formats/atomic_file.hpp"
+#include "pipeline/experiment/text.hpp"
 #include "program/commands.hpp"
 #include "program/replaced_files.hpp"
 #include "sweeping/store.hpp"
@@ -71,6 +73,12 @@ std::string json_lines(const Store& store) {
   return text;
 }
 
+// For a terminal, which must not obey what settings hold; what it is piped into gets every byte.
+std::string for_people(std::string text) {
+  std::erase(text, '\r');  // of RFC 4180's line ends
+  return printable_lines(text);
+}
+
 }  // namespace
 
 int command_export(const CommandLine& line) {
@@ -78,7 +86,7 @@ int command_export(const CommandLine& line) {
   const Store store(line.store, Store::Mode::read_only);
   const std::string text = line.format == "csv" ? csv(store) : json_lines(store);
   if (line.file.empty()) {
-    fmt::print("{}", text);
+    print_text("{}", Verbatim{::isatty(STDOUT_FILENO) == 1 ? for_people(text) : text});
   } else {
     write_file_atomically(line.file, text);
   }

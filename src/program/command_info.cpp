@@ -12,7 +12,8 @@ namespace halotile {
 
 int command_info(const CommandLine& line) {
   if (line.config_keys) {
-    fmt::print("{}", line.json ? json_text({{"config_keys", config::key_list()}}) : config::key_table());
+    print_text("{}",
+               Verbatim{line.json ? json_text({{"config_keys", config::key_list()}}) : config::key_table()});
     return 0;
   }
   nlohmann::json json = machine_json();
@@ -34,36 +35,36 @@ int command_info(const CommandLine& line) {
       line.kernels ? known_kernels() : std::vector<KernelResources>{};
   if (line.kernels) json["kernels"] = kernels_json(kernels);
   if (line.json) {
-    fmt::print("{}", json_text(json));
+    print_json(json);
     return 0;
   }
-  fmt::print("halotile {} (git {}{}), {}, {} build\n", build_info.version, build_info.git_commit,
+  print_text("halotile {} (git {}{}), {}, {} build\n", build_info.version, build_info.git_commit,
              build_info.git_dirty ? ", with local changes" : "", build_info.compiler, build_info.build_type);
-  fmt::print("CPU      {}, {} cores, bf16 {}\n", cpu_name(), available_cores(),
+  print_text("CPU      {}, {} cores, bf16 {}\n", cpu_name(), available_cores(),
              cpu_has_bf16() ? "in hardware" : "not available");
-  fmt::print("engines  {} (the first is the default); oneDNN {}\n", fmt::join(engine_names(), ", "),
-             onednn_version());
+  print_text("engines  {} (the first is the default); oneDNN {}\n",
+             fmt::format("{}", fmt::join(engine_names(), ", ")), onednn_version());
   const std::vector<GpuInfo> gpus = usable_gpus();
   for (const GpuInfo& gpu : gpus) {
-    fmt::print(
+    print_text(
         "{:<8} {}, compute capability {}, {} multiprocessors, {} of {} free, driver for CUDA {}, built with "
         "{}; engines direct, tensor_core\n",
         gpu.device, gpu.name, gpu.capability, gpu.multiprocessors, bytes_text(gpu.free_memory),
         bytes_text(gpu.memory), gpu.driver, gpu.runtime);
   }
   if (gpus.empty()) {
-    fmt::print("CUDA     {}\n", gpu_obstacle(0));
+    print_text("CUDA     {}\n", gpu_obstacle(0));
   } else {
-    fmt::print(
+    print_text(
         "         biases: 64 KiB of constant memory each for convolutions and fully connected layers; layers "
         "that do not fit read theirs from global memory (halotile run says how many)\n");
-    fmt::print("cuDNN    {}\n", cudnn.obstacle.empty()
+    print_text("cuDNN    {}\n", cudnn.obstacle.empty()
                                     ? cudnn.version + ", for engine: cudnn (never chosen by auto)"
                                     : cudnn.obstacle);
   }
-  fmt::print("pictures {}\n",
+  print_text("pictures {}\n",
              json["pictures"].get<bool>() ? "yes (halotile plan --image)" : "no, built without Cairo");
-  if (line.kernels) fmt::print("\n{}", kernels_text(kernels));
+  if (line.kernels) print_text("\n{}", Verbatim{kernels_text(kernels)});
   return 0;
 }
 

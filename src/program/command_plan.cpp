@@ -131,15 +131,15 @@ void print_plan(const std::vector<StagePlan>& plan, const Network& network) {
                     percent(stage.flops() > 0 ? stage.recomputed_flops() / stage.flops() : 0),
                     bytes_text(output_bytes), bytes_text(static_cast<std::size_t>(in_flight(stage)))});
   }
-  fmt::print("{}: input {} x {} channels\n\n{}\n", network.name, to_string(network.input.extent),
+  print_text("{}: input {} x {} channels\n\n{}\n", network.name, to_string(network.input.extent),
              network.input.channels, table(rows));
   double behind = 0;
   for (const Layer& layer : network.layers) behind += layer.spatial ? 0 : layer.flops;
-  fmt::print(
+  print_text(
       "work of one image: {} in stages, of it {} recomputed because of halos; {} behind the feature maps\n",
       flops_text(flops), percent(flops > 0 ? recomputed / flops : 0), flops_text(behind));
-  fmt::print("halo: largest reach beyond a core's own share of the stage's input, top/left/bottom/right\n");
-  fmt::print(
+  print_text("halo: largest reach beyond a core's own share of the stage's input, top/left/bottom/right\n");
+  print_text(
       "output map: one image, f32; between layers: what one tile holds inside the stage, one image, f32\n");
 }
 
@@ -188,11 +188,11 @@ int command_plan(const CommandLine& line) {
         {"config", to_json(experiment)}};
     for (std::size_t s = 0; s < plan.size(); ++s)
       json["stages"].push_back(stage_json(plan[s], static_cast<std::int64_t>(s)));
-    fmt::print("{}", json_text(json));
+    print_json(json);
     return 0;
   }
   print_plan(plan, network);
-  if (!line.image.empty()) fmt::print("drawn: {}\n", line.image.string());
+  if (!line.image.empty()) print_text("drawn: {}\n", line.image.string());
   return 0;
 }
 

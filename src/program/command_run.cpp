@@ -115,6 +115,8 @@ nlohmann::json to_json(const RunResult& r, const Session& session, const Harvest
   if (harvest.predictions().wanted()) json["nan_images"] = harvest.predictions().nan_images();
   const nlohmann::json accuracy = harvest.predictions().accuracy_json();
   if (!accuracy.is_null()) json["accuracy"] = accuracy;
+  if (!session.experiment().input.labels.empty())
+    json["unused_labels"] = harvest.predictions().unused_labels_json();
   for (const SkippedImage& s : r.skipped) json["skipped"].push_back({{"image", s.image}, {"error", s.error}});
   if (r.stream) {
     const StreamResult& s = *r.stream;
@@ -143,28 +145,28 @@ void print_result(const RunResult& r, const Session& session) {
          fmt::format("{:.3f}", 1e-9 * l.flops),
          l.flops > 0 && l.milliseconds > 0 ? fmt::format("{:.1f}", 1e-6 * l.flops / l.milliseconds) : "-"});
   }
-  fmt::print("{}(ms: time at work, summed over streams, per run)\n\n", table(rows));
-  fmt::print(
+  print_text("{}(ms: time at work, summed over streams, per run)\n\n", table(rows));
+  print_text(
       "batch of {}: median {:.2f} ms ({:.2f} to {:.2f}), quartiles {:.2f} and {:.2f}; {:.1f} images/s\n",
       r.batch, t.median, t.low, t.high, t.q1, t.q3, 1e3 * static_cast<double>(r.batch) / t.median);
-  fmt::print("{} runs, then {}\n", t.samples.size(), reason_text(t.stop));
-  for (const std::string& seen : m.disturbances) fmt::print("disturbed: {}\n", seen);
+  print_text("{} runs, then {}\n", t.samples.size(), reason_text(t.stop));
+  for (const std::string& seen : m.disturbances) print_text("disturbed: {}\n", seen);
   if (const int samples = session.experiment().dropout.samples; samples > 0)
-    fmt::print("each run is one of {} dropout samples\n", samples);
+    print_text("each run is one of {} dropout samples\n", samples);
   if (r.stream) {
     const StreamResult& s = *r.stream;
-    fmt::print(
+    print_text(
         "all {} images: {:.2f} s, {:.1f} images/s; {:.2f} s of forward passes, {:.2f} s of decoding on {} "
         "thread{}, {:.2f} s waiting for images\n",
         s.images, s.seconds, static_cast<double>(s.images) / s.seconds, s.compute_seconds, s.decode_seconds,
         session.decoders(), session.decoders() == 1 ? "" : "s", s.wait_seconds);
   }
-  fmt::print("halos repeat {} of the work; maps {}, tiles in flight {}, process peak {}\n",
+  print_text("halos repeat {} of the work; maps {}, tiles in flight {}, process peak {}\n",
              percent(m.halo_flops_share), bytes_text(m.memory.maps), bytes_text(m.memory.scratch),
              bytes_text(peak_memory()));
   std::string busy;
   for (const double share : m.stream_busy_share) busy += fmt::format(" {}", percent(share));
-  fmt::print("streams at work:{}\n", busy);
+  print_text("streams at work:{}\n", busy);
 }
 
 std::filesystem::path result_file(const Experiment& experiment) {
@@ -330,6 +332,7 @@ int command_run(const CommandLine& line) {
   const Session session(experiment);
   print_note(session.device_note());
   Run run(session);
+  if (!line.json) print_note(run.harvest().predictions().labels_note());
   run.all();
   const RunResult& result = run.result();
   const Harvest& harvest = run.harvest();
@@ -345,18 +348,18 @@ int command_run(const CommandLine& line) {
   json["result_file"] = file.string();
   write_file_atomically(file, json_text(json));
   if (line.json) {
-    fmt::print("{}", json_text(json));
+    print_json(json);
     return 0;
   }
-  if (const std::string note = session.engine().note(); !note.empty()) fmt::print("{}\n", note);
-  fmt::print("{}: {} images, engine {} on {}, {}, {} stream{} of {} thread{}\n\n", session.network().name,
+  if (const std::string note = session.engine().note(); !note.empty()) print_text("{}\n", note);
+  print_text("{}: {} images, engine {} on {}, {}, {} stream{} of {} thread{}\n\n", session.network().name,
              harvest.images(), session.engine().name(), session.engine().device().name(),
              word(experiment.precision), experiment.streams, experiment.streams == 1 ? "" : "s",
              session.threads(), session.threads() == 1 ? "" : "s");
   harvest.predictions().print();
   print_result(result, session);
   written.push_back(file.string());
-  for (const std::string& path : written) fmt::print("written: {}\n", path);
+  for (const std::string& path : written) print_text("written: {}\n", path);
   return 0;
 }
 

@@ -85,17 +85,17 @@ int dry_run(const SweepPlan& plan, const std::filesystem::path& file, bool json)
   }
   const std::string time = estimate(plan, known);
   if (json) {
-    fmt::print("{}", json_text({{"command", "sweep"},
-                                {"store", file.string()},
-                                {"dry_run", true},
-                                {"finished", finished},
-                                {"estimate", time},
-                                {"points", points}}));
+    print_json({{"command", "sweep"},
+                {"store", file.string()},
+                {"dry_run", true},
+                {"finished", finished},
+                {"estimate", time},
+                {"points", points}});
     return 0;
   }
-  fmt::print("{} points, {} of them in {}; {}\n", plan.points.size(), finished, file.string(), time);
+  print_text("{} points, {} of them in {}; {}\n", plan.points.size(), finished, file.string(), time);
   for (const nlohmann::json& point : points) {
-    fmt::print("  {}{}\n", settings_text(point["settings"]), point["finished"] == true ? "  (finished)" : "");
+    print_text("  {}{}\n", settings_text(point["settings"]), point["finished"] == true ? "  (finished)" : "");
   }
   return 0;
 }
@@ -137,7 +137,7 @@ void write_report_of(const SweepPlan& plan, const Report& report, const std::fil
     } catch (const Interrupted&) {
       throw;
     } catch (const Error& e) {
-      print_error("halotile: the report has no timeline: {}\n", e.what());
+      print_error("halotile: the report has no timeline: {}\n", message_of(e));
       trace.clear();
     }
   }
@@ -180,11 +180,11 @@ int command_sweep(const CommandLine& line) {
     json["store"] = file.string();
     json["provenance"] = lasting_machine_json();
     if (report) json["report"] = report_json(*report, line.report);
-    fmt::print("{}", json_text(json));
+    print_json(json);
   } else {
     print_summary(outcome);
-    fmt::print("store: {}\n", file.string());
-    if (report) fmt::print("report: {}\n", line.report.string());
+    print_text("store: {}\n", file.string());
+    if (report) print_text("report: {}\n", line.report.string());
   }
   return exit_status(outcome);
 }

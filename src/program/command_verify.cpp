@@ -80,16 +80,16 @@ int command_verify(const CommandLine& line) {
                         {"provenance", provenance_json(session)}};
     if (!session.device_note().empty()) json["device_note"] = session.device_note();
     for (const Comparison& c : v.stages) json["stages"].push_back(to_json(c));
-    fmt::print("{}", json_text(json));
+    print_json(json);
     return equal ? 0 : 1;
   }
-  fmt::print("{}: patched against unpatched, engine {}, {}, {} images\n\n", session.network().name,
+  print_text("{}: patched against unpatched, engine {}, {}, {} images\n\n", session.network().name,
              session.engine().name(), word(session.experiment().precision), v.images);
   std::vector<std::vector<std::string>> rows{
       {"stage", "output of", "bits", "max abs", "max rel", "max ulp", "different", "first difference"}};
   for (std::size_t s = 0; s < v.stages.size(); ++s) rows.push_back(row(fmt::format("{}", s), v.stages[s]));
   rows.push_back(row("logits", v.logits));
-  fmt::print("{}\n{}\n", table(rows),
+  print_text("{}\n{}\n", table(rows),
              equal ? "EQUAL: every map and the logits have the same bits as the unpatched run."
                    : "DIFFERENT: see the first difference and the tile that owns it.");
   return equal ? 0 : 1;

@@ -39,7 +39,7 @@ std::string kernels_text(const std::vector<KernelResources>& kernels) {
                     std::to_string(k.constant), std::to_string(k.local),
                     std::to_string(k.blocks_per_multiprocessor)});
   }
-  return table(rows) +
+  return table(rows).text +
          "(bytes; registers and local per thread, shared per block, constant per module; patch kernels add "
          "their input patch to the dynamic shared memory)\n";
 }

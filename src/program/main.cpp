@@ -9,6 +9,7 @@
 #include <cstring>
 #include <new>
 
+#include "formats/home_path.hpp"
 #include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/text.hpp"
@@ -114,6 +115,14 @@ void add_report(CLI::App* command, halotile::CommandLine& line) {
   command->add_option("--trace", line.trace, "Trace of one run (measure.trace) to draw as a timeline");
 }
 
+// The shell does it for words of their own, but not in --store=~/x.
+void expand_home_in(halotile::CommandLine& line) {
+  for (std::filesystem::path* path :
+       {&line.config, &line.image, &line.store, &line.output, &line.report, &line.trace, &line.file})
+    *path = halotile::expand_home(*path);
+  for (std::string* side : {&line.a, &line.b}) *side = halotile::expand_home(*side).string();
+}
+
 void print_output_lost(const char* why) {
   halotile::print_error("halotile: standard output takes no more ({}); what was printed is incomplete\n",
                         why);
@@ -176,11 +185,12 @@ int main(int argc, char** argv) {
   } catch (const CLI::CallForHelp& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    halotile::print_error("halotile: {} (try halotile --help)\n", e.what());
+    halotile::print_error("halotile: {} (try halotile --help)\n", halotile::message_of(e));
     return exit_trouble;
   }
 
   try {
+    expand_home_in(line);
     const int status = command(line);
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
     print_output_lost(std::strerror(errno));
@@ -193,7 +203,7 @@ int main(int argc, char** argv) {
     if (std::ferror(stdout) != 0) {
       print_output_lost(e.what());
     } else {
-      halotile::print_error("halotile: {}\n", e.what());
+      halotile::print_error("halotile: {}\n", halotile::message_of(e));
     }
   }
   return exit_trouble;

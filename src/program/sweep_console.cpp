@@ -25,8 +25,8 @@ bool coloured() {
          std::string_view(terminal) != "dumb";
 }
 
-std::string red(const std::string& text) { return coloured() ? "\x1b[31m" + text + "\x1b[0m" : text; }
-std::string bold(const std::string& text) { return coloured() ? "\x1b[1m" + text + "\x1b[0m" : text; }
+Verbatim red(const std::string& text) { return {coloured() ? "\x1b[31m" + text + "\x1b[0m" : text}; }
+Verbatim bold(const std::string& text) { return {coloured() ? "\x1b[1m" + text + "\x1b[0m" : text}; }
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
@@ -60,7 +60,7 @@ std::size_t count(const SweepOutcome& outcome, PointStatus status) {
 void print_failures(const SweepOutcome& outcome) {
   for (const PointRecord& p : outcome.points) {
     if (p.status == PointStatus::ok) continue;
-    fmt::print("{}  {}: {}\n", red(p.status == PointStatus::error ? "ERROR    " : "DIFFERENT"),
+    print_text("{}  {}: {}\n", red(p.status == PointStatus::error ? "ERROR    " : "DIFFERENT"),
                settings_text(p.settings), first_line(p.message));
   }
 }
@@ -71,12 +71,12 @@ void print_drift(const SweepOutcome& outcome) {
   const DriftSample& last = outcome.drift.back();
   const double drift = drift_of(outcome.drift);
   if (drift == 0) {
-    fmt::print(
+    print_text(
         "drift: the unpatched point was measured {} times, {:.2f} ms first and {:.2f} ms last: none to see\n",
         outcome.drift.size(), first.median_ms, last.median_ms);
     return;
   }
-  fmt::print(
+  print_text(
       "{}: the machine changed: the unpatched point, measured {} times, took up to {:+.1f}% against {:.2f} "
       "ms at "
       "first; settings that differ by less cannot be told apart\n",
@@ -100,7 +100,7 @@ void SweepConsole::begin(std::size_t points, std::size_t finished) {
   points_ = points;
   finished_ = finished_before_ = finished;
   if (!silent_) {
-    fmt::print("{} points, {} of them in {}; {}\n", points, finished, store_.string(), estimate_);
+    print_text("{} points, {} of them in {}; {}\n", points, finished, store_.string(), estimate_);
     std::fflush(stdout);
   }
   progress_ = std::make_unique<Progress>(static_cast<std::int64_t>(points - finished), true, "points");
@@ -121,13 +121,13 @@ void SweepConsole::measured(const PointRecord& point, std::size_t finished) {
       result = fmt::format("{:9.2f} ms ({:.2f} to {:.2f})  equal bits{}", t.median, t.low, t.high,
                            point.disturbances.empty() ? "" : "  disturbed: " + point.disturbances.front());
     } else {
-      result =
-          red(point.status == PointStatus::error ? "ERROR" : "DIFFERENT") + " " + first_line(point.message);
+      result = fmt::format("{} {}", red(point.status == PointStatus::error ? "ERROR" : "DIFFERENT"),
+                           printable(first_line(point.message)));
     }
-    fmt::print("{}  {}  {}\n", place, settings_text(point.settings), result);
+    print_text("{}  {}  {}\n", place, settings_text(point.settings), Verbatim{result});
     if (!told_time_ && finished < points_ && point.status == PointStatus::ok) {
       told_time_ = true;
-      fmt::print("about {} left, as long as this point takes\n",
+      print_text("about {} left, as long as this point takes\n",
                  duration_text(point.seconds * static_cast<double>(points_ - finished)));
     }
     std::fflush(stdout);
@@ -139,7 +139,7 @@ void SweepConsole::waiting(std::size_t points) {
   if (told_waiting_ || silent_) return;
   told_waiting_ = true;
   progress_->clear();
-  fmt::print("waiting for another sweep, which measures the last {} points\n", points);
+  print_text("waiting for another sweep, which measures the last {} points\n", points);
   std::fflush(stdout);
 }
 
@@ -166,16 +166,16 @@ void print_summary(const SweepOutcome& outcome) {
                       fmt::format("{:.2f} to {:.2f}", t.low, t.high),
                       fmt::format("{:.1f}", 1e3 * static_cast<double>(ok[i]->images) / t.median), ratio});
     }
-    fmt::print("\n{}\n{}", bold("The fastest settings"), table(rows));
-    if (reference != nullptr) fmt::print("unpatched, one stream: {:.2f} ms\n", reference->timing.median);
+    print_text("\n{}\n{}", bold("The fastest settings"), table(rows));
+    if (reference != nullptr) print_text("unpatched, one stream: {:.2f} ms\n", reference->timing.median);
   }
-  fmt::print("\n{} points: {} equal and timed, {} different, {} errors\n", outcome.points.size(), ok.size(),
+  print_text("\n{} points: {} equal and timed, {} different, {} errors\n", outcome.points.size(), ok.size(),
              count(outcome, PointStatus::different), count(outcome, PointStatus::error));
   print_failures(outcome);
   const auto disturbed =
       std::count_if(ok.begin(), ok.end(), [](const PointRecord* p) { return !p->disturbances.empty(); });
   if (disturbed > 0)
-    fmt::print("{} of them were measured while something disturbed; the store says what\n", disturbed);
+    print_text("{} of them were measured while something disturbed; the store says what\n", disturbed);
   print_drift(outcome);
 }
 

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 #include "sweeping/store.hpp"
 
@@ -32,7 +33,7 @@ std::vector<fs::path> files_of(const fs::path& path) {
     throw ConfigError(fmt::format(
         "{}: there is no such file; name a result of `halotile run` (*.run.json), a store, a folder of them, "
         "or a commit with --store",
-        path.string()));
+        shown_path(path)));
   }
   if (!fs::is_directory(status)) return {path};
   std::vector<fs::path> files;
@@ -42,10 +43,11 @@ std::vector<fs::path> files_of(const fs::path& path) {
       files.push_back(entry.path());
   }
   if (error)
-    throw FormatError(fmt::format("{}: cannot read this folder ({})", path.string(), error.message()));
+    throw FormatError(fmt::format("{}: cannot read this folder ({})", shown_path(path), error.message()));
   if (files.empty()) {
-    throw ConfigError(fmt::format(
-        "{}: this folder holds neither a result of `halotile run` (*.run.json) nor a store", path.string()));
+    throw ConfigError(
+        fmt::format("{}: this folder holds neither a result of `halotile run` (*.run.json) nor a store",
+                    shown_path(path)));
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -134,8 +136,8 @@ class Collector {
           !is_new && other->second != p.machine) {
         throw ConfigError(fmt::format(
             "{}: the same point was measured by several builds ({}; {}); choose with --store {} and a commit",
-            file.string(), build_of(machines.at(other->second).provenance),
-            build_of(machine->second.provenance), file.string()));
+            shown_path(file), build_of(machines.at(other->second).provenance),
+            build_of(machine->second.provenance), shown_path(file)));
       }
       add_build(machine->second.provenance);
       add_point(p, drift[p.sweep]);
@@ -149,7 +151,7 @@ class Collector {
     throw FormatError(fmt::format(
         "{}: is neither a store nor a whole result of `halotile run` (with samples_ms and provenance); make "
         "it again",
-        file.string()));
+        shown_path(file)));
   }
 
   static void check(const MeasuredRound& round, const fs::path& file) {
@@ -255,7 +257,7 @@ MeasuredSide read_side(const fs::path& path) {
     }
   }
   MeasuredSide side = collector.take();
-  if (side.points.empty()) throw ConfigError(fmt::format("{}: holds no points", path.string()));
+  if (side.points.empty()) throw ConfigError(fmt::format("{}: holds no points", shown_path(path)));
   side.single_run = side.points.size() == 1 && std::none_of(files.begin(), files.end(), is_store);
   return side;
 }
@@ -263,7 +265,7 @@ MeasuredSide read_side(const fs::path& path) {
 MeasuredSide read_commit(const fs::path& store, const std::string& commit) {
   std::vector<fs::path> stores = files_of(store);
   std::erase_if(stores, [](const fs::path& file) { return !is_store(file); });
-  if (stores.empty()) throw ConfigError(fmt::format("--store {}: is no store", store.string()));
+  if (stores.empty()) throw ConfigError(fmt::format("--store {}: is no store", shown_path(store)));
   std::set<std::string> recorded;
   for (const fs::path& file : stores) {
     for (const MachineRecord& m : Store(file, Store::Mode::read_only).machines())

@@ -8,6 +8,7 @@
 #include <new>
 #include <thread>
 
+#include "formats/printable.hpp"
 #include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
 
@@ -179,7 +180,7 @@ void SqliteDatabase::fail() const {
   const int code = sqlite3_errcode(connection_) & 0xff;
   if (code == SQLITE_BUSY || code == SQLITE_LOCKED) throw_if_stopped();
   throw StoreError(
-      fmt::format("{} {}", file_.string(),
+      fmt::format("{} {}", shown_path(file_),
                   message_of(sqlite3_extended_errcode(connection_), sqlite3_errmsg(connection_))));
 }
 

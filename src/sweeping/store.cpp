@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/hash.hpp"
 #include "sweeping/process.hpp"
@@ -44,7 +45,7 @@ void query(const SqliteDatabase& database, const std::string& sql, const Read& r
     } catch (const DamagedColumn& e) {
       throw StoreError(fmt::format(
           "{} is damaged ({}); go back to a copy, or delete that row with sqlite3 and sweep again",
-          database.file().string(), e.what()));
+          shown_path(database.file()), e.what()));
     }
   });
 }
@@ -54,7 +55,7 @@ void make_folder(const fs::path& file) {
   if (file.has_parent_path()) fs::create_directories(file.parent_path(), error);
   if (error) {
     throw StoreError(fmt::format("{} cannot be made: its folder cannot be ({}); choose another place",
-                                 file.string(), error.message()));
+                                 shown_path(file), error.message()));
   }
 }
 
@@ -67,15 +68,15 @@ void refuse_folder(const fs::path& file) {
   std::error_code error;
   const fs::file_status status = fs::status(file, error);
   if (fs::is_directory(status))
-    throw StoreError(fmt::format("{} is a folder; add a file name", file.string()));
+    throw StoreError(fmt::format("{} is a folder; add a file name", shown_path(file)));
   if (!fs::status_known(status)) {
     throw StoreError(
-        fmt::format("{} cannot be examined: {}; choose another file", file.string(), error.message()));
+        fmt::format("{} cannot be examined: {}; choose another file", shown_path(file), error.message()));
   }
 }
 
 void check(const SqliteDatabase& database) {
-  const std::string file = database.file().string();
+  const std::string file = shown_path(database.file());
   if (database.integer("PRAGMA application_id") != application_id)
     throw StoreError(fmt::format("{} is no store of halotile; name another file", file));
   const std::int64_t found = database.integer("PRAGMA user_version");
@@ -105,7 +106,7 @@ std::unique_ptr<SqliteDatabase> open_to_write(const fs::path& file) {
   if (database->read_only()) {
     throw StoreError(fmt::format(
         "{} cannot be written: the file or its folder is read-only; choose one this user may write to",
-        file.string()));
+        shown_path(file)));
   }
   database->use_log();
   database->execute("PRAGMA foreign_keys = ON");
@@ -118,11 +119,11 @@ std::unique_ptr<SqliteDatabase> open_to_read(const fs::path& file) {
   refuse_folder(file);
   std::error_code none;
   if (!fs::exists(file, none))
-    throw StoreError(fmt::format("{}: there is no such store; `halotile sweep` makes one", file.string()));
+    throw StoreError(fmt::format("{}: there is no such store; `halotile sweep` makes one", shown_path(file)));
   const auto open = [&](SqliteDatabase::Open how) {
     auto database = std::make_unique<SqliteDatabase>(file, how);
     if (is_empty(*database))
-      throw StoreError(fmt::format("{} is empty; `halotile sweep` fills stores", file.string()));
+      throw StoreError(fmt::format("{} is empty; `halotile sweep` fills stores", shown_path(file)));
     check(*database);
     return database;
   };

@@ -72,6 +72,25 @@ class BadConfig(Case):
         self.write("pasted.yaml", message.partition("\n")[2])
         self.halotile("plan", "pasted.yaml")
 
+    def test_home_folders(self):
+        home = self.folder / "home"
+        self.write("home/config.yaml", CONFIG.replace("model.yaml", "~/model.yaml") + "output: {directory: ~/results}\n")
+        self.write("home/model.yaml", MODEL)
+        os.environ["HOME"], before = str(home), os.environ.get("HOME", "")
+        self.addCleanup(os.environ.__setitem__, "HOME", before)
+        self.halotile("run", "~/config.yaml")
+        self.assertTrue((home / "results/config.run.json").exists())
+        self.halotile("run", "config.yaml", "output.directory=~/other", "model=~/model.yaml")
+        self.assertTrue((home / "other/config.run.json").exists())
+        self.halotile("sweep", "config.yaml", "streams=1,2", "--store=~/s.db")
+        self.halotile("export", "~/s.db", "--output=~/s.csv")
+        self.halotile("report", "~/s.db", "--output=~/s.html")
+        self.assertTrue((home / "s.csv").exists() and (home / "s.html").exists())
+        self.assertEqual([f for f in self.files() if "~" in f], [])
+        for words in (("run", "~you/config.yaml"), ("run", "config.yaml", "output.directory=~you/x"),
+                      ("sweep", "config.yaml", "streams=1,2", "--store=~you/s.db"), ("export", "~/s.db", "--output=~you/s.csv")):
+            self.refused(*words, saying="~you would be another user's home folder")
+
     def test_missing_files(self):
         self.refused("run", "nowhere.yaml", saying="nowhere.yaml: cannot be opened; check the path")
         self.refused("run", "nowhere.onnx", saying="nowhere.onnx: cannot be opened; check the path")
@@ -105,8 +124,7 @@ class BadConfig(Case):
         self.refused("verify", "config.yaml", "device=cuda", saying="engine: reference: runs on the CPU, but device is cuda")
         for engine in ("direct", "cudnn"):
             self.refused("run", "config.yaml", "device=cpu", f"engine={engine}", saying=f"engine: {engine}: runs on CUDA GPUs")
-        for mode in ("pool", "per_layer"):
-            self.refused("run", "config.yaml", f"memory={mode}", saying=f"memory: {mode}: is for CUDA devices")
+        self.refused("run", "config.yaml", "memory=pool", saying="memory: pool: is for CUDA devices")
         self.refused("run", "config.yaml", "input.upload=uint8", saying="only photographs (input.images) have 8-bit pixels")
         self.refused("run", "config.yaml", "precision=bf16", saying="engine reference computes in fp32 only")
         self.refused("run", "config.yaml", "precision=fp16", "engine=onednn", saying="precision: fp16")
@@ -197,6 +215,12 @@ class BadInput(Case):
     def test_arrays_that_do_not_fit(self):
         self.write("x.npy", npy((1, 4, 24, 20), [0.0] * (4 * 24 * 20)))
         self.refused("run", "config.yaml", "input.file=x.npy", saying=["x.npy", "(1, 4, 24, 20)", "(N, 3, 24, 20)"])
+        self.write("x.npy", npy((1, 24, 20, 3), [0.0] * (3 * 24 * 20)))
+        self.refused("run", "config.yaml", "input.file=x.npy",
+                     saying=["(1, 24, 20, 3)", "NCHW is expected", "looks like NHWC"], lines=2)
+        self.write("same.yaml", "input: {channels: 3, height: 2, width: 2}\nlayers:\n  - {type: relu}\n")
+        self.refused("run", "config.yaml", "input.file=x.npy", "model=same.yaml", "patch=whole",
+                     saying=["takes (N, C, H, W) = (N, 3, 24, 20)", "NCHW is expected", "looks like NHWC"])
         self.write("y.npy", b"\x93NUMPY")
         self.refused("run", "config.yaml", "input.file=y.npy", saying="y.npy")
         self.refused("run", "config.yaml", "input.file=z.npy", saying="z.npy")

@@ -24,7 +24,9 @@ class Run(Case):
             self.assertGreater(result["kinds"][kind]["stream_ms"], 0, kind)
             self.assertGreater(result["kinds"][kind]["flops"], 0, kind)
         self.assertAlmostEqual(sum(k["flops"] for k in result["kinds"].values()), result["flops"])
-        self.assertEqual([l["name"] for l in result["layers"]], ["conv1", "norm1", "pool1", "conv2", "fc3", "prob"])
+        self.assertEqual(
+            [layer["name"] for layer in result["layers"]], ["conv1", "norm1", "pool1", "conv2", "fc3", "prob"]
+        )
 
     def test_result_file_is_what_json_prints(self):
         result = self.json_of("run", "config.yaml")
@@ -72,8 +74,12 @@ class Run(Case):
         self.assertEqual(whole["n.npy"][0], (3, 8, 12, 10))
         self.assertEqual(whole["c.npy"][0], (3, 8, 6, 5))
         self.assertNotEqual(whole["l.npy"][1], whole["p.npy"][1])
-        for patch in ("{size: 1}", "{grid: 8, stages: fused}", "{size: [7, 3], storage: packed}",
-                      "{grid: [2, 5], stages: [[conv1, pool1], [conv2]]}"):
+        for patch in (
+            "{size: 1}",
+            "{grid: 8, stages: fused}",
+            "{size: [7, 3], storage: packed}",
+            "{grid: [2, 5], stages: [[conv1, pool1], [conv2]]}",
+        ):
             with self.subTest(patch=patch):
                 self.halotile("run", "config.yaml", save, f"patch={patch}", "streams=4", "sub_batch=2")
                 for name in names:
@@ -83,7 +89,9 @@ class Run(Case):
         self.write("x.npy", npy((5, 3, 24, 20), [((i * 2654435761) % 1000) / 500 - 1 for i in range(5 * 3 * 24 * 20)]))
         logits = set()
         for batch in (1, 2, 5):
-            self.halotile("run", "config.yaml", "input.file=x.npy", f"input.batch={batch}", "output.save={logits: l.npy}")
+            self.halotile(
+                "run", "config.yaml", "input.file=x.npy", f"input.batch={batch}", "output.save={logits: l.npy}"
+            )
             logits.add(self.array("l.npy"))
         self.assertEqual(len(logits), 1)
         self.assertEqual(next(iter(logits))[0], (5, 10))
@@ -95,8 +103,14 @@ class Run(Case):
         self.assertEqual(len(result["predictions"]), 1)
 
     def test_photographs(self):
-        result = self.json_of("run", "config.yaml", f"input.images=[{SAMPLES}]", "input.batch=2", "preprocess.resize=30",
-                              "output.save={logits: l.npy}")
+        result = self.json_of(
+            "run",
+            "config.yaml",
+            f"input.images=[{SAMPLES}]",
+            "input.batch=2",
+            "preprocess.resize=30",
+            "output.save={logits: l.npy}",
+        )
         self.assertEqual(result["images"], len([p for p in SAMPLES.iterdir() if p.suffix in (".jpg", ".png")]))
         self.assertEqual(self.array("l.npy")[0], (result["images"], 10))
         self.assertEqual(len(result["predictions"]), result["images"])
@@ -115,7 +129,9 @@ class Run(Case):
     def test_one_pixel_image(self):
         self.write("one.png", png(1, 1))
         self.assertEqual(self.json_of("run", "config.yaml", "input.images=one.png")["images"], 1)
-        self.assertEqual(self.json_of("run", "config.yaml", "input.images=one.png", "preprocess.resize=24")["images"], 1)
+        self.assertEqual(
+            self.json_of("run", "config.yaml", "input.images=one.png", "preprocess.resize=24")["images"], 1
+        )
 
     def test_patch_larger_than_the_image_is_one_tile(self):
         self.json_of("run", "config.yaml", "patch.size=100000")
@@ -142,8 +158,15 @@ class Verify(Case):
         self.assertIn("EQUAL", self.halotile("verify", "config.yaml").stdout.decode())
 
     def test_every_grouping_and_storage(self):
-        for word in ("patch.stages=fused", "patch.stages=[[conv1], [pool1, conv2]]", "patch.storage=packed", "patch.size=1",
-                     "patch.grid=8", "streams=8", "sub_batch=1"):
+        for word in (
+            "patch.stages=fused",
+            "patch.stages=[[conv1], [pool1, conv2]]",
+            "patch.storage=packed",
+            "patch.size=1",
+            "patch.grid=8",
+            "streams=8",
+            "sub_batch=1",
+        ):
             with self.subTest(word=word):
                 self.assertIs(self.json_of("verify", "config.yaml", word)["equal_bits"], True)
 
@@ -154,8 +177,13 @@ class Verify(Case):
         self.assertEqual(result["logits"]["elements"], 3 * 8 * 10 * 8)
 
     def test_onednn_tells_what_it_measured(self):
-        done = subprocess.run([PROGRAM, "verify", "config.yaml", "engine=onednn", "--json"], cwd=self.folder,
-                              capture_output=True, timeout=240, check=False)
+        done = subprocess.run(
+            [PROGRAM, "verify", "config.yaml", "engine=onednn", "--json"],
+            cwd=self.folder,
+            capture_output=True,
+            timeout=240,
+            check=False,
+        )
         self.assertIn(done.returncode, (0, 1), done.stderr)
         result = json.loads(done.stdout)
         self.assertEqual(result["equal_bits"], done.returncode == 0)
@@ -165,15 +193,19 @@ class Verify(Case):
     # tile, several tried; without one there is nothing to show here.
     def test_different_bits_are_status_1(self):
         for kernel, padding in ((5, 4), (7, 3), (6, 3), (5, 2)):
-            self.write("model.yaml", f"""\
+            self.write(
+                "model.yaml",
+                f"""\
 input: {{channels: 32, height: 25, width: 19}}
 layers:
   - {{type: conv, name: c, out_channels: 64, kernel: {kernel}, padding: {padding}, dilation: 2}}
-""")
+""",
+            )
             for patch in ("{size: [3, 1]}", "{size: 2}", "{grid: [1, 8]}"):
                 words = ("verify", "config.yaml", "engine=onednn", f"patch={patch}", "input.batch=1")
-                done = subprocess.run([PROGRAM, *words, "--json"], cwd=self.folder, capture_output=True, timeout=240,
-                                      check=False)
+                done = subprocess.run(
+                    [PROGRAM, *words, "--json"], cwd=self.folder, capture_output=True, timeout=240, check=False
+                )
                 if done.returncode == 0:
                     continue
                 self.assertEqual(done.returncode, 1, done.stderr)
@@ -194,7 +226,7 @@ class Plan(Case):
         plan = self.json_of("plan", "config.yaml")
         self.assertEqual([s["grid"] for s in plan["stages"]], [[3, 2]] * 3)
         stage = plan["stages"][0]
-        self.assertEqual([l["name"] for l in stage["layers"]], ["conv1", "relu1", "norm1"])
+        self.assertEqual([layer["name"] for layer in stage["layers"]], ["conv1", "relu1", "norm1"])
         self.assertEqual(len(stage["tiles"]), 6)
         tile = stage["tiles"][3]
         self.assertEqual(tile["key"], {"stage": 0, "row": 1, "column": 1})

@@ -119,8 +119,12 @@ class Stores(Case):
             for side, factor in (("before", 1), ("after", 1.1)):
                 (self.folder / side).mkdir(exist_ok=True)
                 # Each round stands on a level of its own.
-                self.edited(f"{side}/{i}.db", "UPDATE point SET samples_ms = scaled(samples_ms, CASE sequence WHEN 1 THEN ? "
-                            "ELSE 1 END * ?)", factor, 1 + 0.003 * ((3 * i + len(side)) % 5))
+                self.edited(
+                    f"{side}/{i}.db",
+                    "UPDATE point SET samples_ms = scaled(samples_ms, CASE sequence WHEN 1 THEN ? ELSE 1 END * ?)",
+                    factor,
+                    1 + 0.003 * ((3 * i + len(side)) % 5),
+                )
         found = self.json_of("compare", "before", "after", status=1)
         self.assertEqual([p["verdict"] for p in found["points"]].count("SLOWER"), 1)
         self.assertEqual(found["count"]["FASTER"], 0)
@@ -128,7 +132,9 @@ class Stores(Case):
     def test_failures_are_worse(self):
         self.edited("b.db", "UPDATE point SET status = 'different', message = 'conv1 differs' WHERE sequence = 2")
         found = self.json_of("compare", "a.db", "b.db", status=1)
-        self.assertEqual([p["reason"] for p in found["points"] if p["broken"]], ["B could not be measured: conv1 differs"])
+        self.assertEqual(
+            [p["reason"] for p in found["points"] if p["broken"]], ["B could not be measured: conv1 differs"]
+        )
 
     def test_a_commit_in_the_store(self):
         commit = self.json_of("info")["git_commit"]

@@ -42,8 +42,17 @@ class Interrupt(Case):
             self.assertEqual(self.files(), ["config.yaml", "model.yaml"])
 
     def test_a_terminal_that_closes_may_send_several(self):
-        process = self.start("run", "config.yaml", *SAVING, "streams=1", "input.height=1500", "input.width=1500", "patch=whole",
-                             "until=conv1", **HANGS_UP)
+        process = self.start(
+            "run",
+            "config.yaml",
+            *SAVING,
+            "streams=1",
+            "input.height=1500",
+            "input.width=1500",
+            "patch=whole",
+            "until=conv1",
+            **HANGS_UP,
+        )
         self.wait_until_it_saves("l.npy", process)
         for _ in range(5):
             process.send_signal(signal.SIGHUP)
@@ -52,8 +61,14 @@ class Interrupt(Case):
         self.assertEqual(self.files(), ["config.yaml", "model.yaml"])
 
     def test_nohup(self):
-        process = self.start("run", "config.yaml", "output.save={logits: l.npy}", "measure.min_runs=100000", "measure.max_seconds=1",
-                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        process = self.start(
+            "run",
+            "config.yaml",
+            "output.save={logits: l.npy}",
+            "measure.min_runs=100000",
+            "measure.max_seconds=1",
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        )
         self.wait_until_it_saves("l.npy", process)
         process.send_signal(signal.SIGHUP)
         self.end(process, 0)
@@ -70,8 +85,11 @@ class Interrupt(Case):
 
     def test_verify(self):
         # Enough tiles and pixels for many seconds.
-        self.write("model.yaml", "input: {channels: 16, height: 400, width: 400}\nlayers:\n"
-                   + "  - {type: conv, out_channels: 16, kernel: 5, padding: 2}\n" * 8)
+        self.write(
+            "model.yaml",
+            "input: {channels: 16, height: 400, width: 400}\nlayers:\n"
+            + "  - {type: conv, out_channels: 16, kernel: 5, padding: 2}\n" * 8,
+        )
         process = self.start("verify", "config.yaml", "patch.size=8")
         self.wait_until_it_catches(signal.SIGINT, process)
         time.sleep(1)  # into the work, where the machine is fast enough
@@ -81,8 +99,16 @@ class Interrupt(Case):
         self.assertIn("interrupted", message)
 
     def test_a_second_ctrl_c_ends_at_once(self):
-        process = self.start("run", "config.yaml", *SAVING, "streams=1", "input.height=1500", "input.width=1500", "patch=whole",
-                             "until=conv1")
+        process = self.start(
+            "run",
+            "config.yaml",
+            *SAVING,
+            "streams=1",
+            "input.height=1500",
+            "input.width=1500",
+            "patch=whole",
+            "until=conv1",
+        )
         self.wait_until_it_saves("l.npy", process)
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)

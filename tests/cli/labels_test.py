@@ -2,9 +2,11 @@
 
 import ast
 import json
+import os
 import struct
+import subprocess
 
-from support import CONFIG, MODEL, SOURCE, Case, main, png
+from support import CONFIG, MODEL, PROGRAM, SOURCE, Case, main, png
 
 DIGITS = SOURCE / "configs/digits.yaml"
 QUICK = ("measure.warmup=0", "measure.min_runs=1", "threads=1", "device=cpu")
@@ -64,6 +66,38 @@ class Names(Case):
         text = self.halotile("run", "config.yaml").stdout.decode()
         self.assertIn("of 2 labelled images right", text)
         self.assertIn("classes mean nothing", text)
+
+    def test_labels_of_no_image_are_told(self):
+        self.write("labels.csv", "file,label\nphotos/one.png,1\nphotos/tow.png,2\nelse\x1b[31mwhere.png,3\n")
+        done = self.halotile("run", "config.yaml")
+        self.assertEqual(done.stderr.decode(), "halotile: 2 of the 3 labels are of no image of the input, the first in line 3: "
+                                               "'photos/tow.png'\n")
+        self.assertIn("of 1 labelled images right", done.stdout.decode())
+        result = json.loads(self.halotile("run", "config.yaml", "--json").stdout)
+        self.assertEqual(result["unused_labels"], {"count": 2, "first": [{"line": 3, "file": "photos/tow.png"},
+                                                                         {"line": 4, "file": "else\x1b[31mwhere.png"}]})
+        self.write("labels.csv", "file,label\nphotos/one.png,1\n")
+        self.assertEqual(self.json_of("run", "config.yaml")["unused_labels"], {"count": 0, "first": []})
+
+    def test_control_characters_do_not_reach_the_terminal(self):
+        evil = "\x1b]0;owned\x07\x9b31m\r"
+        self.write("names.txt", "".join(f"class {c} {evil}\n" for c in "abcdefghij"))
+        self.write("model.yaml", "class_names: names.txt\n" + MODEL.replace("name: conv1", 'name: "conv\\e[31m1"')
+                   + 'name: "net\\e[2J"\n')
+        os.rename(self.folder / "photos/one.png", self.folder / f"photos/a{evil}\nb.png")
+        self.write("photos/broken\x1b[31m\n.png", b"no picture")
+        self.write("labels.csv", f"file,label\nphotos/two.png,3\nno\x1b[31mne.png,4\n")
+        for words in (("run", "config.yaml", "input.on_error=skip"), ("run", "config.yaml", "input.on_error=skip", "--json"),
+                      ("plan", "config.yaml"), ("verify", "config.yaml", "input.images=photos/two.png"),
+                      ("sweep", "config.yaml", "until=conv\x1b[31m1,conv2", "--dry-run"),
+                      ("run", "config.yaml", "stre\x1b[31mams=2"), ("run", "config.yaml", "input.labels=\x1b[31m.csv"),
+                      ("run", "config.yaml", "input.images=photos/broken\x1b[31m\n.png"), ("run", "\x1b[31m\n.yaml"), ("\x1b[31m",)):
+            with self.subTest(words=words):
+                done = subprocess.run([PROGRAM, *words], cwd=self.folder, capture_output=True, timeout=240)
+                for text in (done.stdout.decode(), done.stderr.decode()):
+                    self.assertEqual([c for c in text if c != "\n" and (c < " " or "\x7f" <= c < "\xa0")], [], text)
+                if done.returncode == 2:
+                    self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
 
     def test_without_labels_there_is_no_accuracy(self):
         self.assertNotIn("accuracy", self.json_of("run", "config.yaml", "input.labels="))

@@ -1,7 +1,8 @@
-"""The report's page in headless Chromium: charts drawn, nothing fetched, no console error, keyboard, exports, dark mode,
-accessibility, and 1,000 points in under two seconds. Skips (status 77) without Chromium or without the chart library.
+"""The report's page in headless Chromium: charts drawn, nothing fetched, no console error, keyboard, exports, dark
+mode, accessibility, and 1,000 points in under two seconds. Skips (status 77) without Chromium or without the chart
+library.
 
-HALOTILE_SCREENSHOTS names a folder for screenshots."""
+HALOTILE_SCREENSHOTS names a folder for screenshots. The package in python/ must be found: PYTHONPATH=python."""
 
 import json
 import os
@@ -14,9 +15,10 @@ import time
 import unittest
 import xml.etree.ElementTree
 
-import browser
 import support
 from report_test import data_of, make_store
+
+from halotile_tools import browser
 
 CHARTS = ["heat", "by-streams", "components", "memory", "trade-off", "roofline", "samples", "timeline", "drift"]
 SECONDS_TO_LOAD = 2.0
@@ -25,12 +27,20 @@ SCREENSHOTS = pathlib.Path(os.environ.get("HALOTILE_SCREENSHOTS", tempfile.gette
 # Text and its ground, wherever an element has text of its own: the smallest ratio of WCAG 2 and where it is.
 CONTRAST = """(() => {
   const channels = (c) => c.match(/[\\d.]+/g).map(Number);
-  const luminance = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => [r, g, b].map((v) => linear(v / 255))
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (e) => { for (; e; e = e.parentElement) { const c = channels(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = channels(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
   let least = [99, ""];
   for (const e of document.querySelectorAll("body *")) {
-    if (e.closest("svg, script, .skip, [hidden], details:not([open]) > :not(summary)") || !e.getClientRects().length) continue;
+    if (e.closest("svg, script, .skip, [hidden], details:not([open]) > :not(summary)")) continue;
+    if (!e.getClientRects().length) continue;
     if (![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())) continue;
     const [a, b] = [luminance(channels(getComputedStyle(e).color)), luminance(ground(e))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
@@ -44,7 +54,12 @@ def skip_reason(folder):
     if browser.find_chromium() is None:
         return "no Chromium here; ./setup.sh --tests installs it"
     make_store(folder / "small.db", "small")
-    case = support.subprocess.run([support.PROGRAM, "report", "small.db", "-o", "small.html", "--json"], cwd=folder, stdout=support.subprocess.PIPE, check=True)
+    case = support.subprocess.run(
+        [support.PROGRAM, "report", "small.db", "-o", "small.html", "--json"],
+        cwd=folder,
+        stdout=support.subprocess.PIPE,
+        check=True,
+    )
     return None if json.loads(case.stdout)["charts"] else "the build has no chart library; ./setup.sh fetches it"
 
 
@@ -53,7 +68,12 @@ class Page(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = FOLDER
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        run = lambda *words: support.subprocess.run([support.PROGRAM, *words], cwd=cls.folder, check=True, stdout=support.subprocess.DEVNULL, timeout=120)
+
+        def run(*words):
+            command = [support.PROGRAM, *words]
+            devnull = support.subprocess.DEVNULL
+            support.subprocess.run(command, cwd=cls.folder, check=True, stdout=devnull, timeout=120)
+
         (cls.folder / "model.yaml").write_text(support.MODEL)
         (cls.folder / "config.yaml").write_text(support.CONFIG)
         run("run", "config.yaml", "measure.trace=trace.json")
@@ -93,12 +113,17 @@ class Page(unittest.TestCase):
     def shot(self, name, element=None):
         clip = None
         if element:
-            clip = self.page.js(f"(() => {{ const r = document.querySelector({json.dumps(element)}).getBoundingClientRect(); return {{x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height}}; }})()")
+            clip = self.page.js(
+                f"(() => {{ const r = document.querySelector({json.dumps(element)}).getBoundingClientRect();"
+                " return {x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height}; })()"
+            )
         self.page.screenshot(SCREENSHOTS / f"{name}.png", whole=True, clip=clip)
 
     def rows(self):
         """Texts of the table's rows."""
-        return self.page.js("[...document.querySelectorAll('#points tbody tr')].map((r) => [...r.children].map((c) => c.textContent))")
+        return self.page.js(
+            "[...document.querySelectorAll('#points tbody tr')].map((r) => [...r.children].map((c) => c.textContent))"
+        )
 
     def heads(self):
         return self.page.js("[...document.querySelectorAll('#points thead th')].map((h) => h.textContent)")
@@ -112,8 +137,12 @@ class Page(unittest.TestCase):
         self.scroll_through()
         for chart in CHARTS:
             self.assertGreater(self.marks(chart), 10, chart)
-            self.assertGreater(len(self.page.js(f"document.getElementById('canvas-{chart}').getAttribute('aria-label')")), 40, chart)
-        self.assertIn("All points have the same batch", self.page.js("document.querySelector('#by-batch .note').textContent"))
+            self.assertGreater(
+                len(self.page.js(f"document.getElementById('canvas-{chart}').getAttribute('aria-label')")), 40, chart
+            )
+        self.assertIn(
+            "All points have the same batch", self.page.js("document.querySelector('#by-batch .note').textContent")
+        )
         self.assertGreater(self.page.js("document.querySelectorAll('#tiles-panel svg image').length"), 0)
         self.assertEqual(self.page.requests(), [self.small.resolve().as_uri()])
         self.shot("report")
@@ -131,7 +160,10 @@ class Page(unittest.TestCase):
 
     def test_another_slice_changes_the_page(self):
         self.open(self.large)
-        before = self.page.js("[document.getElementById('canvas-heat').getAttribute('aria-label'), document.querySelector('.statements').textContent]")
+        before = self.page.js(
+            "[document.getElementById('canvas-heat').getAttribute('aria-label'),"
+            " document.querySelector('.statements').textContent]"
+        )
         # A keyboard's way through a list of choices.
         self.page.js("document.querySelector('#slice select[data-axis=\"precision\"]').focus()")
         value = self.page.js("document.activeElement.value")
@@ -147,7 +179,10 @@ class Page(unittest.TestCase):
         column = heads.index("images/s")
         button = f"#points thead th:nth-child({column + 1}) button"
         self.press_on(button, "Enter")
-        self.assertEqual(self.page.js(f"document.querySelector({json.dumps(button)}).parentElement.getAttribute('aria-sort')"), "ascending")
+        self.assertEqual(
+            self.page.js(f"document.querySelector({json.dumps(button)}).parentElement.getAttribute('aria-sort')"),
+            "ascending",
+        )
         self.assertEqual(self.page.js("document.querySelectorAll('#points th[aria-sort]').length"), 1)
         values = [float(r[column].replace(",", "")) for r in self.rows() if r[column]]
         self.assertEqual(len(values), 58)
@@ -180,7 +215,9 @@ class Page(unittest.TestCase):
     def test_a_row_shows_its_point(self):
         self.open(self.small)
         self.press_on("#points tbody tr:nth-child(5) button", "Enter")
-        wanted = self.page.js("document.querySelector('#points tbody tr:nth-child(5) button').getAttribute('aria-label')")
+        wanted = self.page.js(
+            "document.querySelector('#points tbody tr:nth-child(5) button').getAttribute('aria-label')"
+        )
         title = self.page.js("document.getElementById('point-title').textContent")
         self.assertEqual(wanted, f"Show {title} in detail")
         self.assertEqual(self.page.js("document.activeElement.id"), "point")
@@ -191,10 +228,21 @@ class Page(unittest.TestCase):
 
     def test_a_click_in_the_heat_map_shows_its_point(self):
         self.open(self.small)
-        box = self.page.js("(() => { const r = document.getElementById('canvas-heat').getBoundingClientRect(); scrollBy(0, r.top - 200); const s = document.getElementById('canvas-heat').getBoundingClientRect(); return [s.x, s.y, s.width, s.height]; })()")
+        box = self.page.js(
+            "(() => { const r = document.getElementById('canvas-heat').getBoundingClientRect();"
+            " scrollBy(0, r.top - 200); const s = document.getElementById('canvas-heat').getBoundingClientRect();"
+            " return [s.x, s.y, s.width, s.height]; })()"
+        )
         x, y = box[0] + box[2] - 50, box[1] + box[3] - 120  # most streams, smallest patch
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            self.page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="none" if kind == "mouseMoved" else "left", clickCount=1)
+            self.page.call(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=x,
+                y=y,
+                button="none" if kind == "mouseMoved" else "left",
+                clickCount=1,
+            )
         self.assertIn("patch 16 px, 8 streams", self.page.js("document.getElementById('point-title').textContent"))
 
     def test_tiles_by_keyboard(self):
@@ -208,7 +256,8 @@ class Page(unittest.TestCase):
         self.assertEqual(stages, len(data_of(self.small)["picture"]["stages"]))
 
     def saved(self, button, name):
-        """The file that a button saves. The browser now and then loses a download that the page has begun: it is asked again."""
+        """The file that a button saves. The browser now and then loses a download that the page has begun: it is asked
+        again."""
         path = self.downloads / name
         for _ in range(3):
             self.page.js("document.getElementById('live').textContent = ''")
@@ -231,7 +280,10 @@ class Page(unittest.TestCase):
             self.assertTrue(root.tag.endswith("svg"), chart)
             self.assertGreater(sum(1 for _ in root.iter()), 12, chart)
             if chart != "tiles":
-                self.assertTrue(re.search(rb'<rect width="800" height="\d+"[^>]*fill="#(fff|ffffff)"', svg), f"{chart}: white ground")
+                self.assertTrue(
+                    re.search(rb'<rect width="800" height="\d+"[^>]*fill="#(fff|ffffff)"', svg),
+                    f"{chart}: white ground",
+                )
             png = self.saved(f"#{panel} .tools button:nth-child(2)", f"alexnet_small-{chart}.png")
             self.assertEqual(png[:8], b"\x89PNG\r\n\x1a\n", chart)
             self.assertGreater(int.from_bytes(png[16:20], "big"), 1500, f"{chart}: wide enough for paper")
@@ -255,7 +307,11 @@ class Page(unittest.TestCase):
         self.assertGreaterEqual(ratio, 4.5, where)
         for chart in CHARTS:
             self.assertGreater(self.marks(chart), 10, chart)
-            self.assertIn("#a5adb8", self.page.js(f"document.getElementById('canvas-{chart}').innerHTML"), f"{chart}: drawn in the dark theme's colours")
+            self.assertIn(
+                "#a5adb8",
+                self.page.js(f"document.getElementById('canvas-{chart}').innerHTML"),
+                f"{chart}: drawn in the dark theme's colours",
+            )
         self.shot("report-dark")
         self.page.media(prefers_color_scheme="dark")
         self.open(self.small)
@@ -265,19 +321,35 @@ class Page(unittest.TestCase):
         self.open(self.small)
         self.scroll_through()
         nodes = self.page.call("Accessibility.getFullAXTree")["nodes"]
-        value = lambda node, key: node.get(key, {}).get("value", "")
+
+        def value(node, key):
+            return node.get(key, {}).get("value", "")
+
         for node in nodes:
             role = value(node, "role")
             focusable = any(p["name"] == "focusable" and p["value"].get("value") for p in node.get("properties", []))
-            if not node.get("ignored") and (focusable or role in ("img", "region", "table", "search", "navigation")) and role not in ("RootWebArea", "main", "generic", "option", "MenuListPopup"):
+            if (
+                not node.get("ignored")
+                and (focusable or role in ("img", "region", "table", "search", "navigation"))
+                and role not in ("RootWebArea", "main", "generic", "option", "MenuListPopup")
+            ):
                 self.assertNotEqual(value(node, "name"), "", f"{role}: {node}")
         roles = [value(n, "role") for n in nodes if not n.get("ignored")]
         for role in ("main", "banner", "navigation", "contentinfo", "search"):
             self.assertEqual(roles.count(role), 1, role)
-        levels = self.page.js("[...document.querySelectorAll('h1, h2, h3')].filter((h) => h.getClientRects().length).map((h) => Number(h.tagName[1]))")
+        levels = self.page.js(
+            "[...document.querySelectorAll('h1, h2, h3')].filter((h) => h.getClientRects().length)"
+            ".map((h) => Number(h.tagName[1]))"
+        )
         self.assertEqual(levels[0], 1)
         self.assertEqual(levels.count(1), 1)
-        self.assertEqual(self.page.js("(() => { const ids = [...document.querySelectorAll('[id]')].map((e) => e.id); return ids.filter((id, i) => ids.indexOf(id) !== i); })()"), [])
+        self.assertEqual(
+            self.page.js(
+                "(() => { const ids = [...document.querySelectorAll('[id]')].map((e) => e.id);"
+                " return ids.filter((id, i) => ids.indexOf(id) !== i); })()"
+            ),
+            [],
+        )
         # The first stop is the way past the head; from there on to the first choice.
         self.page.js("document.activeElement.blur()")
         self.page.key("Tab")
@@ -311,14 +383,24 @@ class Page(unittest.TestCase):
         for _ in range(5):  # the best one tells what the page costs, whatever else this machine does
             begin = time.monotonic()
             self.open(self.large)
-            self.page.wait("document.querySelectorAll('#points tbody tr').length >= 250 && document.querySelectorAll('#canvas-heat svg path').length > 20")
+            self.page.wait(
+                "document.querySelectorAll('#points tbody tr').length >= 250"
+                " && document.querySelectorAll('#canvas-heat svg path').length > 20"
+            )
             seconds.append(time.monotonic() - begin)
             if seconds[-1] < SECONDS_TO_LOAD:
                 break
-        print(f"1,008 points: {', '.join(f'{s:.2f}' for s in seconds)} s until the table and the first chart are there", file=sys.stderr)
+        print(
+            f"1,008 points: {', '.join(f'{s:.2f}' for s in seconds)} s until the table and the first chart are there",
+            file=sys.stderr,
+        )
         self.assertLess(min(seconds), SECONDS_TO_LOAD)
-        sorting = """(() => { const begin = performance.now(); document.querySelector('#points thead th:nth-child(2) button').click();
-            document.body.offsetHeight; return (performance.now() - begin) / 1000; })()"""
+        sorting = """(() => {
+            const begin = performance.now();
+            document.querySelector('#points thead th:nth-child(2) button').click();
+            document.body.offsetHeight;
+            return (performance.now() - begin) / 1000;
+        })()"""
         self.assertLess(min(self.page.js(sorting) for _ in range(5)), 1)
         self.page.js("document.querySelector('.filters input').focus()")
         self.page.type("fused 48")
@@ -331,7 +413,7 @@ class Page(unittest.TestCase):
         text = self.small.read_text(encoding="utf-8")
         begin = text.index("<script>", text.index('id="data"')) + len("<script>")
         bare = self.folder / "bare.html"
-        bare.write_text(text[:begin] + text[text.index("</script>", begin):], encoding="utf-8")
+        bare.write_text(text[:begin] + text[text.index("</script>", begin) :], encoding="utf-8")
         self.open(bare)
         self.scroll_through()
         self.assertIn("./setup.sh", self.page.js("document.querySelector('#heat .note').textContent"))

@@ -1,4 +1,4 @@
-"""halotile report: the file it writes, what it says, and what it refuses. report_page_test.py looks at the page in a browser."""
+"""halotile report: the file it writes, what it says, what it refuses. report_page_test.py looks at it in a browser."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import pathlib
 import re
 import sqlite3
 import subprocess
-import unittest
 
 import support
 
@@ -78,8 +77,12 @@ class Report(support.Case):
         self.assertTrue(picture["image"].startswith("data:image/png;base64,"), picture["note"])
         point = data["points"][picture["point"]]
         values = {a["key"]: a["values"][place] for a, place in zip(data["axes"], point["at"])}
-        plan = self.json_of("plan", str(support.SOURCE / "configs" / "alexnet.yaml"), f"patch.size={values['patch.size']}",
-                            f"patch.stages={values['patch.stages']}")
+        plan = self.json_of(
+            "plan",
+            str(support.SOURCE / "configs" / "alexnet.yaml"),
+            f"patch.size={values['patch.size']}",
+            f"patch.stages={values['patch.stages']}",
+        )
         self.assertEqual(len(picture["stages"]), len(plan["stages"]))
         for drawn, planned in zip(picture["stages"], plan["stages"]):
             self.assertEqual([len(drawn["rows"]), len(drawn["columns"])], planned["grid"])
@@ -129,7 +132,15 @@ class Report(support.Case):
 
     def test_does_not_replace_its_trace(self):
         self.write("trace.json", '{"traceEvents": []}')
-        self.refused("report", "sweep.db", "--trace", "trace.json", "-o", "./trace.json", saying="--output: ./trace.json is the trace")
+        self.refused(
+            "report",
+            "sweep.db",
+            "--trace",
+            "trace.json",
+            "-o",
+            "./trace.json",
+            saying="--output: ./trace.json is the trace",
+        )
         self.assertEqual((self.folder / "trace.json").read_text(), '{"traceEvents": []}')
 
 

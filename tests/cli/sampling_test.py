@@ -1,4 +1,4 @@
-"""Ten crops, random crops and dropout samples against stored references (experiments/make_sampling_golden.py)."""
+"""Ten crops, random crops and dropout samples against stored references (tests/golden/make_sampling_golden.py)."""
 
 import json
 import math
@@ -22,7 +22,9 @@ def read_npy(path):
 class Dropout(Case):
     def setUp(self):
         super().setUp()
-        self.write("config.yaml", f"""\
+        self.write(
+            "config.yaml",
+            f"""\
 model: {GOLDEN}/model.yaml
 device: cpu
 weights: {{file: {GOLDEN}/weights.safetensors}}
@@ -31,7 +33,8 @@ dropout: {{samples: {FACTS["dropout"]["samples"]}, seed: {FACTS["dropout"]["seed
 output: {{save: {{logits: l.npy}}}}
 threads: 1
 measure: {{warmup: 0, min_runs: 1}}
-""")
+""",
+        )
 
     def logits(self, *words):
         return self.json_of("run", "config.yaml", *words), self.array("l.npy")
@@ -53,8 +56,14 @@ measure: {{warmup: 0, min_runs: 1}}
 
     def test_neither_patches_nor_streams_nor_batches_change_a_bit(self):
         whole = self.logits("engine=reference", "patch=whole")[1]
-        for words in (("patch.size=3",), ("patch={grid: [4, 3], stages: fused}", "streams=3"), ("patch.storage=packed", "patch.size=2"),
-                      ("input.batch=1",), ("input.batch=2", "sub_batch=1", "streams=2"), ("sub_batch=2",)):
+        for words in (
+            ("patch.size=3",),
+            ("patch={grid: [4, 3], stages: fused}", "streams=3"),
+            ("patch.storage=packed", "patch.size=2"),
+            ("input.batch=1",),
+            ("input.batch=2", "sub_batch=1", "streams=2"),
+            ("sub_batch=2",),
+        ):
             with self.subTest(words=words):
                 self.assertEqual(self.logits("engine=reference", *words)[1], whole)
         self.assertNotEqual(self.logits("engine=reference", "dropout.seed=12")[1], whole)
@@ -63,7 +72,9 @@ measure: {{warmup: 0, min_runs: 1}}
         self.assertEqual(one["predictions"][0]["top"][0]["deviation"], 0)
 
     def test_verify(self):
-        self.assertIs(self.json_of("verify", "config.yaml", "engine=reference", "patch.size=3", "streams=2")["equal_bits"], True)
+        self.assertIs(
+            self.json_of("verify", "config.yaml", "engine=reference", "patch.size=3", "streams=2")["equal_bits"], True
+        )
 
     def test_bf16_maps(self):
         if not self.json_of("info")["cpu_bf16"]:
@@ -78,8 +89,14 @@ measure: {{warmup: 0, min_runs: 1}}
         self.assertIn("±", self.halotile("run", "config.yaml").stdout.decode())
 
     def test_what_cannot_be(self):
-        self.refused("run", "config.yaml", f"model={SOURCE}/configs/models/vit_patch_embed.yaml", "weights.random=1", "input.random=1",
-                     saying="has no dropout layer to sample")
+        self.refused(
+            "run",
+            "config.yaml",
+            f"model={SOURCE}/configs/models/vit_patch_embed.yaml",
+            "weights.random=1",
+            "input.random=1",
+            saying="has no dropout layer to sample",
+        )
         self.refused("run", "config.yaml", "dropout={seed: 3}", saying="lacks the key 'samples'")
         self.refused("run", "config.yaml", "dropout.samples=0", saying="dropout.samples: is '0'; a whole number from 1")
 
@@ -101,8 +118,13 @@ class Crops(Case):
         super().setUp()
         height, width = FACTS["crop"]
         # The input itself is what is saved.
-        self.write("model.yaml", f"input: {{channels: 3, height: {height}, width: {width}}}\nlayers: [{{type: relu, name: same}}]\n")
-        self.write("config.yaml", f"""\
+        self.write(
+            "model.yaml",
+            f"input: {{channels: 3, height: {height}, width: {width}}}\nlayers: [{{type: relu, name: same}}]\n",
+        )
+        self.write(
+            "config.yaml",
+            f"""\
 model: model.yaml
 device: cpu
 input: {{images: [{SAMPLES}]}}
@@ -110,7 +132,8 @@ preprocess: {{resize: {FACTS["resize"]}, mean: [0, 0, 0], std: [1, 1, 1]}}
 output: {{save: {{same: x.npy}}}}
 threads: 1
 measure: {{warmup: 0, min_runs: 1}}
-""")
+""",
+        )
 
     def checksums(self, *words):
         self.json_of("run", "config.yaml", *words)
@@ -125,15 +148,25 @@ measure: {{warmup: 0, min_runs: 1}}
 
     def test_random_crops(self):
         for words in (("input.batch=1",), ("input.batch=4", "input.decoders=3")):
-            self.assertEqual(self.checksums(f"preprocess.augment.seed={FACTS['augment_seed']}", *words), FACTS["augment"])
+            self.assertEqual(
+                self.checksums(f"preprocess.augment.seed={FACTS['augment_seed']}", *words), FACTS["augment"]
+            )
         self.assertNotEqual(self.checksums("preprocess.augment.seed=1"), FACTS["augment"])
 
     def test_images_smaller_than_the_crop(self):
         self.write("small.png", png(40, 40))
         for words in ("preprocess.crops=ten", "preprocess.augment.seed=1"):
-            self.refused("run", "config.yaml", words, "preprocess.resize=40", "input.images=small.png",
-                         saying=["small.png: is 40x40 when resized, smaller than the crop of 64x48", "preprocess.resize"])
-            self.refused("verify", "config.yaml", words, "preprocess.resize=40", "input.images=small.png", saying="small.png")
+            self.refused(
+                "run",
+                "config.yaml",
+                words,
+                "preprocess.resize=40",
+                "input.images=small.png",
+                saying=["small.png: is 40x40 when resized, smaller than the crop of 64x48", "preprocess.resize"],
+            )
+            self.refused(
+                "verify", "config.yaml", words, "preprocess.resize=40", "input.images=small.png", saying="small.png"
+            )
 
 
 class TenCropPredictions(Case):
@@ -142,8 +175,11 @@ class TenCropPredictions(Case):
         for i in range(3):
             self.write(f"photos/{i}.png", png(40, 31, bytes([80 * i, 99, 7 * i])))
         self.write("photos/rocket.jpg", (SAMPLES / "rocket.jpg").read_bytes())
-        self.write("config.yaml", CONFIG.replace("{random: 1, batch: 3}", "{images: photos, batch: 2}")
-                   + "preprocess: {resize: 32, crops: ten}\n")
+        self.write(
+            "config.yaml",
+            CONFIG.replace("{random: 1, batch: 3}", "{images: photos, batch: 2}")
+            + "preprocess: {resize: 32, crops: ten}\n",
+        )
 
     def test_probabilities_are_averaged_over_the_crops(self):
         result = self.json_of("run", "config.yaml", *QUICK, "output.save={logits: l.npy}")
@@ -153,7 +189,7 @@ class TenCropPredictions(Case):
             mean = [0.0] * 10
             for view in range(10):
                 logits = struct.unpack_from("<10f", data, 40 * (10 * n + view))
-                powers = [math.exp(l - max(logits)) for l in logits]
+                powers = [math.exp(x - max(logits)) for x in logits]
                 mean = [m + p / sum(powers) / 10 for m, p in zip(mean, powers)]
             order = sorted(range(10), key=lambda c: -mean[c])[:5]
             self.assertEqual([e["class"] for e in prediction["top"]], order)
@@ -168,7 +204,9 @@ class TenCropPredictions(Case):
         self.assertEqual((result["images"], len(result["skipped"])), (3, 1))
 
     def test_one_of_crops_and_augment(self):
-        self.assertEqual(self.json_of("run", "config.yaml", *QUICK, "preprocess.augment.seed=3")["images"], 4, "the last word counts")
+        self.assertEqual(
+            self.json_of("run", "config.yaml", *QUICK, "preprocess.augment.seed=3")["images"], 4, "the last word counts"
+        )
         self.write("config.yaml", CONFIG + "preprocess: {crops: ten, augment: {seed: 1}}\n")
         self.refused("run", "config.yaml", saying="preprocess: has both crops and augment; keep one of the two")
 

@@ -45,7 +45,9 @@ class BrokenImages(Folder):
         self.halotile("run", "config.yaml", *words, f"input.images=[{', '.join(good)}]")
         wanted = self.array("l.npy")
         for decoders in (1, 3):
-            done = self.halotile("run", "config.yaml", *words, "input.on_error=skip", f"input.decoders={decoders}", "--json")
+            done = self.halotile(
+                "run", "config.yaml", *words, "input.on_error=skip", f"input.decoders={decoders}", "--json"
+            )
             lines = done.stderr.decode().splitlines()
             self.assertEqual(len(lines), 3, lines)
             for line, name in zip(lines, self.broken):
@@ -69,11 +71,22 @@ class BrokenImages(Folder):
 
     def test_stop_is_the_default(self):
         self.refused("run", "config.yaml", *QUICK, saying="photos/1.png")
-        self.refused("run", "config.yaml", *QUICK, "input.images=[photos/0.png, photos/2.png, photos/4.png]", saying="photos/4.png")
+        self.refused(
+            "run",
+            "config.yaml",
+            *QUICK,
+            "input.images=[photos/0.png, photos/2.png, photos/4.png]",
+            saying="photos/4.png",
+        )
 
     def test_nothing_left(self):
-        self.refused("run", "config.yaml", "input.on_error=skip", f"input.images=[{', '.join(self.broken)}]",
-                     saying=["none of the 3 images can be read", "photos/1.png"])
+        self.refused(
+            "run",
+            "config.yaml",
+            "input.on_error=skip",
+            f"input.images=[{', '.join(self.broken)}]",
+            saying=["none of the 3 images can be read", "photos/1.png"],
+        )
 
 
 class Streaming(Folder):
@@ -81,7 +94,12 @@ class Streaming(Folder):
         for i in range(11):
             self.write(f"photos/{i:02}.png", png(30 + i, 31, bytes([20 * i, 77, 255 - 20 * i])))
         results = set()
-        for words in (("input.batch=11",), ("input.batch=1", "input.decoders=4"), ("input.batch=4",), ("input.decoders=2",)):
+        for words in (
+            ("input.batch=11",),
+            ("input.batch=1", "input.decoders=4"),
+            ("input.batch=4",),
+            ("input.decoders=2",),
+        ):
             result = self.json_of("run", "config.yaml", *QUICK, *words, "output.save={logits: l.npy, conv1: c.npy}")
             results.add((self.array("l.npy"), self.array("c.npy")))
             self.assertEqual("stream" in result, words[0] != "input.batch=11")

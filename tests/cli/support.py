@@ -86,7 +86,9 @@ class Case(unittest.TestCase):
         before = self.files()
         done = self.halotile(*words, status=2)
         self.assertEqual(done.stdout, b"")
-        message = re.sub(r"==\d+==WARNING: .*\n", "", done.stderr.decode(errors="replace"))  # of a sanitizer's allocator
+        message = re.sub(
+            r"==\d+==WARNING: .*\n", "", done.stderr.decode(errors="replace")
+        )  # of a sanitizer's allocator
         self.assertTrue(message.startswith("halotile: "), message)
         self.assertEqual(len(message.splitlines()), lines, message)
         for word in ("terminate", "what():", "exception", "std::", "basic_", "bad conversion", "ERROR:"):
@@ -98,7 +100,9 @@ class Case(unittest.TestCase):
 
     def start(self, *words, **how):
         """Starts the program in the test's folder."""
-        process = subprocess.Popen([PROGRAM, *words], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+        process = subprocess.Popen(
+            [PROGRAM, *words], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how
+        )
         self.addCleanup(process.kill)
         return process
 

@@ -1,4 +1,5 @@
-"""`halotile sweep` from outside: killed at any moment, by Ctrl-C or a full disk, two at once; axes, exports, terminals."""
+"""`halotile sweep` from outside: killed at any moment, by Ctrl-C or a full disk, two at once; axes, exports,
+terminals."""
 
 import contextlib
 import csv
@@ -101,8 +102,11 @@ class Sweep(Case):
         process.send_signal(signal.SIGINT)
         output, message = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, message)
-        self.assertRegex(message.decode(), r"^halotile: interrupted; \d+ of 12 points are in results/sweep.db; "
-                                           r"the same command goes on from there\n$")
+        self.assertRegex(
+            message.decode(),
+            r"^halotile: interrupted; \d+ of 12 points are in results/sweep.db; "
+            r"the same command goes on from there\n$",
+        )
         self.check()
         before = self.points()
         self.assertIn(f"{len(before)} of 12 points", message.decode())
@@ -128,8 +132,11 @@ class Sweep(Case):
         process = self.start("streams=range(2, 60)", preexec_fn=full_soon)
         _, message = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 2)
-        self.assertEqual(message.decode(), "halotile: results/sweep.db cannot be written: the disk is full or fails; "
-                                           "free some space and start again, what is finished is kept\n")
+        self.assertEqual(
+            message.decode(),
+            "halotile: results/sweep.db cannot be written: the disk is full or fails; "
+            "free some space and start again, what is finished is kept\n",
+        )
         self.check()
         self.assertLessEqual(set(before), set(self.points()))
         self.halotile("sweep", "sweep.yaml")
@@ -138,12 +145,20 @@ class Sweep(Case):
     def test_a_full_file_system(self):
         mount = self.folder / "small"
         mount.mkdir()
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", mount], capture_output=True,
-                                 check=False).returncode == 0 if os.geteuid() == 0 else False
+        mounted = (
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", mount], capture_output=True, check=False
+            ).returncode
+            == 0
+            if os.geteuid() == 0
+            else False
+        )
         if not mounted:
             self.skipTest("a small file system cannot be mounted here")
         self.addCleanup(subprocess.run, ["umount", mount], check=False)
-        message = self.halotile("sweep", "sweep.yaml", "-o", "small/s.db", "streams=range(1, 60)", status=2).stderr.decode()
+        message = self.halotile(
+            "sweep", "sweep.yaml", "-o", "small/s.db", "streams=range(1, 60)", status=2
+        ).stderr.decode()
         self.assertRegex(message, "^halotile: small/s.db cannot be [a-z]+: .*disk.*\n$")
         self.check("small/s.db")
         self.assertGreater(len(self.points("small/s.db")), 0)
@@ -169,8 +184,14 @@ class Sweep(Case):
 
     def test_bad_axes(self):
         self.refused("sweep", "config.yaml", saying="there is nothing to sweep")
-        self.refused("sweep", "sweep.yaml", "patch.size=8,x", "streams=0,1", lines=2,
-                     saying=["'patch.size=x': patch.size: is 'x'", "'streams=0': streams: is '0'", "and 1 more"])
+        self.refused(
+            "sweep",
+            "sweep.yaml",
+            "patch.size=8,x",
+            "streams=0,1",
+            lines=2,
+            saying=["'patch.size=x': patch.size: is 'x'", "'streams=0': streams: is '0'", "and 1 more"],
+        )
         self.refused("sweep", "sweep.yaml", "patch.siz=8,9", lines=2, saying="did you mean 'size'?")
         self.refused("run", "sweep.yaml", "sweep.patch.size=[x]", saying="patch.size")
 
@@ -225,17 +246,33 @@ class Sweep(Case):
         (self.folder / "r.trace.json").symlink_to("model.yaml")
         kept = {name: (self.folder / name).read_bytes() for name in self.files()}
         for command in (("export", "s.db", "-o"), ("report", "s.db", "-o")):
-            for output, what in (("s.db", "the store"), ("folder/../s.db", "the store"), ("link.db", "the store"),
-                                 ("s.db-wal", "a part of the store"), ("s.db-shm", "a part of the store")):
+            for output, what in (
+                ("s.db", "the store"),
+                ("folder/../s.db", "the store"),
+                ("link.db", "the store"),
+                ("s.db-wal", "a part of the store"),
+                ("s.db-shm", "a part of the store"),
+            ):
                 with self.subTest(command=command, output=output):
-                    self.refused(*command, output, saying=f"--output: {output} is {what}, which would be lost; choose another name")
+                    self.refused(
+                        *command,
+                        output,
+                        saying=f"--output: {output} is {what}, which would be lost; choose another name",
+                    )
         self.refused("export", "link.db", "-o", "s.db-wal", saying="a part of the store")
         sweep = ("sweep", "sweep.yaml", "-o")
-        for store, output, what in (("s.db", "s.db", "the store"), ("new.db", "./new.db", "the store"), ("s.db", "sweep.yaml", "the config"),
-                                    ("new.db", "new.db-wal", "a part of the store"), ("s.db", "model.yaml", "the model"),
-                                    ("s.db", "r.html", "the model")):  # its trace is a link there
+        for store, output, what in (
+            ("s.db", "s.db", "the store"),
+            ("new.db", "./new.db", "the store"),
+            ("s.db", "sweep.yaml", "the config"),
+            ("new.db", "new.db-wal", "a part of the store"),
+            ("s.db", "model.yaml", "the model"),
+            ("s.db", "r.html", "the model"),
+        ):  # its trace is a link there
             with self.subTest(store=store, output=output):
-                self.refused(*sweep, store, "--report", output, saying=["--report: ", f" is {what}, which would be lost"])
+                self.refused(
+                    *sweep, store, "--report", output, saying=["--report: ", f" is {what}, which would be lost"]
+                )
         self.assertEqual({name: (self.folder / name).read_bytes() for name in self.files()}, kept)
 
     def test_exports(self):
@@ -259,8 +296,13 @@ class Sweep(Case):
     def on_terminal(self, **environment):
         """What a person sees, standard output and error on one terminal."""
         master, slave = pty.openpty()
-        process = subprocess.Popen([PROGRAM, "sweep", "sweep.yaml", "dispatch=streams,graph", "streams=1"], cwd=self.folder,
-                                   stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm", **environment})
+        process = subprocess.Popen(
+            [PROGRAM, "sweep", "sweep.yaml", "dispatch=streams,graph", "streams=1"],
+            cwd=self.folder,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm", **environment},
+        )
         os.close(slave)
         seen = b""
         while True:

@@ -77,8 +77,10 @@ class Trace(Case):
 
     def test_views(self):
         tiles = self.check("patch.storage=view", "streams=1")
-        self.assertEqual({(t["args"]["row"], t["args"]["column"]) for t in tiles.values() if t["args"]["stage"] == 0},
-                         {(r, c) for r in range(3) for c in range(2)})
+        self.assertEqual(
+            {(t["args"]["row"], t["args"]["column"]) for t in tiles.values() if t["args"]["stage"] == 0},
+            {(r, c) for r in range(3) for c in range(2)},
+        )
 
     def test_packed_on_several_streams(self):
         self.check("patch.storage=packed", "streams=3")

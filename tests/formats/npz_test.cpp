@@ -91,6 +91,20 @@ TEST(Npz, ReadsWhatNumPySavesCompressed) {
   EXPECT_EQ(file->read("zeros"), std::vector<float>(100'000));  // and again
 }
 
+TEST(Npz, ReadsEverySpellingOfAType) {
+  const TemporaryFolder scratch;
+  const auto file = open_npz(
+      scratch.write("types.npz", archive_of({{"a.npy", npy("<u1", "(2,)", "\1\xff")},
+                                             {"b.npy", npy(">f4", "(1,)", std::string("\x40\x40\0\0", 4))},
+                                             {"c.npy", npy("float16", "(1,)", std::string("\0\x3c", 2))},
+                                             {"d.npy", npy("|b1", "(2,)", std::string("\0\1", 2))}})));
+  EXPECT_EQ(file->read("a"), (std::vector<float>{1, 255}));
+  EXPECT_EQ(file->read("b"), std::vector<float>{3});
+  EXPECT_EQ(file->read("c"), std::vector<float>{1});
+  EXPECT_EQ(file->read("d"), (std::vector<float>{0, 1}));
+  EXPECT_EQ(file->type("a"), "<u1");
+}
+
 TEST(Npz, ReadsArchivesOfOtherWriters) {
   const TemporaryFolder scratch;
   const std::string one = npy("<f4", "(1,)", little_endian(0x3f800000, 4));

@@ -21,6 +21,7 @@ SOURCES: dict[str, list[str]] = {
     "npz": ["tests/golden/*.npz", "tests/golden/weights/*.npz"],
     "npy": ["tests/golden/*.npy", "tests/formats/golden/*.npy"],
     "image": ["tests/formats/golden/*.jpg", "tests/formats/golden/*.png", "data/digits/images/digit_144*.png"],
+    "metadata": ["tests/formats/golden/png_orientation*.png", "tests/formats/golden/jpeg_orientation*.jpg"],
     "model": ["configs/models/*.yaml", "tests/golden/*.yaml"],
     "config": ["configs/*.yaml", "configs/sweeps/*.yaml"],
     "labels": ["data/*/classes.txt", "data/*/labels.csv"],

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets with clang and runs each for a while from its seed corpus, after the inputs that once failed.
-#   tests/fuzz/run.sh [SECONDS] [TARGET...]      10 seconds each of safetensors npz npy image model config labels
+#   tests/fuzz/run.sh [SECONDS] [TARGET...]      10 seconds each of safetensors npz npy image metadata model config labels
 # What is found keeps its input as build-fuzz/<target>-crash-*; the corpora grow in build-fuzz/corpus/<target>.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 seconds=${1:-10}
 targets=("${@:2}")
-[[ ${#targets[@]} -gt 0 ]] || targets=(safetensors npz npy image model config labels)
+[[ ${#targets[@]} -gt 0 ]] || targets=(safetensors npz npy image metadata model config labels)
 build=${HALOTILE_FUZZ_BUILD:-build-fuzz}
 
 cmake -S tests/fuzz -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="${CXX:-clang++}" >/dev/null

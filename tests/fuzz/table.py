@@ -40,7 +40,10 @@ def main() -> None:
     for target, row in sorted(rows.items()):
         edges, features, inputs, size = row["state"] or ("-", "-", "-", "-")
         findings = row["findings"] or "none"
-        print(f"| `{target}` | {row['seconds'] / 60:.0f} | {row['runs']:,} | {edges} | {features} | {inputs} inputs, {size} | {findings} |")
+        print(
+            f"| `{target}` | {row['seconds'] / 60:.0f} | {row['runs']:,} | {edges} | {features} "
+            f"| {inputs} inputs, {size} | {findings} |"
+        )
 
 
 if __name__ == "__main__":

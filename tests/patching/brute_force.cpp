@@ -1,5 +1,7 @@
 #include "brute_force.hpp"
 
+#include <algorithm>
+
 #include "patching/error.hpp"
 
 namespace halotile::brute_force {
@@ -24,6 +26,7 @@ Window random_window(std::mt19937_64& random, Extent2 input) {
       w.kernel = draw_extent(random, 1, random() % 2 == 0 ? 3 : 11);
       w.stride = draw_extent(random, 1, random() % 2 == 0 ? 2 : 5);
       w.padding = random() % 3 == 0 ? Extent2{} : draw_extent(random, 0, 5);
+      if (random() % 3 == 0) w.padding.end = draw_extent(random, 0, 5);
       w.dilation = random() % 2 == 0 ? Extent2{1, 1} : draw_extent(random, 1, 3);
       w.ceil_mode = random() % 3 == 0;
     }
@@ -94,23 +97,108 @@ Case random_case(std::mt19937_64& random, const Limits& limits) {
   return c;
 }
 
-Positions reads(const AxisWindow& w, std::int64_t input, const Positions& out) {
+namespace {
+
+// The inputs that one output is made of, each kind by its definition, position by position.
+bool is_read(const AxisWindow& w, std::int64_t input, std::int64_t o, std::int64_t p) {
+  if (w.adaptive_output > 0) {
+    // floor(o * H / O) <= p < ceil((o + 1) * H / O), without divisions
+    const bool begun = o * input < (p + 1) * w.adaptive_output;
+    const bool ended = p * w.adaptive_output >= (o + 1) * input;
+    return begun && !ended;
+  }
+  for (std::int64_t k = 0; k < w.kernel; ++k) {
+    if (p == o * w.stride - w.padding.begin + k * w.dilation) return true;
+  }
+  return false;
+}
+
+bool is_read(const AxisTransposed& t, std::int64_t /*input*/, std::int64_t o, std::int64_t p) {
+  for (std::int64_t k = 0; k < t.kernel; ++k) {
+    if (o == p * t.stride - t.padding.begin + k * t.dilation) return true;
+  }
+  return false;
+}
+
+// x / unit is the input coordinate of output o.
+struct Coordinate {
+  std::int64_t x;
+  std::int64_t unit;
+};
+
+Coordinate coordinate(const AxisResize& r, std::int64_t input, std::int64_t o) {
+  using enum ResizeCoordinates;
+  const std::int64_t up = r.step ? r.step->numerator : input;
+  const std::int64_t down = r.step ? r.step->denominator : r.outputs;
+  switch (r.coordinates) {
+    case align_corners:
+      return r.outputs == 1 ? Coordinate{0, 1} : Coordinate{o * (input - 1), r.outputs - 1};
+    case asymmetric:
+      return {o * up, down};
+    case tf_half_pixel_for_nn:
+      return {(2 * o + 1) * up, 2 * down};
+    case pytorch_half_pixel:
+      if (r.outputs == 1) return {0, 1};
+      [[fallthrough]];
+    case half_pixel:
+      return {(2 * o + 1) * up - down, 2 * down};
+  }
+  return {0, 1};
+}
+
+bool is_read(const AxisResize& r, std::int64_t input, std::int64_t o, std::int64_t p) {
+  auto [x, unit] = coordinate(r, input, o);
+  x = std::clamp<std::int64_t>(x, 0, (input - 1) * unit);
+  const std::int64_t at = p * unit;
+  if (r.mode == ResizeMode::linear) return at - unit < x && x < at + unit;
+  switch (r.rounding) {
+    case NearestRounding::floor:
+      return at <= x && x < at + unit;
+    case NearestRounding::ceil:
+      return at - unit < x && x <= at;
+    case NearestRounding::round_prefer_floor:
+      return 2 * at - unit < 2 * x && 2 * x <= 2 * at + unit;
+    case NearestRounding::round_prefer_ceil:
+      return 2 * at - unit <= 2 * x && 2 * x < 2 * at + unit;
+  }
+  return false;
+}
+
+bool is_read(const AxisShuffle& s, std::int64_t /*input*/, std::int64_t o, std::int64_t p) {
+  return p * s.factor <= o && o < (p + 1) * s.factor;
+}
+
+bool is_read(const AxisUnshuffle& s, std::int64_t /*input*/, std::int64_t o, std::int64_t p) {
+  return o * s.factor <= p && p < (o + 1) * s.factor;
+}
+
+bool is_read(const AxisPad& pad, std::int64_t input, std::int64_t o, std::int64_t p) {
+  const std::int64_t x = o - pad.begin;
+  if (x >= 0 && x < input) return x == p;
+  if (pad.kind == PadKind::constant) return false;
+  const bool before = x < 0;
+  const std::int64_t end = before ? 0 : input - 1;  // the nearest position, the mirror
+  return pad.kind == PadKind::edge ? p == end : x - end == end - p;
+}
+
+bool is_read(const AxisSlice& s, std::int64_t /*input*/, std::int64_t o, std::int64_t p) {
+  return p == s.offset + o * s.step;
+}
+
+bool is_read(const AxisGlobal& /*map*/, std::int64_t /*input*/, std::int64_t /*o*/, std::int64_t /*p*/) {
+  return true;
+}
+
+}  // namespace
+
+Positions reads(const AxisMap& map, std::int64_t input, const Positions& out) {
   Positions in(static_cast<std::size_t>(input));
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    if (!out[i]) continue;
-    const auto o = static_cast<std::int64_t>(i);
-    if (w.adaptive_output > 0) {
-      for (std::int64_t p = 0; p < input; ++p) {
-        // floor(o * H / O) <= p < ceil((o + 1) * H / O), without divisions
-        const bool begun = o * input < (p + 1) * w.adaptive_output;
-        const bool ended = p * w.adaptive_output >= (o + 1) * input;
-        if (begun && !ended) in[static_cast<std::size_t>(p)] = true;
-      }
-      continue;
-    }
-    for (std::int64_t k = 0; k < w.kernel; ++k) {
-      const std::int64_t p = o * w.stride - w.padding + k * w.dilation;
-      if (p >= 0 && p < input) in[static_cast<std::size_t>(p)] = true;
+  for (std::size_t o = 0; o < out.size(); ++o) {
+    if (!out[o]) continue;
+    for (std::int64_t p = 0; p < input; ++p) {
+      const bool read =
+          std::visit([&](const auto& m) { return is_read(m, input, static_cast<std::int64_t>(o), p); }, map);
+      if (read) in[static_cast<std::size_t>(p)] = true;
     }
   }
   return in;
@@ -124,6 +212,25 @@ Interval bounds(const Positions& set) {
     around = around.empty() ? Interval{p, p + 1} : Interval{around.begin, p + 1};
   }
   return around;
+}
+
+std::vector<Interval> needed(const AxisGraph& graph, std::span<const AxisCore> cores) {
+  std::vector<Positions> sets;
+  for (std::size_t v = 0; v < graph.values(); ++v) sets.emplace_back(static_cast<std::size_t>(graph.size(v)));
+  for (const AxisCore& core : cores) {
+    for (std::int64_t p = core.positions.begin; p < core.positions.end; ++p)
+      sets.at(core.value).at(static_cast<std::size_t>(p)) = true;
+  }
+  std::vector<Interval> needed(graph.values());
+  for (std::size_t v = graph.values(); v-- > 0;) {
+    needed[v] = bounds(sets[v]);
+    for (const AxisEdge& e : graph.edges()) {
+      if (e.to != v) continue;
+      const Positions read = reads(e.map, graph.size(e.from), sets[v]);
+      for (std::size_t p = 0; p < read.size(); ++p) sets[e.from][p] = sets[e.from][p] || read[p];
+    }
+  }
+  return needed;
 }
 
 }  // namespace halotile::brute_force

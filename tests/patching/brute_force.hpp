@@ -34,10 +34,13 @@ struct Limits {
 /// Positions along an axis that do or do not belong to a set.
 using Positions = std::vector<bool>;
 
-/// The positions inside a map of `input` positions that the outputs in `out` are made from, tap by tap.
-[[nodiscard]] Positions reads(const AxisWindow& window, std::int64_t input, const Positions& out);
+/// The positions inside a map of `input` positions that the outputs in `out` are made from, asked one by one.
+[[nodiscard]] Positions reads(const AxisMap& map, std::int64_t input, const Positions& out);
 
 /// Smallest interval holding all positions of the set; {} for an empty one.
 [[nodiscard]] Interval bounds(const Positions& set);
+
+/// What needed() of a graph must be, from sets of positions.
+[[nodiscard]] std::vector<Interval> needed(const AxisGraph& graph, std::span<const AxisCore> cores);
 
 }  // namespace halotile::brute_force

@@ -38,7 +38,7 @@ std::pair<std::int64_t, std::int64_t> beyond(const AxisWindow& w, std::int64_t i
   if (w.adaptive_output > 0) return most;
   for (std::int64_t o = out.begin; o < out.end; ++o) {
     for (std::int64_t k = 0; k < w.kernel; ++k) {
-      const std::int64_t p = o * w.stride - w.padding + k * w.dilation;
+      const std::int64_t p = o * w.stride - w.padding.begin + k * w.dilation;
       most = {std::max(most.first, -p), std::max(most.second, p - input + 1)};
     }
   }

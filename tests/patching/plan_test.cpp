@@ -126,7 +126,9 @@ TEST(Plan, TileOfPaddingOnlyNeedsNothing) {
   EXPECT_EQ(stage.needed(1, 0, 1), (Rect{{0, 1}, {0, 2}}));
 }
 
-TEST(Plan, NothingToPlanIsFine) { EXPECT_TRUE(make_plan({}, {}, {PatchSpec::Kind::grid, {2, 2}}).empty()); }
+TEST(Plan, NothingToPlanIsFine) {
+  EXPECT_TRUE(make_plan(std::span<const LayerGeometry>{}, {}, {PatchSpec::Kind::grid, {2, 2}}).empty());
+}
 
 struct Refused {
   std::string name;

@@ -54,6 +54,18 @@ INSTANTIATE_TEST_SUITE_P(
         SizeCase{"ceil_last_window_just_inside", {1, 5, 0, 1, ceil_mode}, 6, 2},
         SizeCase{"ceil_stride_over_kernel", {2, 4, 0, 1, ceil_mode}, 4, 1},
         SizeCase{"ceil_stride_over_kernel_one_more", {2, 4, 0, 1, ceil_mode}, 5, 2},
+        // One window that reaches beyond the padded input.
+        SizeCase{"ceil_kernel_3_on_2", {3, 2, 0, 1, ceil_mode}, 2, 1},
+        SizeCase{"ceil_kernel_1280_on_7", {1280, 1280, 0, 1, ceil_mode}, 7, 1},
+        SizeCase{"ceil_kernel_over_padded_input", {7, 3, 1, 1, ceil_mode}, 3, 1},
+        SizeCase{"ceil_dilated_kernel_over_input", {3, 4, 0, 3, ceil_mode}, 4, 1},
+        SizeCase{"ceil_kernel_over_by_stride_less_one", {7, 3, 0, 1, ceil_mode}, 5, 1},
+        // Padding of two sides.
+        SizeCase{"same_for_stride_2", {3, 2, {0, 1}}, 224, 112},
+        SizeCase{"same_for_even_kernel", {2, 1, {0, 1}}, 9, 9},
+        SizeCase{"ceil_end_padding", {2, 3, {0, 2}, 1, ceil_mode}, 5, 2},
+        SizeCase{"ceil_window_in_end_padding", {2, 3, {0, 2}, 1, ceil_mode}, 6, 2},
+        SizeCase{"ceil_window_after_left_padding", {2, 3, {1, 0}, 1, ceil_mode}, 6, 3},
         SizeCase{"adaptive_down", {1, 1, 0, 1, false, 6}, 13, 6},
         SizeCase{"adaptive_up", {1, 1, 0, 1, false, 7}, 3, 7}),
     [](const testing::TestParamInfo<SizeCase>& c) { return c.param.name; });
@@ -119,7 +131,11 @@ INSTANTIATE_TEST_SUITE_P(
             {4, 1, 1, 3},
             7,
             "the kernel (10 positions with dilation) is larger than the padded input (9 positions); use a"},
-        RefusedCase{"ceil_kernel_over_input", {6, 2, 0, 1, ceil_mode}, 5, "is larger than the padded input"},
+        RefusedCase{"ceil_kernel_over_input_by_the_stride",
+                    {7, 2, 0, 1, ceil_mode},
+                    5,
+                    "larger than the padded input (5 positions) by the stride (2) or more"},
+        RefusedCase{"negative_padding_behind", {1, 1, {2, -3}}, 5, "padding must not be negative (it is -3)"},
         RefusedCase{"negative_adaptive", {1, 1, 0, 1, false, -2}, 5, "must be at least 1"},
         // Sizes near the end of 64 bits.
         RefusedCase{"padding_overflows", {1, 1, huge_size}, 5, "the padding overflows"},
@@ -136,6 +152,11 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Window, SplitsIntoAxes) {
   const Window w{{1, 2}, {3, 4}, {5, 6}, {7, 8}, true, std::nullopt};
+  const Window uneven{{1, 2}, {3, 4}, {{5, 6}, {9, 10}}, {7, 8}, true, std::nullopt};
+  EXPECT_EQ(uneven.rows(), (AxisWindow{1, 3, {5, 9}, 7, true, 0}));
+  EXPECT_EQ(uneven.cols(), (AxisWindow{2, 4, {6, 10}, 8, true, 0}));
+  EXPECT_EQ(to_string(w.padding), "5x6");
+  EXPECT_EQ(to_string(uneven.padding), "5x6 before, 9x10 behind");
   EXPECT_EQ(w.rows(), (AxisWindow{1, 3, 5, 7, true, 0}));
   EXPECT_EQ(w.cols(), (AxisWindow{2, 4, 6, 8, true, 0}));
   Window adaptive;
@@ -163,28 +184,6 @@ TEST(Reach, IsUnclipped) {
   EXPECT_EQ(reach(w, 10, {3, 3}), Interval{});
   EXPECT_EQ(reach({1, 1, 0, 1, false, 3}, 10, {1, 2}), (Interval{3, 7}));
   EXPECT_EQ(reach({1, 1, 0, 1, false, 7}, 3, {6, 7}), (Interval{2, 3}));
-}
-
-TEST(NeededIntervals, StepsOverWhatNobodyReads) {
-  // Outputs 0 and 1 read positions {0, 4} and {3, 7} of the padded map, that is {-2, 2} and {1, 5}.
-  const AxisLayer gaps{{2, 3, 2, 4}, 6, 2};
-  EXPECT_EQ(needed_intervals(std::vector{gaps}, {0, 1}), (std::vector<Interval>{{2, 3}, {0, 1}}));
-  EXPECT_EQ(needed_intervals(std::vector{gaps}, {1, 2}), (std::vector<Interval>{{1, 6}, {1, 2}}));
-  EXPECT_EQ(needed_intervals(std::vector{gaps}, {0, 2}), (std::vector<Interval>{{1, 6}, {0, 2}}));
-}
-
-TEST(NeededIntervals, EmptyWhereOnlyPaddingIsRead) {
-  const AxisLayer padded{{2, 1, 4, 1}, 3, 10};
-  EXPECT_EQ(needed_intervals(std::vector{padded}, {0, 3}), (std::vector<Interval>{{}, {0, 3}}));
-  EXPECT_EQ(needed_intervals(std::vector{padded}, {0, 4}), (std::vector<Interval>{{0, 1}, {0, 4}}));
-  const AxisLayer before{{3, 1, 1, 1}, 3, 3};
-  EXPECT_EQ(needed_intervals(std::vector{before, padded}, {7, 10}), (std::vector<Interval>{{}, {}, {7, 10}}));
-}
-
-TEST(NeededIntervals, EmptyCoreNeedsNothing) {
-  const AxisLayer layer{{3, 1, 1, 1}, 5, 5};
-  EXPECT_EQ(needed_intervals(std::vector{layer}, {}), (std::vector<Interval>{{}, {}}));
-  EXPECT_EQ(needed_intervals({}, {2, 4}), (std::vector<Interval>{{2, 4}}));
 }
 
 }  // namespace

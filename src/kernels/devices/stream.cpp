@@ -45,7 +45,7 @@ void CpuStream::push(const Item& item) {
   if (was_empty) not_empty_.notify_one();
 }
 
-void CpuStream::submit(Work work) { push({work, {}}); }
+void CpuStream::submit(Callback work) { push({work, {}}); }
 
 Event CpuStream::record() { return {this, submitted_}; }
 

@@ -22,7 +22,7 @@ struct Event {
 };
 
 /// A piece of work: a function and what it is called with. Plain data, so that queueing allocates nothing.
-struct Work {
+struct Callback {
   void (*run)(void* context, std::size_t index) = nullptr;
   void* context = nullptr;
   std::size_t index = 0;
@@ -33,7 +33,7 @@ class Stream {
  public:
   virtual ~Stream() = default;
   /// Queues work behind all that was queued before. Never blocks on the work itself.
-  virtual void submit(Work work) = 0;
+  virtual void submit(Callback work) = 0;
   /// An event behind all that was queued so far.
   [[nodiscard]] virtual Event record() = 0;
   /// Work queued from now on starts only after `event` (of any stream of the same device).
@@ -53,14 +53,14 @@ class CpuStream final : public Stream {
   /// Finishes what is queued; exceptions not fetched by synchronize are dropped.
   ~CpuStream() override;
 
-  void submit(Work work) override;
+  void submit(Callback work) override;
   [[nodiscard]] Event record() override;
   void wait(Event event) override;
   void synchronize() override;
 
  private:
   struct Item {
-    Work work;  // run == nullptr: wait for `event`
+    Callback work;  // run == nullptr: wait for `event`
     Event event;
   };
 

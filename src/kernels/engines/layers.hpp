@@ -15,7 +15,7 @@ struct Conv2d {
   std::int64_t out_channels = 0;
   std::int64_t groups = 1;  ///< divides both channel counts
   Window window;
-  bool relu = false;              ///< fused max(x, 0)
+  bool relu = false;              ///< fused x < 0 ? 0 : x, which keeps NaN
   std::span<const float> weight;  ///< (out_channels, in_channels / groups, kernel height, kernel width)
   std::span<const float> bias;    ///< out_channels values, or empty
 };

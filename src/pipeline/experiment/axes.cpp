@@ -6,6 +6,8 @@
 #include <charconv>
 #include <set>
 
+#include "formats/home_path.hpp"
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/config_keys.hpp"
 
@@ -45,6 +47,7 @@ std::string text_of(const YAML::Node& node) {
 
 YAML::Node absolute(const YAML::Node& node, const fs::path& folder) {
   const bool empty = node.IsScalar() && node.Scalar().empty();  // whoever reads it says what is wrong
+  if (node.IsScalar() && begins_at_home(node.Scalar())) return node;
   if (node.IsScalar() && !empty) return YAML::Node(fs::absolute(folder / node.Scalar()).string());
   if (!node.IsSequence()) return node;
   YAML::Node list(YAML::NodeType::Sequence);
@@ -222,7 +225,8 @@ std::optional<SweepAxis> axis_of_word(const std::string& word) {
     if (!is_range(text)) return {};
     std::string problem;
     for (SweepAxisValue& value : range_values(text, problem)) axis.steps.push_back({std::move(value)});
-    if (!problem.empty()) throw ConfigError(fmt::format("command line '{}': {}: {}", word, key, problem));
+    if (!problem.empty())
+      throw ConfigError(fmt::format("command line '{}': {}: {}", printable(word), key, problem));
     return axis;
   }
   std::size_t begin = 0;
@@ -230,11 +234,12 @@ std::optional<SweepAxis> axis_of_word(const std::string& word) {
     const std::string piece(text.substr(begin, end - begin));
     begin = end + 1;
     if (piece.empty())
-      throw ConfigError(fmt::format("command line '{}': a value between two commas is missing", word));
+      throw ConfigError(
+          fmt::format("command line '{}': a value between two commas is missing", printable(word)));
     try {
       axis.steps.push_back({{piece, shown(parse_yaml(piece))}});
     } catch (const YAML::Exception& e) {
-      throw ConfigError(fmt::format("command line '{}': '{}' {}", word, piece, e.msg));
+      throw ConfigError(fmt::format("command line '{}': '{}' {}", printable(word), printable(piece), e.msg));
     }
   }
   return axis;
@@ -250,9 +255,9 @@ std::vector<std::string> words_at(const SweepAxis& axis, std::size_t step) {
 std::string at_axis(std::string message, const SweepAxis& axis, std::size_t step, const fs::path& file) {
   if (!axis.from_file) return message;
   for (const std::string& word : words_at(axis, step)) {
-    const std::string wrong = fmt::format("command line '{}'", word);
+    const std::string wrong = fmt::format("command line '{}'", printable(word));
     for (std::size_t at = 0; (at = message.find(wrong, at)) != std::string::npos;)
-      message.replace(at, wrong.size(), fmt::format("{}: sweep: '{}'", file.string(), word));
+      message.replace(at, wrong.size(), fmt::format("{}: sweep: '{}'", shown_path(file), printable(word)));
   }
   return message;
 }

@@ -169,7 +169,11 @@ const std::vector<Key>& table() {
        .get =
            [](const E& e) { return source<NpyInput>(e) ? Json(source<NpyInput>(e)->file.string()) : Json(); },
        .set = [](E& e, const Json& json) { e.input.source = NpyInput{json.get<std::string>()}; },
-       .meaning = "`.npy` file, (N, C, H, W)"},
+       .meaning =
+           "`.npy` file, (N, C, H, W), of any spelling of bool, int8 to int64, uint8 to uint64, float16, "
+           "float32 or float64 that NumPy reads, in C or Fortran order and either byte order; made float32 "
+           "by "
+           "value (true is 1, pixels are not divided by 255)"},
       {.name = "input.labels",
        .type = Path{},
        .needs = "input.images",
@@ -230,6 +234,14 @@ const std::vector<Key>& table() {
                                         .meaning = "centre crop"}),
       choice<&E::preprocess, &P::interpolation>(
           {.name = "preprocess.interpolation", .meaning = "antialiased"}),
+      choice<&E::preprocess, &P::resize_order>(
+          {.name = "preprocess.resize_order",
+           .before = "pillow12",
+           .meaning =
+               "which Pillow's resize: `pillow13`, that of 13.0 (rows go first where more than twice as "
+               "many rows as columns are lost: photographs more than twice as tall as wide), or "
+               "`pillow12`, that of 12 and all before it; other sizes do not differ, see "
+               "[networks.md](networks.md)"}),
       member<&E::preprocess, &P::mean>({.name = "preprocess.mean",
                                         .type = Channels{-1e6, 1e6},
                                         .fallback = "ImageNet's",
@@ -363,14 +375,11 @@ const std::vector<Key>& table() {
           {.name = "memory",
            .meaning =
                "where device memory comes from: `arena`: planned and allocated once; `pool` (CUDA): maps of "
-               "chunks and tiles in flight from a pool in the streams' order, in every run; `per_layer` "
-               "(CUDA): for every layer all of it allocated, copied in from and out to pageable host memory, "
-               "and freed, one synchronous step after the other, weights too: what the program did that "
-               "halotile grew out of. Whole maps and one stream only"}),
+               "chunks and tiles in flight from a pool in the streams' order, in every run"}),
 
       {.name = "output"},
       member<&E::output, &O::directory>({.name = "output.directory",
-                                         .type = Text{},
+                                         .type = Folder{},
                                          .decides_result = false,
                                          .meaning = "where results go"}),
       member<&E::output, &O::save>(

@@ -37,6 +37,7 @@ struct Key {
   nlohmann::json (*get)(const Experiment&) = nullptr;
   /// Throws what the library of JSON throws for values of other types, ConfigError for unknown words.
   void (*set)(Experiment&, const nlohmann::json&) = nullptr;
+  std::string_view before{};    ///< what JSON from before the key means, where that is not the default
   std::string_view fallback{};  ///< the default in words, where its value does not say it
   std::string_view meaning{};   ///< in Markdown
 };
@@ -56,6 +57,8 @@ struct Key {
 
 /// Whether values of this key are paths of files to read.
 [[nodiscard]] bool names_files(std::string_view name);
+/// Whether they are paths, to read or to write: ~ is a home folder there.
+[[nodiscard]] bool names_paths(std::string_view name);
 [[nodiscard]] bool is_required(std::string_view name);
 /// Whether a config has one of the two at most.
 [[nodiscard]] bool exclude_each_other(std::string_view name, std::string_view other);

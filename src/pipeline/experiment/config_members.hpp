@@ -17,9 +17,11 @@ inline constexpr std::array<std::string_view, 2> words_of<Storage>{"view", "pack
 template <>
 inline constexpr std::array<std::string_view, 3> words_of<Dispatch>{"streams", "graph", "batched"};
 template <>
-inline constexpr std::array<std::string_view, 3> words_of<MemoryMode>{"arena", "pool", "per_layer"};
+inline constexpr std::array<std::string_view, 2> words_of<MemoryMode>{"arena", "pool"};
 template <>
 inline constexpr std::array<std::string_view, 2> words_of<Interpolation>{"bilinear", "bicubic"};
+template <>
+inline constexpr std::array<std::string_view, 2> words_of<ResizeOrder>{"pillow13", "pillow12"};
 template <>
 inline constexpr std::array<std::string_view, 2> words_of<OnError>{"stop", "skip"};
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "formats/home_path.hpp"
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/config_keys.hpp"
 #include "pipeline/experiment/misplaced_file.hpp"
@@ -18,8 +20,8 @@ using Words = std::vector<std::string>;
 std::pair<std::string, std::string> split_override(const std::string& word) {
   const auto equals = word.find('=');
   if (equals == 0 || equals == std::string::npos) {
-    throw ConfigError(
-        fmt::format("command line '{}': is no override; write key=value, for example patch.size=32", word));
+    throw ConfigError(fmt::format(
+        "command line '{}': is no override; write key=value, for example patch.size=32", printable(word)));
   }
   return {word.substr(0, equals), word.substr(equals + 1)};
 }
@@ -28,7 +30,8 @@ Words split_path(const std::string& path, const std::string& word) {
   Words parts;
   for (std::size_t begin = 0; begin <= path.size();) {
     const std::size_t end = std::min(path.find('.', begin), path.size());
-    if (end == begin) throw ConfigError(fmt::format("command line '{}': '{}' is no key", word, path));
+    if (end == begin)
+      throw ConfigError(fmt::format("command line '{}': '{}' is no key", printable(word), printable(path)));
     parts.push_back(path.substr(begin, end - begin));
     begin = end + 1;
   }
@@ -42,6 +45,7 @@ YAML::Node entry_of(const YAML::Node& map, const std::string& key) { return map[
 YAML::Node absolute_paths(const YAML::Node& value) {
   if (value.IsMap() || (value.IsScalar() && value.Scalar().empty()))
     return value;  // whoever reads it says what is wrong
+  if (value.IsScalar() && begins_at_home(value.Scalar())) return value;  // the reader knows the way
   if (value.IsScalar()) return YAML::Node(fs::absolute(value.Scalar()).string());
   YAML::Node list(YAML::NodeType::Sequence);
   for (const auto& entry : value)
@@ -62,7 +66,7 @@ void check_doubled_keys(Diagnostics& diagnostics, const YAML::Node& node, const 
 }  // namespace
 
 ConfigFile::ConfigFile(fs::path file) : file_(std::move(file)), root_(load_config(file_)) {
-  Diagnostics diagnostics(file_.string());
+  Diagnostics diagnostics(shown_path(file_));
   check_doubled_keys(diagnostics, root_, "");  // before overrides hide them
   diagnostics.throw_if_any();
 }
@@ -73,7 +77,7 @@ Experiment ConfigFile::point(std::span<const std::string> overrides) { return re
 
 Experiment ConfigFile::read(std::span<const std::string> overrides, bool with_axes) {
   take_changes_back();
-  Diagnostics diagnostics(file_.string());
+  Diagnostics diagnostics(shown_path(file_));
   for (const std::string& word : overrides) apply(word, diagnostics);
   return values_of(file_, root_, std::move(diagnostics), with_axes);
 }
@@ -84,8 +88,9 @@ void ConfigFile::apply(const std::string& word, Diagnostics& diagnostics) {
   try {
     value.reset(parse_yaml(text));
   } catch (const YAML::Exception& e) {
-    throw ConfigError(fmt::format("command line '{}': the value {}", word, e.msg));
+    throw ConfigError(fmt::format("command line '{}': the value {}", printable(word), e.msg));
   }
+  if (text == "~" && config::names_paths(path)) value.reset(YAML::Node(text));  // YAML's null elsewhere
   // Nothing stands for the default; what is required has none.
   if (config::names_files(path) && (!value.IsNull() || config::is_required(path)))
     value.reset(absolute_paths(value));

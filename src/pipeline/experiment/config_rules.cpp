@@ -92,6 +92,11 @@ bool names_files(std::string_view name) {
   return key != nullptr && std::holds_alternative<Path>(key->type);
 }
 
+bool names_paths(std::string_view name) {
+  const Key* const key = find(name);
+  return names_files(name) || (key != nullptr && std::holds_alternative<Folder>(key->type));
+}
+
 bool is_required(std::string_view name) {
   const Key* const key = find(name);
   return key != nullptr && key->required;
@@ -181,7 +186,12 @@ Experiment experiment_of(const nlohmann::json& json) {
   Experiment experiment;
   for (const config::Key& key : config::keys()) {
     const nlohmann::json::json_pointer place = config::place_in_json(key.name);
-    if (key.set != nullptr && json.contains(place)) key.set(experiment, json[place]);
+    if (key.set == nullptr) continue;
+    if (json.contains(place)) {
+      key.set(experiment, json[place]);
+    } else if (!key.before.empty()) {
+      key.set(experiment, std::string(key.before));
+    }
   }
   return experiment;
 }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "formats/home_path.hpp"
+#include "patching/error.hpp"
 #include "pipeline/experiment/config.hpp"
 
 namespace halotile::config {
@@ -21,6 +23,18 @@ Read json_of(const std::optional<Value>& value) {
 }
 
 bool is_word(const YamlValue& value, const std::string& word) { return !word.empty() && value.is_word(word); }
+
+// As it stands there, but for ~.
+std::optional<fs::path> user_path(const YamlValue& value) {
+  const std::optional<std::string> given = value.text();
+  if (!given) return {};
+  try {
+    return expand_home(*given);
+  } catch (const ConfigError& e) {
+    value.error(e.what());
+    return {};
+  }
+}
 
 // What is written beside other results may not leave the folder.
 std::string file_name(const YamlValue& value, const std::string& ending) {
@@ -115,6 +129,11 @@ class Reader {
     return paths;
   }
 
+  Read operator()(const Folder&) const {
+    const std::optional<fs::path> path = user_path(value_);
+    return path ? Read(Json(path->string())) : std::nullopt;
+  }
+
   Read operator()(const FileName& type) const { return Json(file_name(value_, type.ending)); }
 
   Read operator()(const Names&) const {
@@ -138,9 +157,9 @@ class Reader {
 
  private:
   [[nodiscard]] std::optional<std::string> path(const YamlValue& value) const {
-    const std::optional<std::string> given = value.text();
-    if (!given || fs::path(*given).is_absolute()) return given;
-    return (folder_ / *given).string();
+    const std::optional<fs::path> given = user_path(value);
+    if (!given) return {};
+    return (folder_ / *given).string();  // an absolute one stays what it is
   }
 
   const YamlValue& value_;
@@ -177,6 +196,7 @@ struct Teller {
   std::string operator()(const Text&) const { return "a word"; }
   std::string operator()(const Device&) const { return "`auto`, `cpu`, `cuda`, `cuda:1`, ..."; }
   std::string operator()(const Path& t) const { return t.several ? "a path, or a list" : "a path"; }
+  std::string operator()(const Folder&) const { return "a folder"; }
   std::string operator()(const FileName& t) const { return "a file name, `" + t.ending + "`"; }
   std::string operator()(const Names&) const { return "{name: name}"; }
   std::string operator()(const FileNames& t) const { return "{name: file name, `" + t.ending + "`}"; }

@@ -58,6 +58,8 @@ struct Device {};
 struct Path {
   bool several = false;  ///< one, or a list of them
 };
+/// To write to; a relative one is meant from the current folder.
+struct Folder {};
 /// To write in output.directory.
 struct FileName {
   std::string ending;
@@ -72,7 +74,7 @@ struct FileNames {
 struct Axes {};
 
 using Type = std::variant<Section, WholeNumber, Sizes, Number, Channels, Extent, Choice, Groups, Text, Device,
-                          Path, FileName, Names, FileNames, Axes>;
+                          Path, Folder, FileName, Names, FileNames, Axes>;
 
 /// The value, if it is of the type: what is wrong is reported. Nothing for sections and axes, which hold
 /// others.

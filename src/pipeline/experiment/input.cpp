@@ -7,6 +7,7 @@
 
 #include "formats/image_list.hpp"
 #include "formats/npy.hpp"
+#include "formats/printable.hpp"
 #include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/pointwise.hpp"
 #include "patching/error.hpp"
@@ -59,16 +60,28 @@ class RandomSource final : public InputSource {
   MapShape shape_;
 };
 
+constexpr const char* channels_last_hint =
+    "; it looks like NHWC, where NCHW is expected: save array.transpose(0, 3, 1, 2) instead";
+
+// (N, H, W, C), as image libraries and TensorFlow have it, rather than (N, C, H, W).
+bool channels_last(std::span<const std::int64_t> shape, std::int64_t channels) {
+  return shape.size() == 4 && shape[3] == channels && shape[1] != channels;
+}
+
 class NpySource final : public InputSource {
  public:
   NpySource(const std::filesystem::path& file, const MapShape& shape) : file_(file), shape_(shape) {
     array_ = read_npy(file);
     const std::vector<std::int64_t>& have = array_.shape;
-    const Extent2 e = shape.extent;
+    const bool last = channels_last(have, shape.channels);
+    // An array dictates the extent, one with the channels last a wrong one.
+    const bool own = last && shape.extent == Extent2{have[2], have[3]};
+    const Extent2 e = own ? Extent2{have[1], have[2]} : shape.extent;
     if (have.size() != 4 || have[0] < 1 || have[1] != shape.channels || have[2] != e.height ||
         have[3] != e.width) {
-      throw FormatError(fmt::format("{}: has shape ({}); the network takes (N, {}, {}, {})", file.string(),
-                                    fmt::join(have, ", "), shape.channels, e.height, e.width));
+      throw FormatError(fmt::format("{}: has shape ({}); the network takes (N, C, H, W) = (N, {}, {}, {}){}",
+                                    shown_path(file), fmt::join(have, ", "), shape.channels, e.height,
+                                    e.width, last ? channels_last_hint : ""));
     }
   }
   [[nodiscard]] std::int64_t count() const override { return array_.shape[0]; }
@@ -154,7 +167,7 @@ class ImageSource final : public InputSource {
       throw FormatError(
           fmt::format("{}: is {} when resized, smaller than the crop of {}; use a larger "
                       "preprocess.resize",
-                      files_[static_cast<std::size_t>(photograph)].string(), to_string(size),
+                      shown_path(files_[static_cast<std::size_t>(photograph)]), to_string(size),
                       to_string(preprocess_.crop)));
     }
     if (crops_.kind == CropsConfig::Kind::ten) return ten_crops(resized, preprocess_.crop);
@@ -190,6 +203,17 @@ std::optional<Extent2> input_extent(const InputConfig& input) {
     if (shape.size() == 4 && shape[2] >= 1 && shape[3] >= 1) return Extent2{shape[2], shape[3]};
   }
   return input.extent;
+}
+
+std::string layout_hint(const InputConfig& input) {
+  const auto* npy = std::get_if<NpyInput>(&input.source);
+  if (npy == nullptr || input.extent) return "";
+  const std::vector<std::int64_t> shape = read_npy(npy->file).shape;
+  // Whatever the network's channels are: photographs have up to four, and maps are larger than that.
+  constexpr std::int64_t most = 4;
+  if (shape.size() != 4 || shape[3] > most || shape[1] <= most) return "";
+  return fmt::format("{}: has shape ({}), read as (N, C, H, W){}", shown_path(npy->file),
+                     fmt::join(shape, ", "), channels_last_hint);
 }
 
 std::unique_ptr<InputSource> open_input(const Experiment& experiment, const MapShape& shape) {

@@ -29,6 +29,10 @@ class InputSource {
 /// nothing.
 [[nodiscard]] std::optional<Extent2> input_extent(const InputConfig& input);
 
+/// What to add when a network cannot take the extent that an array dictates to it; empty when the array's
+/// shape looks right.
+[[nodiscard]] std::string layout_hint(const InputConfig& input);
+
 /// Opens the experiment's input for a network that takes `shape`. Throws ConfigError or FormatError when the
 /// two do not fit.
 [[nodiscard]] std::unique_ptr<InputSource> open_input(const Experiment& experiment, const MapShape& shape);

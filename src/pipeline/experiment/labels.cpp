@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <string_view>
 
 #include "formats/input_file.hpp"
+#include "formats/printable.hpp"
 #include "formats/tensor_file.hpp"
 #include "patching/error.hpp"
 
@@ -21,7 +23,7 @@ std::vector<std::string> read_lines(const fs::path& path) {
   constexpr std::int64_t largest = std::int64_t{1} << 28;
   if (file.size() > largest) {
     throw FormatError(fmt::format("{}: has {} bytes, more than a list of names has; check the path",
-                                  path.string(), file.size()));
+                                  shown_path(path), file.size()));
   }
   const std::vector<std::byte> bytes = read_all(file);
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -106,14 +108,14 @@ std::vector<std::string> read_class_names(const fs::path& file, std::int64_t cla
   std::vector<std::string> names = read_lines(file);
   const auto empty = std::ranges::find(names, "");
   if (empty != names.end()) {
-    throw FormatError(fmt::format("{}:{}: is empty; each line must name a class", file.string(),
+    throw FormatError(fmt::format("{}:{}: is empty; each line must name a class", shown_path(file),
                                   empty - names.begin() + 1));
   }
   if (static_cast<std::int64_t>(names.size()) != classes) {
     throw ShapeError(
         fmt::format("{}: names {} classes, but the network has {}; give one name a line, or correct "
                     "class_names in the model file",
-                    file.string(), names.size(), classes));
+                    shown_path(file), names.size(), classes));
   }
   return names;
 }
@@ -121,11 +123,11 @@ std::vector<std::string> read_class_names(const fs::path& file, std::int64_t cla
 Labels::Labels(const fs::path& file, std::span<const std::string> names, std::int64_t classes) {
   const std::vector<std::string> lines = read_lines(file);
   if (lines.empty() || lines[0] != "file,label") {
-    throw FormatError(fmt::format("{}:1: must be the head `file,label`", file.string()));
+    throw FormatError(fmt::format("{}:1: must be the head `file,label`", shown_path(file)));
   }
   for (std::size_t i = 1; i < lines.size(); ++i) {
     if (lines[i].empty()) continue;
-    const std::string place = fmt::format("{}:{}", file.string(), i + 1);
+    const std::string place = fmt::format("{}:{}", shown_path(file), i + 1);
     const auto fields = split_fields(lines[i]);
     if (!fields || fields->size() != 2 || (*fields)[0].empty()) {
       throw FormatError(
@@ -133,7 +135,8 @@ Labels::Labels(const fs::path& file, std::span<const std::string> names, std::in
     }
     const fs::path image = (*fields)[0];
     const std::string path = resolved(image.is_absolute() ? image : file.parent_path() / image);
-    if (!classes_.emplace(path, class_of((*fields)[1], names, classes, place)).second) {
+    const Label label{class_of((*fields)[1], names, classes, place), {i + 1, (*fields)[0]}};
+    if (!labels_.emplace(path, label).second) {
       throw FormatError(
           fmt::format("{}: {} stands twice; keep one of the two", place, shown_name((*fields)[0])));
     }
@@ -141,9 +144,20 @@ Labels::Labels(const fs::path& file, std::span<const std::string> names, std::in
 }
 
 std::optional<std::int64_t> Labels::of(const fs::path& image) const {
-  const auto found = classes_.find(resolved(image));
-  if (found == classes_.end()) return std::nullopt;
-  return found->second;
+  const auto found = labels_.find(resolved(image));
+  if (found == labels_.end()) return std::nullopt;
+  return found->second.class_index;
+}
+
+std::vector<Labels::Place> Labels::without(std::span<const fs::path> images) const {
+  std::set<std::string> known;
+  for (const fs::path& image : images) known.insert(resolved(image));
+  std::vector<Place> places;
+  for (const auto& [path, label] : labels_) {
+    if (!known.contains(path)) places.push_back(label.place);
+  }
+  std::ranges::sort(places, {}, &Place::line);
+  return places;
 }
 
 }  // namespace halotile

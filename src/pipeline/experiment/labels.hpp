@@ -26,9 +26,22 @@ class Labels {
 
   /// The label of an image, if it has one.
   [[nodiscard]] std::optional<std::int64_t> of(const std::filesystem::path& image) const;
+  [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(labels_.size()); }
+
+  /// A label's place in the file.
+  struct Place {
+    std::size_t line = 0;  ///< counted from 1
+    std::string file;      ///< as it is written there
+  };
+  /// The labels of none of `images`, in the order of the file.
+  [[nodiscard]] std::vector<Place> without(std::span<const std::filesystem::path> images) const;
 
  private:
-  std::map<std::string, std::int64_t> classes_;  // by resolved path
+  struct Label {
+    std::int64_t class_index;
+    Place place;
+  };
+  std::map<std::string, Label> labels_;  // by resolved path
 };
 
 }  // namespace halotile

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 #include "pipeline/network/yaml_reader.hpp"
 
@@ -30,7 +31,7 @@ void refuse_onnx(const fs::path& file) {
       "experiments/import_onnx.py "
       "make one and its weights, and give a file with these lines, written to the current folder:\n"
       "model: {}\nweights:\n  file: {}\n{}",
-      file.string(), beside(".yaml"), beside(".safetensors"), input_line));
+      shown_path(file), beside(".yaml"), beside(".safetensors"), input_line));
 }
 
 bool is_model(const YAML::Node& root) {
@@ -48,7 +49,7 @@ YAML::Node load_config(const fs::path& file) {
         fmt::format("{}: is a model file; an experiment is needed, which names it. Give a file with these "
                     "lines, written to the "
                     "current folder:\nmodel: {}\n{}",
-                    file.string(), in_yaml(file), input_line));
+                    shown_path(file), in_yaml(file), input_line));
   }
   return root;
 }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/text.hpp"
 
@@ -74,13 +75,31 @@ Predictions::Predictions(const Session& session)
                     network.name));
   }
   labels_.emplace(labels, names_, classes_);
-  for (std::int64_t i = 0; i < session.input().count(); ++i) {
-    if (labels_->of(session.input().name(i))) return;
+  std::vector<std::filesystem::path> images;
+  for (std::int64_t i = 0; i < session.input().count(); i += session.input().views())
+    images.emplace_back(session.input().name(i));
+  unused_labels_ = labels_->without(images);
+  if (static_cast<std::int64_t>(unused_labels_.size()) == labels_->size()) {
+    throw ConfigError(
+        fmt::format("input.labels: {} has a label for none of the {} images; name another file, or "
+                    "leave labels out",
+                    shown_path(labels), images.size()));
   }
-  throw ConfigError(
-      fmt::format("input.labels: {} has a label for none of the {} images; name another file, or "
-                  "leave labels out",
-                  labels.string(), session.input().count()));
+}
+
+std::string Predictions::labels_note() const {
+  if (unused_labels_.empty()) return "";
+  const Labels::Place& first = unused_labels_.front();
+  return fmt::format("{} of the {} labels are of no image of the input, the first in line {}: {}",
+                     unused_labels_.size(), labels_->size(), first.line, shown_name(first.file));
+}
+
+nlohmann::json Predictions::unused_labels_json() const {
+  constexpr std::size_t told = 20;
+  nlohmann::json first = nlohmann::json::array();
+  for (const Labels::Place& place : std::span(unused_labels_).first(std::min(told, unused_labels_.size())))
+    first.push_back({{"line", place.line}, {"file", place.file}});
+  return {{"count", unused_labels_.size()}, {"first", first}};
 }
 
 void Predictions::add(const std::string& image, std::span<const float> logits, std::int64_t samples,
@@ -174,23 +193,23 @@ void Predictions::print() const {
     }
     rows.back().push_back(p.top.empty() ? "none: its outputs hold NaN" : top);
   }
-  fmt::print("{}", table(rows));
+  print_text("{}", table(rows));
   if (predictions_.size() > shown)
-    fmt::print("... and {} more, all in the result file\n", predictions_.size() - shown);
+    print_text("... and {} more, all in the result file\n", predictions_.size() - shown);
   if (nan_images_ > 0) {
-    fmt::print("{} of {} images have outputs that are not numbers (NaN), and so no prediction\n", nan_images_,
+    print_text("{} of {} images have outputs that are not numbers (NaN), and so no prediction\n", nan_images_,
                predictions_.size());
   }
   if (accuracy_.images > 0) {
     const auto images = static_cast<double>(accuracy_.images);
-    fmt::print("accuracy: {} of {} labelled images right ({}), {} among the first five\n", accuracy_.correct,
+    print_text("accuracy: {} of {} labelled images right ({}), {} among the first five\n", accuracy_.correct,
                accuracy_.images, percent(static_cast<double>(accuracy_.correct) / images),
                percent(static_cast<double>(accuracy_.correct_in_top) / images));
   }
   if (random_weights_) {
-    fmt::print("The weights are random: these classes mean nothing, only the arithmetic is real.\n");
+    print_text("The weights are random: these classes mean nothing, only the arithmetic is real.\n");
   }
-  fmt::print("\n");
+  print_text("\n");
 }
 
 }  // namespace halotile

@@ -47,6 +47,10 @@ class Predictions {
   [[nodiscard]] nlohmann::json json() const;
   /// Null without labels: {correct, images, top1, top5}.
   [[nodiscard]] nlohmann::json accuracy_json() const;
+  /// What to tell of labels that match no image; empty when all do.
+  [[nodiscard]] std::string labels_note() const;
+  /// {count, first: [{line, file}]}, at most 20 of them.
+  [[nodiscard]] nlohmann::json unused_labels_json() const;
   /// Images with a logit that is NaN, in one of their crops or samples; they have no prediction.
   [[nodiscard]] std::int64_t nan_images() const { return nan_images_; }
   /// A table of the first images, the accuracy, and what random weights mean.
@@ -62,6 +66,7 @@ class Predictions {
   bool sampled_;
   std::vector<std::string> names_;
   std::optional<Labels> labels_;
+  std::vector<Labels::Place> unused_labels_;
   std::vector<Prediction> predictions_;
   Accuracy accuracy_;
   std::int64_t nan_images_ = 0;

@@ -17,8 +17,22 @@ int available_cores() {
   return std::max(1, CPU_COUNT(&set));
 }
 
+namespace {
+
+Network network_of(const Experiment& experiment) {
+  try {
+    return read_network(experiment.model, input_extent(experiment.input), experiment.until);
+  } catch (const ConfigError& e) {
+    const std::string hint = layout_hint(experiment.input);
+    if (hint.empty()) throw;
+    throw ConfigError(fmt::format("{}\n{}", e.what(), hint));
+  }
+}
+
+}  // namespace
+
 Network load_network(const Experiment& experiment) {
-  Network network = read_network(experiment.model, input_extent(experiment.input), experiment.until);
+  Network network = network_of(experiment);
   if (experiment.dropout.samples == 0) return network;
   bool any = false;
   for (Layer& layer : network.layers) {

@@ -7,12 +7,14 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 namespace halotile {
 
-std::string table(const std::vector<std::vector<std::string>>& rows) {
+Verbatim table(std::vector<std::vector<std::string>> rows) {
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = printable(cell);
+  }
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
@@ -33,21 +35,34 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
   }
-  return text;
+  return {text};
 }
 
 std::string json_text(const nlohmann::json& json) {
-  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  const std::string text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+  // The library leaves DEL and C1 (U+0080 to U+009F) as they are; they can only stand inside strings.
+  std::string escaped;
+  escaped.reserve(text.size() + 1);
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    const unsigned second = at + 1 < text.size() ? static_cast<unsigned char>(text[at + 1]) : 0U;
+    if (byte == 0x7f) {
+      escaped += "\\u007f";
+    } else if (byte == 0xc2 && second >= 0x80 && second < 0xa0) {
+      escaped += fmt::format("\\u{:04x}", second);
+      ++at;
+    } else {
+      escaped += text[at];
+    }
+  }
+  return escaped + "\n";
 }
 
-void print_error_text(fmt::string_view format, fmt::format_args values) noexcept {
-  try {
-    fmt::memory_buffer text;
-    fmt::vformat_to(std::back_inserter(text), format, values);
-    std::fwrite(text.data(), 1, text.size(), stderr);
-  } catch (...) {  // no memory for the text
-  }
-}
+void print_json(const nlohmann::json& json) { print_text("{}", Verbatim{json_text(json)}); }
+
+void print_error_text(const std::string& text) noexcept { std::fwrite(text.data(), 1, text.size(), stderr); }
+
+Verbatim message_of(const std::exception& error) { return {printable_lines(error.what())}; }
 
 void print_note(std::string_view note) noexcept {
   if (!note.empty()) print_error("halotile: {}\n", note);

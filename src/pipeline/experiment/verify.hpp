@@ -23,7 +23,7 @@ struct FirstDifference {
 struct Comparison {
   std::string layer;  ///< whose output
   std::int64_t elements = 0;
-  std::int64_t different = 0;  ///< elements whose bits differ
+  std::int64_t different = 0;  ///< elements whose bits differ; any NaN that was written equals any other
   double max_abs = 0;          ///< infinite where one side is NaN or infinite and the other is not the same
   double max_rel = 0;          ///< |difference| / |expected|
   std::uint64_t max_ulp = 0;   ///< steps between neighbouring values of the element type

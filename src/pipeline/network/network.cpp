@@ -7,6 +7,8 @@
 #include <array>
 #include <set>
 
+#include "formats/home_path.hpp"
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 #include "pipeline/network/yaml_reader.hpp"
 
@@ -27,14 +29,15 @@ Window read_window(YamlMap& map, bool is_conv, bool has_dilation, bool has_ceil_
     w.kernel = kernel->extent(1, largest_size).value_or(Extent2{1, 1});
   }
   w.stride = map.extent("stride", is_conv ? Extent2{1, 1} : w.kernel, 1, largest_size);
-  w.padding = map.extent("padding", {0, 0}, 0, largest_size);
+  const Extent2 padding = map.extent("padding", {0, 0}, 0, largest_size);
+  w.padding = padding;
   if (has_dilation) w.dilation = map.extent("dilation", {1, 1}, 1, largest_size);
   if (has_ceil_mode) w.ceil_mode = map.boolean("ceil_mode", false);
-  if (!is_conv && (2 * w.padding.height > w.kernel.height || 2 * w.padding.width > w.kernel.width)) {
+  if (!is_conv && (2 * padding.height > w.kernel.height || 2 * padding.width > w.kernel.width)) {
     map.error(fmt::format(
         "has padding {} with kernel {}; a pool's padding may be at most half its kernel, or windows "
         "would hold nothing but padding",
-        to_string(w.padding), to_string(w.kernel)));
+        to_string(padding), to_string(w.kernel)));
   }
   return w;
 }
@@ -74,7 +77,7 @@ void read_lrn(YamlMap& map, Layer& layer) {
   layer.lrn.size = map.integer("size", 5, 1, largest_size);
   layer.lrn.alpha = static_cast<float>(map.number("alpha", 1e-4, 0, 1e6));
   layer.lrn.beta = static_cast<float>(map.number("beta", 0.75, 0, 1e3));
-  layer.lrn.k = static_cast<float>(map.number("k", 1.0, 1e-6, 1e6));
+  layer.lrn.k = static_cast<float>(map.number("k", 1.0, 0, 1e6));
 }
 
 void check_weights(std::int64_t inputs, std::int64_t outputs) {
@@ -132,7 +135,7 @@ void infer(Layer& layer) {
 class NetworkReader {
  public:
   NetworkReader(const std::filesystem::path& file, std::optional<Extent2> input_override)
-      : diagnostics_(file.string()), root_(diagnostics_, load_yaml(file), "") {
+      : diagnostics_(shown_path(file)), root_(diagnostics_, load_yaml(file), "") {
     network_.name = file.stem().string();
     if (const auto name = root_.find("name")) network_.name = name->text().value_or(network_.name);
     if (const auto weights = root_.find("weights")) {
@@ -141,8 +144,7 @@ class NetworkReader {
       map.finish();
     }
     if (const auto names = root_.find("class_names")) {
-      const std::filesystem::path given = names->text().value_or("");
-      network_.class_names = given.is_absolute() ? given : file.parent_path() / given;
+      read_class_names(*names, file.parent_path());
     }
     read_input(input_override);
     read_layers();
@@ -153,6 +155,15 @@ class NetworkReader {
   [[nodiscard]] Network take() { return std::move(network_); }
 
  private:
+  void read_class_names(const YamlValue& names, const std::filesystem::path& folder) {
+    try {
+      const std::filesystem::path given = expand_home(names.text().value_or(""));
+      network_.class_names = given.is_absolute() ? given : folder / given;
+    } catch (const ConfigError& e) {
+      names.error(e.what());
+    }
+  }
+
   void read_input(std::optional<Extent2> input_override) {
     const auto input = root_.require("input", "input: {channels: 3, height: 227, width: 227}");
     if (!input) return;

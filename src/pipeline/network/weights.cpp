@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 #include "pipeline/network/random.hpp"
 
@@ -148,13 +149,13 @@ Weights Weights::from_file(const Network& network, const TensorFile& file,
     if (expected == wanted.end()) {
       if (!network.cut.contains(here.substr(0, here.rfind('.')))) {
         problems.push_back(
-            fmt::format("{} is extra: the network has no tensor '{}'", shown_name(name), here));
+            fmt::format("{} is extra: the network has no tensor {}", shown_name(name), shown_name(here)));
       }
       continue;
     }
     if (!taken.emplace(here, name).second) {
-      problems.push_back(
-          fmt::format("{} and {} both stand for '{}'", shown_name(taken[here]), shown_name(name), here));
+      problems.push_back(fmt::format("{} and {} both stand for {}", shown_name(taken[here]), shown_name(name),
+                                     shown_name(here)));
     } else if (file.shape(name) != expected->second.shape) {
       problems.push_back(fmt::format("{} has shape ({}); ({}) is expected", shown_name(name),
                                      fmt::join(file.shape(name), ", "),
@@ -173,15 +174,14 @@ Weights Weights::from_file(const Network& network, const TensorFile& file,
   }
   for (const auto& [name, expected] : wanted) {
     if (taken.contains(name)) continue;
-    problems.push_back(
-        fmt::format("'{}' is missing; shape ({}) is expected (weights.rename maps other names)", name,
-                    fmt::join(expected.shape, ", ")));
+    problems.push_back(fmt::format("{} is missing; shape ({}) is expected (weights.rename maps other names)",
+                                   shown_name(name), fmt::join(expected.shape, ", ")));
   }
   if (!problems.empty()) {
     std::string message;
     for (const std::string& problem : problems) {
       if (!message.empty()) message += "\n";
-      message += file.path().string() + ": " + problem;
+      message += shown_path(file.path()) + ": " + problem;
     }
     throw FormatError(message);
   }

@@ -10,6 +10,7 @@
 #include <numeric>
 #include <set>
 
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -112,21 +113,21 @@ std::string text_of(const std::filesystem::path& file) {
   std::error_code ignored;
   const std::filesystem::file_status status = std::filesystem::status(file, ignored);
   if (std::filesystem::is_directory(status))
-    throw ConfigError(fmt::format("{}: is a folder; name a YAML file in it", file.string()));
+    throw ConfigError(fmt::format("{}: is a folder; name a YAML file in it", shown_path(file)));
   if (std::filesystem::is_other(status) && !std::filesystem::is_fifo(status))
-    throw ConfigError(fmt::format("{}: is a device; name a YAML file", file.string()));
+    throw ConfigError(fmt::format("{}: is a device; name a YAML file", shown_path(file)));
   std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw ConfigError(fmt::format("{}: cannot be opened; check the path", file.string()));
+  if (!stream) throw ConfigError(fmt::format("{}: cannot be opened; check the path", shown_path(file)));
   std::string text;
   std::array<char, 65536> piece{};
   while (stream.read(piece.data(), piece.size()) || stream.gcount() > 0) {
     text.append(piece.data(), static_cast<std::size_t>(stream.gcount()));
     if (text.size() > most_bytes) {
       throw ConfigError(fmt::format("{}: is larger than {} MiB; name a YAML file that is written by hand",
-                                    file.string(), most_bytes >> 20));
+                                    shown_path(file), most_bytes >> 20));
     }
   }
-  if (stream.bad()) throw ConfigError(fmt::format("{}: cannot be read; check the disk", file.string()));
+  if (stream.bad()) throw ConfigError(fmt::format("{}: cannot be read; check the disk", shown_path(file)));
   return text;
 }
 
@@ -146,8 +147,8 @@ void Diagnostics::error(const YAML::Mark& mark, const std::string& path, const s
     // A node without a mark (nothing in the file stands for it) belongs to the file as a whole.
     place = mark.is_null() ? file_ : fmt::format("{}:{}:{}", file_, mark.line + 1, mark.column + 1);
   }
-  errors_.push_back(path.empty() ? fmt::format("{}: {}", place, message)
-                                 : fmt::format("{}: {}: {}", place, path, message));
+  errors_.push_back(printable(path.empty() ? fmt::format("{}: {}", place, message)
+                                           : fmt::format("{}: {}: {}", place, path, message)));
 }
 
 void Diagnostics::throw_if_any() const {
@@ -365,12 +366,13 @@ YAML::Node load_yaml(const std::filesystem::path& file) {
   try {
     YAML::Node node = parse_yaml(text_of(file));
     if (!node.IsMap()) {
-      throw ConfigError(fmt::format("{}: {}; a mapping (key: value lines) is needed", file.string(),
+      throw ConfigError(fmt::format("{}: {}; a mapping (key: value lines) is needed", shown_path(file),
                                     node.IsNull() ? "is empty" : "holds no mapping"));
     }
     return node;
   } catch (const YAML::Exception& e) {
-    throw ConfigError(fmt::format("{}:{}:{}: {}", file.string(), e.mark.line + 1, e.mark.column + 1, e.msg));
+    throw ConfigError(
+        fmt::format("{}:{}:{}: {}", shown_path(file), e.mark.line + 1, e.mark.column + 1, e.msg));
   }
 }
 

@@ -1,13 +1,5 @@
-// The executor: runs a plan over streams. It plans memory once, prepares every tile's operations once, works
-// out which tile must wait for which, and from then on a run only queues tasks.
-//
-// The batch is cut into chunks of `sub_batch` images. A chunk goes through all stages; the tiles of a stage
-// are dealt to the streams so that each gets about the same work. A tile waits exactly for the tiles of the
-// stage before whose cores it reads, and for the readers of memory that it overwrites; nothing else
-// synchronizes but the end. Layers behind the feature maps (fully connected, softmax) run on the whole batch,
-// fully connected ones in blocks of output features, whose size does not depend on the streams.
-//
-// With `batched`, the tiles of a stage go through its steps together (tile_groups.hpp, merged_stage.hpp).
+// The executor: runs a plan over streams. A plan is lowered once to a program of instructions (lowering.hpp),
+// with a place in memory for every map and everything prepared; from then on a run only queues them.
 //
 // Where the device has memory of its own, input and outputs lie in host memory that copies reach at full
 // speed. A run then begins with each chunk's copy to the device, on the chunk's own stream, and ends with the
@@ -36,10 +28,8 @@ enum class Dispatch : std::uint8_t { streams, graph, batched };
 
 /// Where the device's memory comes from.
 enum class MemoryMode : std::uint8_t {
-  arena,     ///< planned and allocated once
-  pool,      ///< maps of chunks and tiles: from a pool, in the order of the streams, in every run
-  per_layer  ///< everything for every layer, copied in from and out to pageable host memory (see
-             ///< per_layer.hpp)
+  arena,  ///< planned and allocated once
+  pool    ///< maps of chunks and tiles: from a pool, in the order of the streams, in every run
 };
 
 /// Input as 8-bit pixels, which become (x / 255 - mean) / stddev on the device.
@@ -82,10 +72,10 @@ struct StageWork {
   double recomputed_flops = 0;  ///< of that, what another tile (or several that are computed as one) does too
 };
 
+class Program;
+
 class Executor {
  public:
-  class Program;
-
   /// `plan` must cover the network's spatial layers, with a stage ending at every kept spatial layer. Keeps
   /// references to the network, whose layers must have their weights bound, and to the engine.
   Executor(const Network& network, std::vector<StagePlan> plan, Engine& engine,
@@ -112,6 +102,8 @@ class Executor {
   [[nodiscard]] ConstMapView device_output(std::size_t layer) const;
 
   [[nodiscard]] const std::vector<StagePlan>& plan() const;
+  /// The instructions of a run.
+  [[nodiscard]] const Program& program() const;
   /// As planned, or less where tiles of `dispatch: batched` keep borders for each other.
   [[nodiscard]] StageWork work(std::size_t stage) const;
   [[nodiscard]] MemoryUse memory() const;
@@ -124,7 +116,8 @@ class Executor {
   void reset_times();
 
  private:
-  std::unique_ptr<Program> program_;
+  class State;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace halotile

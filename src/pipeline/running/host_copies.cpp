@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "pipeline/running/map_memory.hpp"
+#include "pipeline/running/placement.hpp"
 
 namespace halotile {
 
@@ -33,14 +33,15 @@ void HostCopies::prepare(const MapView& input, std::byte* pixels) {
   input_.data = input_memory_.data();
 }
 
-void HostCopies::upload(Interval images, Stream& stream, int number) {
+void HostCopies::upload(Interval images, Stream& stream) {
   const MapView from = subview(input_, images, input_.rect);
-  const MapView to = subview(device_input_, images, input_.rect);
-  const MapView copied = pixels_ ? subview(device_pixels_, images, input_.rect) : to;
-  times_.timed(upload_line_, number, stream,
-               [&] { engine_.device().upload(stream, copied.data, from.data, bytes_of(from)); });
-  if (!pixels_) return;
-  times_.timed(normalize_line_, number, stream, [&] { normalize_->run(copied, to, {stream, {}}); });
+  const MapView to = subview(pixels_ ? device_pixels_ : device_input_, images, input_.rect);
+  engine_.device().upload(stream, to.data, from.data, bytes_of(from));
+}
+
+void HostCopies::normalize(Interval images, Stream& stream) {
+  normalize_->run(subview(device_pixels_, images, input_.rect), subview(device_input_, images, input_.rect),
+                  {stream, {}});
 }
 
 void HostCopies::begin_run() {

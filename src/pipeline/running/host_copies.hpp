@@ -25,8 +25,10 @@ class HostCopies {
 
   /// The whole batch's input on the host, after prepare().
   [[nodiscard]] const MapView& input() const { return input_; }
-  /// Queues the copy of some images (and their normalization) on stream number `number`.
-  void upload(Interval images, Stream& stream, int number);
+  /// Queues the copy of some images, and what makes values of their pixels where the input is pixels.
+  void upload(Interval images, Stream& stream);
+  void normalize(Interval images, Stream& stream);
+  [[nodiscard]] bool normalizes() const { return pixels_.has_value(); }
 
   /// Maps to be copied by every run, `map` giving them on the device.
   [[nodiscard]] const std::set<std::size_t>& downloads() const { return downloads_; }
@@ -34,6 +36,8 @@ class HostCopies {
   void download(std::size_t number, const MapView& map, Stream& stream);
   /// The map of the run before on the host; copies it now, on `stream`, if the run did not.
   [[nodiscard]] MapView fetch(std::size_t number, const MapView& map, Stream& stream);
+  [[nodiscard]] std::size_t upload_line() const { return upload_line_; }
+  [[nodiscard]] std::size_t normalize_line() const { return normalize_line_; }
   [[nodiscard]] std::size_t download_line() const { return download_line_; }
 
  private:

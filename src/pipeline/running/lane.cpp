@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "pipeline/running/map_memory.hpp"
+#include "pipeline/running/placement.hpp"
 
 namespace halotile {
 

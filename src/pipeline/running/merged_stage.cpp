@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "kernels/devices/stop.hpp"
-#include "pipeline/running/map_memory.hpp"
+#include "pipeline/running/placement.hpp"
 
 namespace halotile {
 namespace {
@@ -123,8 +123,10 @@ void MergedStage::plan_tasks() {
     if (kept_[step]) tiles_.borders[step] = tiles_.borders[lane_.fetched_beside(step)] = true;
     tiles_.border_waits.push_back(lane_.waits_for(step, kept_));
   }
-  for (std::size_t part = 0; part < parts(); ++part)
+  for (std::size_t part = 0; part < parts(); ++part) {
     tiles_.inputs.push_back(held(cut_, part_of(cut_, part), 0));
+    tiles_.outputs.push_back(fresh(cut_, part_of(cut_, part), output()));
+  }
   tiles_.ahead = lane_.ahead();
 }
 
@@ -161,14 +163,10 @@ MergedStage::Part MergedStage::part_of(const Cut& cut, std::size_t number) {
 }
 
 Rect MergedStage::held(const Cut& cut, Part part, std::size_t map) const {
-  Rect rect{cut.rows.held[map][part.row].all(), cut.cols.held[map][part.col].all()};
-  if (map > 0 || rect.empty()) return rect;
-  // As seen_input() of tiles.
-  const Rect core = fresh(cut, part, output());
+  const Rect rect{cut.rows.held[map][part.row].all(), cut.cols.held[map][part.col].all()};
+  if (map > 0) return rect;
   const StagePlan& plan = stage_.plan;
-  if (core.rows.end == plan.output_extent().height) rect.rows.end = plan.input_extent().height;
-  if (core.cols.end == plan.output_extent().width) rect.cols.end = plan.input_extent().width;
-  return rect;
+  return plan.seen_input(rect, fresh(cut, part, output()), plan.inputs().front());
 }
 
 Rect MergedStage::fresh(const Cut& cut, Part part, std::size_t map) const {
@@ -263,22 +261,22 @@ void MergedStage::prepare_part(Engine& engine, std::size_t number, const ConstMa
   }
 }
 
-void MergedStage::run(const Task& task, Stream& stream) {
-  const auto part = static_cast<std::size_t>(task.row);
-  const auto step = static_cast<std::size_t>(task.column);
-  const std::size_t first = (static_cast<std::size_t>(task.chunk) * parts() + part) * output();
-  const PreparedStep& prepared = prepared_[first + step];
-  if (task.role == TaskRole::borders) {
-    if (prepared.borders != nullptr) prepared.borders->run(stream);
-  } else if (prepared.compute == nullptr) {
-    return;
-  } else if (task.role == TaskRole::ahead) {
-    prepared.compute->begin(stream);
-  } else if (step == 0 && begins_ahead(part)) {
-    prepared.compute->finish(stream);
+void MergedStage::compute(std::size_t chunk, std::size_t part, std::size_t step, Stream& stream) {
+  TileStep* const work = prepared(chunk, part, step).compute.get();
+  if (work == nullptr) return;
+  if (step == 0 && begins_ahead(part)) {
+    work->finish(stream);
   } else {
-    prepared.compute->run(stream);
+    work->run(stream);
   }
+}
+
+void MergedStage::copy_borders(std::size_t chunk, std::size_t part, std::size_t step, Stream& stream) {
+  if (TileStep* const copies = prepared(chunk, part, step).borders.get()) copies->run(stream);
+}
+
+void MergedStage::begin(std::size_t chunk, std::size_t part, Stream& stream) {
+  if (TileStep* const work = prepared(chunk, part, 0).compute.get()) work->begin(stream);
 }
 
 }  // namespace halotile

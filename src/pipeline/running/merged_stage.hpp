@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -16,10 +17,22 @@
 #include "patching/plan.hpp"
 #include "pipeline/network/steps.hpp"
 #include "pipeline/running/lane.hpp"
-#include "pipeline/running/schedule.hpp"
 #include "pipeline/running/tile_operations.hpp"
 
 namespace halotile {
+
+/// A stage in parts, each of several tiles that are computed together, step by step, on one stream. Two more
+/// streams do what has time until a later step: beside steps, one copies borders of maps to where they are
+/// kept for later parts, and borders of others from there; one begins with the next part's input.
+struct MergedTiles {
+  std::vector<Rect> inputs;   ///< per part: what it reads of the stage's input
+  std::vector<Rect> outputs;  ///< and what it writes of its output
+  std::vector<bool> borders;  ///< per step: whether borders are copied beside it
+  /// Per step: the step of the same part beside which the last copies go that this one needs. The first step
+  /// needs all of the part before.
+  std::vector<std::optional<std::size_t>> border_waits;
+  std::size_t ahead = 0;  ///< the step beside which the next part begins; 0: none
+};
 
 /// Rows or columns of parts.
 struct MergedAxis {
@@ -63,8 +76,12 @@ class MergedStage {
   void prepare_part(Engine& engine, std::size_t number, const ConstMapView& in, const MapView& out,
                     std::int64_t first_image, const Place& place);
 
-  /// A task of role `step`, `borders` or `ahead`.
-  void run(const Task& task, Stream& stream);
+  /// A step of a part; of a part that was begun, the rest of its first step.
+  void compute(std::size_t chunk, std::size_t part, std::size_t step, Stream& stream);
+  /// Copies of borders beside that step.
+  void copy_borders(std::size_t chunk, std::size_t part, std::size_t step, Stream& stream);
+  /// What a part's first step can do of its input ahead of its turn.
+  void begin(std::size_t chunk, std::size_t part, Stream& stream);
 
  private:
   struct Cut {
@@ -86,6 +103,9 @@ class MergedStage {
   void plan_tasks();
   void place_borders(std::int64_t images);
   [[nodiscard]] std::size_t parts() const { return cut_.rows.parts() * cut_.cols.parts(); }
+  [[nodiscard]] const PreparedStep& prepared(std::size_t chunk, std::size_t part, std::size_t step) const {
+    return prepared_[(chunk * parts() + part) * output() + step];
+  }
   [[nodiscard]] static Part part_of(const Cut& cut, std::size_t number);
   [[nodiscard]] bool begins_ahead(std::size_t part) const { return part > 0 && tiles_.ahead > 0; }
   [[nodiscard]] std::size_t output() const { return stage_.steps.size(); }  // what the last step writes

@@ -2,7 +2,6 @@
 // copies, and the account by key.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -10,7 +9,7 @@
 #include "kernels/engines/engine.hpp"
 #include "patching/plan.hpp"
 #include "pipeline/network/network.hpp"
-#include "pipeline/running/schedule.hpp"
+#include "pipeline/running/run_maps.hpp"
 
 namespace halotile {
 
@@ -20,25 +19,27 @@ class PackedTiles {
 
   /// Bytes of a slot: the largest stage's tiles, inputs and cores.
   [[nodiscard]] std::size_t slot_bytes() const { return input_bytes_ + core_bytes_; }
-  /// Prepares the copies. `memory` holds the slots one behind the other; `map` gives the map before stage
-  /// number n (the last: behind all), for the images of a chunk.
-  void prepare(Engine& engine, const Schedule& schedule, std::byte* memory,
-               const std::function<MapView(std::size_t map, std::size_t chunk)>& map);
+  /// Before anything is asked of it: `memory` will hold the slots, one behind the other.
+  void set_memory(const Space& memory, std::size_t slots);
+  /// Prepares the copies, when memory is there. Map s is the one before stage s, the last behind all.
+  void prepare(Engine& engine, const RunMaps& maps);
 
-  /// A tile's input, and its core, in packed memory; without data before prepare().
-  [[nodiscard]] MapView input(const Task& task, std::int64_t images) const;
-  [[nodiscard]] MapView core(const Task& task, std::int64_t images) const;
+  /// A tile's input, and its core, in packed memory.
+  [[nodiscard]] PlacedMap input(std::size_t stage, std::size_t chunk, std::int64_t row, std::int64_t column,
+                                std::int64_t images) const;
+  [[nodiscard]] PlacedMap core(std::size_t stage, std::size_t chunk, std::int64_t row, std::int64_t column,
+                               std::int64_t images) const;
 
-  void pack(const Task& task, Stream& stream);
-  void arrive(const Task& task, Stream& stream);
-  void place(const Task& task, Stream& stream);
+  void pack(std::size_t stage, std::size_t chunk, Stream& stream);
+  void arrive(std::size_t stage, std::size_t chunk, std::int64_t row, std::int64_t column, Stream& stream);
+  void place(std::size_t stage, std::size_t chunk, Stream& stream);
   /// Throws TileError when a key was missing, doubled, foreign or not in its place.
   void finish();
 
  private:
   struct OfStage {
-    std::vector<std::size_t> inputs;  // per tile: offset in the slot
-    std::vector<std::size_t> cores;
+    std::vector<Place> inputs;  // per slot, per tile
+    std::vector<Place> cores;
   };
   struct OfChunk {
     std::unique_ptr<TileCopies> pack;
@@ -46,18 +47,20 @@ class PackedTiles {
     std::unique_ptr<TileLedger> ledger;
   };
 
-  [[nodiscard]] MapView view(const Task& task, std::int64_t images, std::size_t layer, Rect rect,
-                             std::size_t offset) const;
-  [[nodiscard]] std::size_t tile_of(const Task& task) const;
-  [[nodiscard]] OfChunk& chunk_of(const Task& task);
+  [[nodiscard]] std::size_t place_of(std::size_t stage, std::size_t chunk, std::int64_t row,
+                                     std::int64_t column) const;
+  [[nodiscard]] PlacedMap dense(std::size_t layer, std::int64_t images, Rect rect, const Place& place) const;
+  [[nodiscard]] OfChunk& of_chunk(std::size_t stage, std::size_t chunk) {
+    return work_[stage * chunks_ + chunk];
+  }
 
   const Network& network_;
   std::span<const StagePlan> plan_;
   DType type_;
+  std::int64_t sub_batch_;
   std::size_t input_bytes_ = 0;
   std::size_t core_bytes_ = 0;
   std::vector<OfStage> stages_;
-  std::byte* memory_ = nullptr;
   std::size_t slots_ = 1;
   std::size_t chunks_ = 0;
   std::vector<OfChunk> work_;  // per stage, per chunk

@@ -8,6 +8,7 @@
 #include "formats/atomic_file.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/provenance.hpp"
+#include "pipeline/experiment/text.hpp"
 #include "program/report/data.hpp"
 #include "program/report/page.hpp"
 #include "program/report/picture.hpp"
@@ -59,11 +60,11 @@ void write_report(const Report& report, const std::filesystem::path& store,
 
 void print_report(const Report& report, const std::filesystem::path& output) {
   for (std::size_t g = 0; g < report.groups.size(); ++g) {
-    if (report.groups.size() > 1) fmt::print("{}:\n", group_name(report.axes, report.groups[g]));
-    for (const Statement& s : report.summaries[g].statements) fmt::print("{}\n", s.text);
-    fmt::print("\n");
+    if (report.groups.size() > 1) print_text("{}:\n", group_name(report.axes, report.groups[g]));
+    for (const Statement& s : report.summaries[g].statements) print_text("{}\n", s.text);
+    print_text("\n");
   }
-  fmt::print("report: {} ({} points{})\n", output.string(), report.contents.points.size(),
+  print_text("report: {} ({} points{})\n", output.string(), report.contents.points.size(),
              has_chart_library() ? "" : "; without charts: run ./setup.sh and build again to have them");
 }
 

@@ -15,7 +15,7 @@ namespace {
 // Work from lambdas, kept until the test ends.
 class Jobs {
  public:
-  Work of(std::function<void()> job) {
+  Callback of(std::function<void()> job) {
     jobs_.push_back(std::move(job));
     return {[](void* context, std::size_t) { (*static_cast<std::function<void()>*>(context))(); },
             &jobs_.back(), 0};

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <random>
 
-#include "patching/window.hpp"
+#include "patching/axis_graph.hpp"
 
 namespace halotile::oracle {
 namespace {
@@ -44,12 +44,13 @@ testing::AssertionResult for_each_element(std::int64_t images, const Rect& rect,
   return testing::AssertionSuccess();
 }
 
-std::int64_t axis_outputs(std::int64_t input, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
+std::int64_t axis_outputs(std::int64_t input, std::int64_t kernel, std::int64_t stride, AxisPadding padding,
                           std::int64_t dilation, bool ceil_mode) {
   const double steps =
-      static_cast<double>(input + 2 * padding - dilation * (kernel - 1) - 1) / static_cast<double>(stride);
+      static_cast<double>(input + padding.begin + padding.end - dilation * (kernel - 1) - 1) /
+      static_cast<double>(stride);
   auto outputs = static_cast<std::int64_t>(ceil_mode ? std::ceil(steps) : std::floor(steps)) + 1;
-  if (ceil_mode && (outputs - 1) * stride >= input + padding) --outputs;
+  if (ceil_mode && (outputs - 1) * stride >= input + padding.begin) --outputs;
   return outputs;
 }
 
@@ -109,9 +110,9 @@ double gamma(std::int64_t roundings) {
 
 Extent2 pytorch_output_extent(const Window& w, Extent2 input) {
   if (w.adaptive_output) return *w.adaptive_output;
-  return {axis_outputs(input.height, w.kernel.height, w.stride.height, w.padding.height, w.dilation.height,
+  return {axis_outputs(input.height, w.kernel.height, w.stride.height, w.rows().padding, w.dilation.height,
                        w.ceil_mode),
-          axis_outputs(input.width, w.kernel.width, w.stride.width, w.padding.width, w.dilation.width,
+          axis_outputs(input.width, w.kernel.width, w.stride.width, w.cols().padding, w.dilation.width,
                        w.ceil_mode)};
 }
 
@@ -129,10 +130,10 @@ Expected conv2d(const Conv2d& layer, const Map& in) {
         for (std::int64_t c = 0; c < channels; ++c) {
           for (std::int64_t ky = 0; ky < w.kernel.height; ++ky) {
             for (std::int64_t kx = 0; kx < w.kernel.width; ++kx) {
-              const std::int64_t r = row * w.stride.height + ky * w.dilation.height - w.padding.height;
-              const std::int64_t q = col * w.stride.width + kx * w.dilation.width - w.padding.width;
-              if (!inside(in, r, q)) continue;
-              const double term = in.at(i, r, q, group * channels + c) * weight_at(layer, o, c, ky, kx);
+              const std::int64_t r = row * w.stride.height + ky * w.dilation.height - w.padding.begin.height;
+              const std::int64_t q = col * w.stride.width + kx * w.dilation.width - w.padding.begin.width;
+              const double x = inside(in, r, q) ? in.at(i, r, q, group * channels + c) : 0.0;
+              const double term = x * weight_at(layer, o, c, ky, kx);
               sum += term;
               magnitude += std::abs(term);
             }
@@ -179,10 +180,11 @@ Expected pool2d(const Pool2d& layer, const Map& in) {
     std::int64_t read = 0;
     std::int64_t padded = 0;
     for (const std::int64_t r : axis_positions(row, size.height, in.extent.height, adaptive, w.kernel.height,
-                                               w.stride.height, w.padding.height, w.dilation.height)) {
+                                               w.stride.height, w.padding.begin.height, w.dilation.height)) {
       for (const std::int64_t q : axis_positions(col, size.width, in.extent.width, adaptive, w.kernel.width,
-                                                 w.stride.width, w.padding.width, w.dilation.width)) {
-        if (r < in.extent.height + w.padding.height && q < in.extent.width + w.padding.width) ++padded;
+                                                 w.stride.width, w.padding.begin.width, w.dilation.width)) {
+        if (r < in.extent.height + w.padding.end.height && q < in.extent.width + w.padding.end.width)
+          ++padded;
         if (!inside(in, r, q)) continue;
         const double x = in.at(i, r, q, c);
         largest = std::isnan(x) || std::isnan(largest) ? std::numeric_limits<double>::quiet_NaN()
@@ -233,8 +235,9 @@ Expected softmax(const Map& in) {
     double largest = -std::numeric_limits<double>::infinity();
     double smallest = std::numeric_limits<double>::infinity();
     for (std::int64_t c = 0; c < in.channels; ++c) {
-      largest = std::max(largest, in.at(i, row, col, c));
-      smallest = std::min(smallest, in.at(i, row, col, c));
+      const double x = in.at(i, row, col, c);
+      largest = std::max(largest, x);
+      if (std::isfinite(x)) smallest = std::min(smallest, x);
     }
     double sum = 0.0;
     for (std::int64_t c = 0; c < in.channels; ++c) sum += std::exp(in.at(i, row, col, c) - largest);

@@ -56,6 +56,7 @@ struct Samples {
   Words operator()(const config::Path& t) const {
     return t.several ? Words{"/a", "[/a, /b]"} : Words{"/a/b.c"};
   }
+  Words operator()(const config::Folder&) const { return {"out", "/a/out"}; }
   Words operator()(const config::FileName& t) const { return {"x" + t.ending}; }
   Words operator()(const config::Names&) const { return {"{a: b, c: d}"}; }
   Words operator()(const config::FileNames& t) const {
@@ -117,7 +118,13 @@ TEST_F(ConfigKeys, HaveTheirDefaultsWhereNothingStands) {
     words.push_back(std::string(key->name) + "=");
     EXPECT_EQ(to_json(read(words)), without) << key->name;
   }
-  EXPECT_EQ(to_json(experiment_of({{"model", plain["model"]}})), plain);
+}
+
+TEST_F(ConfigKeys, MeanInJsonFromBeforeThemWhatWasDoneThen) {
+  nlohmann::json wanted = to_json(read({}));
+  const Experiment e = experiment_of({{"model", wanted["model"]}});
+  wanted["preprocess"]["resize_order"] = "pillow12";
+  EXPECT_EQ(to_json(e), wanted);
 }
 
 TEST_F(ConfigKeys, AreToldWhenMisspelt) {

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "patching/error.hpp"
 #include "pipeline/support.hpp"
@@ -43,6 +45,8 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(e.input.on_error, OnError::stop);
   EXPECT_EQ(e.input.decoders, 0);
   EXPECT_EQ(e.crops.kind, CropsConfig::Kind::center);
+  EXPECT_EQ(e.preprocess.resize_order, ResizeOrder::pillow13);
+  EXPECT_EQ(to_json(e).at("preprocess").at("resize_order"), "pillow13");
   EXPECT_EQ(e.dropout.samples, 0);
   EXPECT_EQ(e.dropout.seed, 1U);
   EXPECT_EQ(e.device, DeviceChoice{});
@@ -74,7 +78,8 @@ model: /abs/m.yaml
 until: pool5
 weights: {random: 99}
 input: {random: 3, batch: 32, height: 4096, width: 2048}
-preprocess: {resize: 256, crop: [227, 224], interpolation: bicubic, mean: [0.1, 0.2, 0.3], std: [1, 2, 3]}
+preprocess: {resize: 256, crop: [227, 224], interpolation: bicubic, resize_order: pillow12,
+             mean: [0.1, 0.2, 0.3], std: [1, 2, 3]}
 device: cpu
 engine: reference
 precision: bf16
@@ -103,6 +108,7 @@ measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, tightness: 0.1, cache: cold,
   EXPECT_EQ(e.preprocess.resize, 256);
   EXPECT_EQ(e.preprocess.crop, (Extent2{227, 224}));
   EXPECT_EQ(e.preprocess.interpolation, Interpolation::bicubic);
+  EXPECT_EQ(e.preprocess.resize_order, ResizeOrder::pillow12);
   EXPECT_EQ(e.preprocess.mean, (std::array<float, 3>{0.1F, 0.2F, 0.3F}));
   EXPECT_EQ(e.preprocess.stddev, (std::array<float, 3>{1, 2, 3}));
   EXPECT_EQ(e.device, (DeviceChoice{DeviceKind::cpu, {}}));
@@ -121,6 +127,75 @@ measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, tightness: 0.1, cache: cold,
   EXPECT_EQ(e.measure.tightness, 0.1);
   EXPECT_TRUE(e.measure.cold);
   EXPECT_EQ(e.trace, "t.json");
+}
+
+/// HOME as it is told, until the object's end.
+class Home {
+ public:
+  explicit Home(const char* folder) {
+    if (const char* const now = std::getenv("HOME")) before_ = now;
+    set(folder);
+  }
+  Home(const Home&) = delete;
+  Home& operator=(const Home&) = delete;
+  ~Home() { set(before_ ? before_->c_str() : nullptr); }
+
+ private:
+  static void set(const char* folder) {
+    folder == nullptr ? ::unsetenv("HOME") : ::setenv("HOME", folder, 1);
+  }
+  std::optional<std::string> before_;
+};
+
+TEST(Config, ATildeIsTheHomeFolder) {
+  const Home home("/home/me");
+  const std::string yaml = R"(
+model: ~/m.yaml
+input: {images: [~/photos, a~b.png, "~", ./~c.png], labels: ~/l.csv}
+weights: {file: ~/w.safetensors}
+output: {directory: ~/results}
+)";
+  const TempFolder folder;
+  const Experiment e = read_experiment(folder.write("e.yaml", yaml), {});
+  EXPECT_EQ(e.model, "/home/me/m.yaml");
+  EXPECT_EQ(e.input.labels, "/home/me/l.csv");
+  EXPECT_EQ(e.weights.file, "/home/me/w.safetensors");
+  EXPECT_EQ(e.output.directory, "/home/me/results");
+  EXPECT_EQ(std::get<ImageInput>(e.input.source).paths,
+            (std::vector<fs::path>{"/home/me/photos", folder.path() / "a~b.png", "/home/me",
+                                   folder.path() / "./~c.png"}));
+  const Experiment words = read(smallest, {"model=~/o.yaml", "input.file=~/x.npy", "output.directory=~/y"});
+  EXPECT_EQ(words.model, "/home/me/o.yaml");
+  EXPECT_EQ(std::get<NpyInput>(words.input.source).file, "/home/me/x.npy");
+  EXPECT_EQ(words.output.directory, "/home/me/y");
+  const Experiment alone = read(smallest, {"input.images=~", "output.directory=~"});
+  EXPECT_EQ(alone.output.directory, "/home/me");
+  EXPECT_EQ(std::get<ImageInput>(alone.input.source).paths, std::vector<fs::path>{"/home/me"});
+  EXPECT_EQ(std::get<ImageInput>(read(smallest, {"input.images=[~/a, ~/b]"}).input.source).paths,
+            (std::vector<fs::path>{"/home/me/a", "/home/me/b"}));
+  EXPECT_EQ(std::get<ImageInput>(read(smallest, {"input={images: ~/a}"}).input.source).paths,
+            std::vector<fs::path>{"/home/me/a"});
+  const Experiment swept = read(smallest + "sweep: {weights.file: [~/1.npz, ~/2.npz]}\n");
+  EXPECT_EQ(swept.axes.at(0).steps.at(1).at(0).text, "~/2.npz");
+  EXPECT_EQ(read(smallest, words_at(swept.axes.at(0), 1)).weights.file, "/home/me/2.npz");
+}
+
+TEST(Config, ATildeThatIsNoHomeFolderIsRefused) {
+  EXPECT_EQ(
+      refusal("model: ~you/m.yaml\ninput: {random: 1}\n"),
+      "e.yaml:1:8: model: '~you/m.yaml': ~you would be another user's home folder; write the whole path, "
+      "or ./ before a name that begins with ~");
+  EXPECT_NE(refusal(smallest, {"output.directory=~you"}).find("command line 'output.directory=~you'"),
+            std::string::npos);
+  const Home none(nullptr);
+  EXPECT_NE(refusal(smallest, {"weights.file=~/w.npz"}).find("HOME names no folder"), std::string::npos);
+}
+
+TEST(Config, ErrorsHoldNoControlCharacters) {
+  EXPECT_EQ(
+      refusal(smallest + "\"a\\e[31m\\n\": 1\n").find("e.yaml:3:1: a\\x1b[31m\\x0a: is not a known key"), 0U);
+  EXPECT_NE(refusal(smallest, {"streams=\x1b[2J"}).find("command line 'streams=\\x1b[2J'"),
+            std::string::npos);
 }
 
 TEST(Config, PathsAreRelativeToTheFile) {
@@ -367,7 +442,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"device_number", smallest + "device: 'cuda:x'",
                 "e.yaml:3:9: device: is 'cuda:x'; one of auto, cpu, cuda, cuda:1 is needed"},
         Refused{"memory", smallest + "memory: heap",
-                "e.yaml:3:9: memory: is 'heap'; one of arena, pool, per_layer is needed"},
+                "e.yaml:3:9: memory: is 'heap'; one of arena, pool is needed"},
         Refused{"direct_stage", smallest + "direct: {stage: inputs}",
                 "e.yaml:3:17: direct.stage: is 'inputs'; one of auto, input, filter is needed; did you mean "
                 "'input'?"},

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <limits>
 
 #include "formats/npy.hpp"
@@ -36,6 +37,14 @@ TEST(Compare, EqualBitsAreEqualEvenForNan) {
   EXPECT_EQ(c.max_abs, 0);
   EXPECT_EQ(c.max_ulp, 0U);
   EXPECT_FALSE(c.first);
+}
+
+TEST(Compare, AnyNanEqualsAnyOtherButThatOfAnUnwrittenElement) {
+  const auto of_bits = [](std::uint32_t bits) { return std::bit_cast<float>(bits); };
+  const float unwritten = of_bits(0xffffffffU);
+  EXPECT_TRUE(compare_values({nan, -nan}, {of_bits(0x7fc12345U), nan}).equal_bits());
+  EXPECT_EQ(compare_values({nan, nan}, {unwritten, nan}).different, 1);
+  EXPECT_EQ(compare_values({unwritten}, {nan}).different, 1);
 }
 
 TEST(Compare, ZerosOfTwoSignsDifferInBitsOnly) {

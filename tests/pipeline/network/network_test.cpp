@@ -119,6 +119,7 @@ TEST(Network, DefaultsArePyTorchs) {
   EXPECT_EQ(n.layers[2].out, (MapShape{6, {1, 1}}));
   EXPECT_EQ(n.layers[3].lrn.size, 5);
   EXPECT_EQ(n.layers[3].lrn.k, 1.0F);
+  EXPECT_EQ(network_of(input_8 + "  - {type: lrn, k: 0}\n").layers[0].lrn.k, 0.0F);
   EXPECT_EQ(n.layers[0].name, "conv1");
   EXPECT_EQ(n.layers[1].name, "max_pool1");
 }
@@ -264,6 +265,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "feature map"},
         NetworkCase{"dropout_p", input_8 + "  - {type: dropout, p: 2}",
                     "m.yaml:3:24: layers[0].p: is '2'; a number from 0 to 1 is needed"},
+        NetworkCase{"k_negative", input_8 + "  - {type: lrn, k: -1}",
+                    "m.yaml:3:20: layers[0].k: is '-1'; a number from 0 to 1000000 is needed"},
         NetworkCase{"ceil_mode_word", input_8 + "  - {type: max_pool, kernel: 2, ceil_mode: yes}",
                     "m.yaml:3:44: layers[0].ceil_mode: is 'yes'; true or false is needed"},
         // Products that leave 64 bits, or any memory.

@@ -217,38 +217,6 @@ TEST_F(FarMemory, PixelsAreNormalizedOnTheDevice) {
   }
 }
 
-TEST_F(FarMemory, LayerByLayer) {
-  Way layers = way();
-  layers.settings.memory = MemoryMode::per_layer;
-  const auto far = make_executor(model_, engine_, layers);
-  support::fill_input(*far, 3);
-  const int before = engine_.device().allocations;
-  far->profile();
-  expect_equal(*far);
-  // Input, output, weights and scratch of 7 layers.
-  EXPECT_EQ(engine_.device().allocations - before, 4 * 7);
-  EXPECT_EQ(far->device_output(model_.network().index_of("fc2")).data, nullptr);
-}
-
-TEST_F(FarMemory, LayerByLayerRefusesWhatItHasNot) {
-  const auto refused = [&](Way way, const std::string& what) {
-    way.settings.memory = MemoryMode::per_layer;
-    const std::string message =
-        support::message_of<UnsupportedError>({}, [&] { (void)make_executor(model_, engine_, way); });
-    EXPECT_EQ(message,
-              "memory: per_layer runs whole maps on one stream, one after the other; leave out " + what);
-  };
-  refused(way(grid), "patch");
-  refused(way({}, 2), "streams");
-  refused(way({}, 1, 2), "sub_batch");
-  Way other = way();
-  other.settings.graph = true;
-  refused(other, "dispatch: graph");
-  other = way();
-  other.settings.resident_input = true;
-  refused(other, "measure.input: device");
-}
-
 TEST_F(FarMemory, ALostTileIsNoticed) {
   Way packed = way(grid, 3, 2);
   packed.settings.storage = Storage::packed;

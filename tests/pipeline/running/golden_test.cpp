@@ -1,5 +1,5 @@
 // Networks over the whole window space against PyTorch's float64 outputs, layer by layer (tests/golden, made
-// by experiments/make_golden.py), whole and patched, with every CPU engine.
+// by tests/golden/make_golden.py), whole and patched, with every CPU engine.
 #include <gtest/gtest.h>
 
 #include <algorithm>

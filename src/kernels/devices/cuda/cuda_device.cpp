@@ -95,7 +95,7 @@ CudaStream::~CudaStream() {
   cudaStreamDestroy(handle_);
 }
 
-void CudaStream::submit(Work work) {
+void CudaStream::submit(Callback work) {
   if (failure_) return;
   try {
     check_cuda(cudaSetDevice(device_), "choosing the device");

@@ -78,7 +78,7 @@ class CudaStream final : public Stream {
   ~CudaStream() override;
 
   /// What the work throws is kept for synchronize(); work behind a failure is skipped.
-  void submit(Work work) override;
+  void submit(Callback work) override;
   [[nodiscard]] Event record() override;
   /// `event` must be of a CudaStream of the same process.
   void wait(Event event) override;

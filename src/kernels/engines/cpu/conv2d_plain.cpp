@@ -112,9 +112,10 @@ class PlainConv2d final : public Operation {
   void gather(const ConstMapView& in, const Rect& inside, const Place& at, std::int64_t p, float* x) const {
     const Window& w = layer_.window;
     for (std::int64_t ky = 0; ky < w.kernel.height; ++ky) {
-      const std::int64_t row = at.row * w.stride.height - w.padding.height + ky * w.dilation.height;
+      const std::int64_t row = at.row * w.stride.height - w.padding.begin.height + ky * w.dilation.height;
       for (std::int64_t kx = 0; kx < w.kernel.width; ++kx, x += in_) {
-        const std::int64_t col = (at.col + p) * w.stride.width - w.padding.width + kx * w.dilation.width;
+        const std::int64_t col =
+            (at.col + p) * w.stride.width - w.padding.begin.width + kx * w.dilation.width;
         if (inside.rows.contains(row) && inside.cols.contains(col)) {
           const T* const from = in.at<T>(at.image, row, col) + at.group * in_;
           for (std::int64_t c = 0; c < in_; ++c) x[c] = static_cast<float>(from[c]);

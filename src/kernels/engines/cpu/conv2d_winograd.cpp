@@ -368,9 +368,9 @@ class WinogradOperation final : public Operation {
     const Rect inside = intersect(in.rect, Rect::whole(in.whole));
     std::array<const T*, products> taps;
     for (std::int64_t i = 0; i < 4; ++i) {
-      const std::int64_t row = 2 * b.row - layer_.window.padding.height + i;
+      const std::int64_t row = 2 * b.row - layer_.window.padding.begin.height + i;
       for (std::int64_t j = 0; j < 4; ++j) {
-        const std::int64_t col = 2 * b.col - layer_.window.padding.width + j;
+        const std::int64_t col = 2 * b.col - layer_.window.padding.begin.width + j;
         const bool read = inside.rows.contains(row) && inside.cols.contains(col);
         taps[static_cast<std::size_t>(4 * i + j)] =
             read ? in.at<T>(b.image, row, col) + channel : zeros_.data();

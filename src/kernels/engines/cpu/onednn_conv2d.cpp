@@ -5,13 +5,24 @@
 // outside the image becomes the primitive's own padding, so a halo position outside the image is a zero at
 // every layer. Those kernels refuse padding beyond what windows or the tile reach; such a tile gets its
 // padding as zeros in scratch. A product with zero changes no sum, so both ways give the same bits.
+//
+// The primitives make sums only. A ReLU behind them is ours, band by band: oneDNN's post-op (2.6.3) is a SIMD
+// maximum of x and 0, in that order, and gives 0 where x is NaN.
+//
+// Kernels for AMX (bf16) fill a row of their tiles with what lies beside a window and multiply it by zeros:
+// an infinity or NaN there makes NaN. A band that comes out with NaN is therefore made again without the
+// input's infinities and NaN, and where they belong is worked out apart (non_finite.hpp). Without NaN in the
+// result there is nothing to set right, so that looking for it is all that this costs.
 #include "kernels/engines/cpu/onednn_conv2d.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "kernels/engines/cpu/non_finite.hpp"
 #include "kernels/engines/cpu/onednn_primitives.hpp"
 #include "kernels/engines/cpu/pointwise.hpp"
 #include "patching/error.hpp"
@@ -34,8 +45,9 @@ void execute(const dnnl::primitive& primitive, const dnnl::stream& stream,
 class Conv2dOperation final : public Operation {
  public:
   Conv2dOperation(const dnnl::engine& engine, std::span<const Band> bands,
-                  std::span<const ConvPrimitive> primitives, const MapGeometry& in, const MapGeometry& out)
-      : stream_(engine) {
+                  std::span<const ConvPrimitive> primitives, const Conv2d& layer, const MapGeometry& in,
+                  const MapGeometry& out, int threads)
+      : stream_(engine), layer_(layer), threads_(threads) {
     const Interval in_cols = bands.front().in_cols;
     const bool dense_in = in.col_stride == in.channels && in.row_stride == in_cols.size() * in.channels;
     const bool dense_out =
@@ -69,12 +81,16 @@ class Conv2dOperation final : public Operation {
           const MapView packed{dense_geometry(in.dtype, 1, in.channels, seen, in.whole), packed_in};
           copy_map(source, subview(packed, {0, 1}, source.rect));
         }
-        set_data(part.src, pack_in_ ? packed_in : source.data);
+        const void* const from = pack_in_ ? packed_in : source.data;
+        set_data(part.src, from);
         set_data(part.dst, pack_out_ ? packed_out : target.data);
         set_data(part.scratchpad, packed_out + out_bytes_);
         execute(part.conv.primitive, stream_, {part.args.data(), part.arg_count});
-        if (pack_out_)
-          copy_map({dense_geometry(out.dtype, 1, out.channels, target.rect, out.whole), packed_out}, target);
+        const ConstMapView made = this->made(target, packed_out);
+        const bool again = part.reads_beside && holds_nan(made);
+        if (again) make_again(part, from);
+        finish(made, target);
+        if (again) spread_non_finite(layer_, subview(in, one, in.rect), target);
       }
     }
   }
@@ -92,9 +108,47 @@ class Conv2dOperation final : public Operation {
     Interval in_rows;
     Interval in_cols;
     Interval out_rows;
+    bool reads_beside = false;
     std::array<dnnl_exec_arg_t, 5> args{};
     std::size_t arg_count = 0;
   };
+
+  // A band as its primitive left it.
+  [[nodiscard]] ConstMapView made(const MapView& target, const std::byte* packed) const {
+    if (!pack_out_) return target;
+    return {dense_geometry(target.dtype, 1, target.channels, target.rect, target.whole), packed};
+  }
+
+  // What is left to do: the ReLU, and the way from scratch into the map.
+  void finish(const ConstMapView& made, const MapView& target) const {
+    if (layer_.relu) {
+      relu_rows(made, target);
+    } else if (pack_out_) {
+      copy_map(made, target);
+    }
+  }
+
+  // The same band of an input without infinities and NaN.
+  void make_again(Part& part, const void* input) {
+    static thread_local std::vector<std::byte> clean;
+    const auto* const bytes = static_cast<const std::byte*>(input);
+    clean.assign(bytes, bytes + part.conv.desc.src_desc().get_size());
+    const bool f32 = part.conv.desc.src_desc().data_type() == memory::data_type::f32;
+    clear_non_finite(f32 ? DType::f32 : DType::bf16, clean);
+    set_data(part.src, clean.data());
+    execute(part.conv.primitive, stream_, {part.args.data(), part.arg_count});
+  }
+
+  void relu_rows(const ConstMapView& made, const MapView& target) const {
+    const Interval rows = target.rect.rows;
+    const std::int64_t parts = std::min<std::int64_t>(threads_, rows.size());
+#pragma omp parallel for num_threads(threads_) schedule(static) if (parts > 1)
+    for (std::int64_t part = 0; part < parts; ++part) {
+      const Interval some{rows.begin + part * rows.size() / parts,
+                          rows.begin + (part + 1) * rows.size() / parts};
+      relu(made, subview(target, {0, 1}, {some, target.rect.cols}));
+    }
+  }
 
   static Interval shift(Interval i, std::int64_t by) { return {i.begin + by, i.end + by}; }
 
@@ -116,10 +170,13 @@ class Conv2dOperation final : public Operation {
                   {DNNL_ARG_SCRATCHPAD, part.scratchpad.get()},
                   {DNNL_ARG_BIAS, conv.bias ? conv.bias.get() : nullptr}}};
     part.arg_count = conv.bias ? 5 : 4;
+    part.reads_beside = std::string_view(conv.desc.impl_info_str()).find("amx") != std::string_view::npos;
     return part;
   }
 
   dnnl::stream stream_;
+  Conv2d layer_;
+  int threads_;
   bool pack_in_ = false;
   bool pack_out_ = false;
   std::size_t in_bytes_ = 0;
@@ -143,8 +200,8 @@ std::vector<Band> cut(const Conv2d& layer, const MapGeometry& in, const MapGeome
   // positions that no output reads.
   const auto pads = [](const AxisWindow& axis, Interval have, Interval make) {
     return std::pair{
-        have.begin - (make.begin * axis.stride - axis.padding),
-        (make.end - 1) * axis.stride - axis.padding + (axis.kernel - 1) * axis.dilation + 1 - have.end};
+        have.begin - (make.begin * axis.stride - axis.padding.begin),
+        (make.end - 1) * axis.stride - axis.padding.begin + (axis.kernel - 1) * axis.dilation + 1 - have.end};
   };
   const auto [left, right] = pads(w.cols(), in.rect.cols, out.rect.cols);
   const auto [top, unused] = pads(w.rows(), in.rect.rows, out.rect.rows);
@@ -195,9 +252,9 @@ Band with_zeros(const Band& band, const Window& window) {
 }
 
 std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine, std::span<const Band> bands,
-                                            std::span<const ConvPrimitive> primitives, const MapGeometry& in,
-                                            const MapGeometry& out) {
-  return std::make_unique<Conv2dOperation>(engine, bands, primitives, in, out);
+                                            std::span<const ConvPrimitive> primitives, const Conv2d& layer,
+                                            const MapGeometry& in, const MapGeometry& out, int threads) {
+  return std::make_unique<Conv2dOperation>(engine, bands, primitives, layer, in, out, threads);
 }
 
 }  // namespace halotile::onednn

@@ -42,10 +42,12 @@ struct Band {
 /// but that kernels for 1x1 windows ask for.
 [[nodiscard]] Band with_zeros(const Band& band, const Window& window);
 
-/// Runs a primitive for each band, image by image.
+/// Runs a primitive for each band of the layer, image by image, and a ReLU behind each on `threads` threads.
+/// The layer's weights must stay, and be finite.
 [[nodiscard]] std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine,
                                                           std::span<const Band> bands,
                                                           std::span<const ConvPrimitive> primitives,
-                                                          const MapGeometry& in, const MapGeometry& out);
+                                                          const Conv2d& layer, const MapGeometry& in,
+                                                          const MapGeometry& out, int threads);
 
 }  // namespace halotile::onednn

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <dnnl.hpp>
 #include <map>
 #include <optional>
@@ -55,13 +56,8 @@ class ThreadCount {
   int before_;
 };
 
-dnnl::primitive_attr attributes(bool relu) {
+dnnl::primitive_attr attributes() {
   dnnl::primitive_attr attr;
-  if (relu) {
-    dnnl::post_ops post;
-    post.append_eltwise(1.0F, dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
-    attr.set_post_ops(post);
-  }
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   return attr;
 }
@@ -106,17 +102,14 @@ class OneDnnEngine final : public CpuEngine {
 
   [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
                                                   const MapGeometry& out) override {
+    if (!has_finite_weight(layer)) return plain(layer, out);
     if (winograd_suits(layer, map_type_)) {
       Buffer& weight = winograd_weights_[layer.weight.data()];
       if (weight.bytes() == 0) weight = winograd_weight(layer, map_type_, device());
       return winograd_conv2d(layer, weight, out, threads());
     }
     const std::string& kernel = kernel_of(layer, in.whole, out.whole);
-    if (kernel.empty()) {
-      Buffer& weight = plain_weights_[layer.weight.data()];
-      if (weight.bytes() == 0) weight = plain_conv2d_weight(layer, device());
-      return plain_conv2d(layer, weight, out, threads());
-    }
+    if (kernel.empty()) return plain(layer, out);
     if (in.rect.empty()) return std::make_unique<BiasOnly>(layer);
     std::vector<Band> bands = cut_bands(layer, in, out);
     if (!accepted(layer, kernel, bands)) {
@@ -124,20 +117,19 @@ class OneDnnEngine final : public CpuEngine {
     }
     std::vector<ConvPrimitive> primitives;
     for (const Band& band : bands) primitives.push_back(conv_primitive(layer, kernel, band.shape));
-    return onednn::conv2d_operation(engine_, bands, primitives, in, out);
+    return onednn::conv2d_operation(engine_, bands, primitives, layer, in, out, threads());
   }
 
   [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
                                                            const MapGeometry& in,
                                                            const MapGeometry& out) override {
-    const Key key{layer.weight.data(), layer.relu,   in.images,
-                  features.begin,      features.end, size_of(out.dtype)};
+    const Key key{layer.weight.data(), in.images, features.begin, features.end, size_of(out.dtype)};
     auto found = fully_connected_.find(key);
     if (found == fully_connected_.end()) {
       found =
           fully_connected_.emplace(key, make_fully_connected(layer, features, in.images, out.dtype)).first;
     }
-    return onednn::fully_connected_operation(engine_, found->second, out, threads());
+    return onednn::fully_connected_operation(engine_, found->second, out, layer.relu, threads());
   }
 
  private:
@@ -146,8 +138,25 @@ class OneDnnEngine final : public CpuEngine {
     Buffer buffer;
     memory view;
   };
-  using Key = std::tuple<const float*, bool, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
-  using ConvKey = std::pair<const float*, std::array<std::int64_t, 9>>;
+  using Key = std::tuple<const float*, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
+  using ConvKey = std::pair<const float*, std::array<std::int64_t, 8>>;
+
+  // NaN or infinity times the padding's zero is NaN. oneDNN leaves such products out or not by the tile's
+  // shape, and Winograd's transforms subtract infinities; so layers with such weights go the plain way.
+  bool has_finite_weight(const Conv2d& layer) {
+    const auto [known, is_new] = finite_weights_.try_emplace(layer.weight.data());
+    if (is_new) {
+      known->second =
+          std::all_of(layer.weight.begin(), layer.weight.end(), [](float w) { return std::isfinite(w); });
+    }
+    return known->second;
+  }
+
+  std::unique_ptr<Operation> plain(const Conv2d& layer, const MapGeometry& out) {
+    Buffer& weight = plain_weights_[layer.weight.data()];
+    if (weight.bytes() == 0) weight = plain_conv2d_weight(layer, device());
+    return plain_conv2d(layer, weight, out, threads());
+  }
 
   // Whether the kernel that computes the layer takes all bands.
   bool accepted(const Conv2d& layer, const std::string& kernel, std::span<const Band> bands) {
@@ -165,7 +174,7 @@ class OneDnnEngine final : public CpuEngine {
   static ConvKey conv_key(const Conv2d& layer, const ConvShape& shape) {
     return {layer.weight.data(),
             {shape.in.height, shape.in.width, shape.out.height, shape.out.width, shape.padding.top,
-             shape.padding.left, shape.padding.bottom, shape.padding.right, layer.relu}};
+             shape.padding.left, shape.padding.bottom, shape.padding.right}};
   }
 
   // Name of the kernel that computes the layer: of the direct ones that take the whole map, with its padding
@@ -178,13 +187,14 @@ class OneDnnEngine final : public CpuEngine {
       return std::max<std::int64_t>(0, reach(axis, inputs, {0, outputs}).end - inputs);
     };
     const Window& w = layer.window;
-    const Band whole{{0, whole_in.height},
-                     {0, whole_in.width},
-                     {0, whole_out.height},
-                     {whole_in,
-                      whole_out,
-                      {w.padding.height, w.padding.width, end(w.rows(), whole_in.height, whole_out.height),
-                       end(w.cols(), whole_in.width, whole_out.width)}}};
+    const Band whole{
+        {0, whole_in.height},
+        {0, whole_in.width},
+        {0, whole_out.height},
+        {whole_in,
+         whole_out,
+         {w.padding.begin.height, w.padding.begin.width, end(w.rows(), whole_in.height, whole_out.height),
+          end(w.cols(), whole_in.width, whole_out.width)}}};
     const ThreadCount count(threads());
     try {
       for (const ConvShape& shape : {whole.shape, with_zeros(whole, w).shape}) {
@@ -231,7 +241,7 @@ class OneDnnEngine final : public CpuEngine {
         dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src, weight, bias_desc, dst,
         {w.stride.height, w.stride.width}, {w.dilation.height - 1, w.dilation.width - 1},
         {s.padding.top, s.padding.left}, {s.padding.bottom, s.padding.right});
-    const dnnl::primitive_attr attr = attributes(layer.relu);
+    const dnnl::primitive_attr attr = attributes();
     // Asking for the next implementation reads `desc` again: it must still be there (oneDNN keeps its
     // address).
     dnnl::convolution_forward::primitive_desc made(desc, attr, engine_);
@@ -301,7 +311,7 @@ class OneDnnEngine final : public CpuEngine {
           part.empty() ? memory::desc() : memory::desc({size}, memory::data_type::f32, memory::format_tag::x);
       const dnnl::inner_product_forward::desc desc(dnnl::prop_kind::forward_inference, src, weight, bias_desc,
                                                    dst);
-      const dnnl::inner_product_forward::primitive_desc pd(desc, attributes(layer.relu), engine_);
+      const dnnl::inner_product_forward::primitive_desc pd(desc, attributes(), engine_);
       const float* rows = layer.weight.data() + features.begin * layer.in_features;
       return {pd, dnnl::inner_product_forward(pd),
               packed(rows, {size, layer.in_features}, memory::format_tag::nc, pd.weights_desc()), bias(part)};
@@ -315,6 +325,7 @@ class OneDnnEngine final : public CpuEngine {
   dnnl::stream stream_;
   std::map<ConvKey, ConvPrimitive> convolutions_;
   // By the address of the layer's weight:
+  std::map<const float*, bool> finite_weights_;
   std::map<const float*, std::string> conv_kernels_;
   std::map<const float*, Buffer> plain_weights_;
   std::map<const float*, Buffer> winograd_weights_;

@@ -1,12 +1,14 @@
 // oneDNN cuts the sums of a fully connected layer among the threads that a primitive is made for, so that
 // their number shows in the bits. Here every thread has features of its own, and primitives are made for one.
+// They make sums only; a ReLU behind them is ours, piece by piece, because oneDNN's loses NaN
+// (onednn_conv2d.cpp).
 #include "kernels/engines/cpu/onednn_fully_connected.hpp"
 
 #include <array>
-#include <cstring>
 #include <vector>
 
 #include "kernels/engines/cpu/onednn_primitives.hpp"
+#include "kernels/engines/cpu/pointwise.hpp"
 #include "patching/error.hpp"
 
 namespace halotile::onednn {
@@ -17,20 +19,18 @@ using dnnl::memory;
 class FullyConnectedOperation final : public Operation {
  public:
   FullyConnectedOperation(const dnnl::engine& engine, std::span<const FullyConnectedPiece> pieces,
-                          const MapGeometry& out, int threads)
-      : threads_(threads), packs_out_(out.images > 1) {
+                          const MapGeometry& out, bool relu, int threads)
+      : threads_(threads), packs_out_(out.images > 1), relu_(relu) {
     pieces_.reserve(pieces.size());
-    std::size_t first = 0;  // feature
+    std::int64_t first = 0;  // feature
     for (const FullyConnectedPiece& made : pieces) {
       Piece& piece = pieces_.emplace_back(engine, made);
-      const auto features = static_cast<std::size_t>(made.desc.dst_desc().dims()[1]);
-      const auto element = static_cast<std::size_t>(size_of(out.dtype));
-      piece.out_at = first * element;
-      piece.row_bytes = features * element;
+      piece.features = made.desc.dst_desc().dims()[1];
+      piece.out_at = static_cast<std::size_t>(first * size_of(out.dtype));
       piece.scratch_at = scratch_bytes_;
       if (packs_out_) piece.packed_bytes = aligned(made.desc.dst_desc().get_size());
       scratch_bytes_ += piece.packed_bytes + aligned(made.desc.scratchpad_desc().get_size());
-      first += features;
+      first += piece.features;
     }
   }
 
@@ -63,8 +63,8 @@ class FullyConnectedOperation final : public Operation {
     memory scratchpad;
     memory weight;
     memory bias;
-    std::size_t out_at = 0;  // bytes, in an image's outputs
-    std::size_t row_bytes = 0;
+    std::int64_t features = 0;
+    std::size_t out_at = 0;        // bytes, in an image's outputs
     std::size_t scratch_at = 0;    // its outputs, if there are several images, and what the primitive needs
     std::size_t packed_bytes = 0;  // of those outputs
   };
@@ -85,15 +85,22 @@ class FullyConnectedOperation final : public Operation {
     const int count = piece.bias ? 5 : 4;
     if (dnnl_primitive_execute(piece.primitive.get(), piece.stream.get(), count, args.data()) != dnnl_success)
       return false;
-    for (std::int64_t n = 0; packs_out_ && n < out.images; ++n) {
-      std::memcpy(to + n * out.image_stride * size_of(out.dtype),
-                  scratch + static_cast<std::size_t>(n) * piece.row_bytes, piece.row_bytes);
+    MapView target = out;
+    target.channels = piece.features;
+    target.data = to;
+    const MapGeometry packed = dense_geometry(out.dtype, out.images, piece.features, out.rect, out.whole);
+    const ConstMapView made = packs_out_ ? ConstMapView{packed, scratch} : ConstMapView(target);
+    if (relu_) {
+      relu(made, target);
+    } else if (packs_out_) {
+      copy_map(made, target);
     }
     return true;
   }
 
   int threads_;
   bool packs_out_;
+  bool relu_;
   std::vector<Piece> pieces_;
   std::size_t scratch_bytes_ = 0;
 };
@@ -102,8 +109,8 @@ class FullyConnectedOperation final : public Operation {
 
 std::unique_ptr<Operation> fully_connected_operation(const dnnl::engine& engine,
                                                      std::span<const FullyConnectedPiece> pieces,
-                                                     const MapGeometry& out, int threads) {
-  return std::make_unique<FullyConnectedOperation>(engine, pieces, out, threads);
+                                                     const MapGeometry& out, bool relu, int threads) {
+  return std::make_unique<FullyConnectedOperation>(engine, pieces, out, relu, threads);
 }
 
 }  // namespace halotile::onednn

@@ -21,9 +21,10 @@ struct FullyConnectedPiece {
   dnnl::memory bias;  ///< empty where the layer has none
 };
 
-/// Pieces of features_of_piece features, but for the last, side by side, dealt to `threads` threads.
+/// Pieces of features_of_piece features, but for the last, side by side, dealt to `threads` threads; with a
+/// ReLU behind them if `relu`.
 [[nodiscard]] std::unique_ptr<Operation> fully_connected_operation(
     const dnnl::engine& engine, std::span<const FullyConnectedPiece> pieces, const MapGeometry& out,
-    int threads);
+    bool relu, int threads);
 
 }  // namespace halotile::onednn

@@ -43,7 +43,7 @@ AxisTaps axis_taps(const AxisWindow& window, std::int64_t input, Interval inside
   AxisTaps taps;
   taps.step = window.dilation;
   for (std::int64_t position = span.begin; position < span.end; position += window.dilation) {
-    if (position < input + window.padding) ++taps.padded_count;
+    if (position < input + window.padding.end) ++taps.padded_count;
     if (inside.contains(position) && taps.count++ == 0) taps.first = position;
   }
   return taps;

@@ -46,10 +46,10 @@ HALOTILE_INLINE void conv2d_loops(const Conv2d& layer, const float* weight, cons
           float sum = 0.0F;
           for (std::int64_t ky = 0; ky < window.kernel.height; ++ky) {
             const std::int64_t in_row =
-                row * window.stride.height - window.padding.height + ky * window.dilation.height;
+                row * window.stride.height - window.padding.begin.height + ky * window.dilation.height;
             for (std::int64_t kx = 0; kx < window.kernel.width; ++kx) {
               const std::int64_t in_col =
-                  col * window.stride.width - window.padding.width + kx * window.dilation.width;
+                  col * window.stride.width - window.padding.begin.width + kx * window.dilation.width;
               const bool read = inside.rows.contains(in_row) && inside.cols.contains(in_col);
               const float* x = read ? in.at<float>(image, in_row, in_col) + group_start : zeros;
               for (std::int64_t c = 0; c < channels; ++c) sum = std::fma(x[c], w[c], sum);

@@ -231,7 +231,7 @@ __global__ void __launch_bounds__(threads) lrn_pool_direct(const Parameters<T> p
 
 Axis make_axis(const AxisWindow& window) {
   return {device_int(window.kernel, "a kernel"), device_int(window.stride, "a stride"),
-          device_int(window.padding, "a padding"), device_int(window.dilation, "a dilation")};
+          device_int(window.padding.begin, "a padding"), device_int(window.dilation, "a dilation")};
 }
 
 // Plans tiles of aligned channels; gives the bytes of shared memory, or 0 where not even a column fits.

@@ -38,7 +38,7 @@ constexpr int shared_vectors = 8;
 constexpr int strip_threads = 256;
 
 struct Axis {
-  int kernel, stride, padding, dilation;
+  int kernel, stride, padding, padding_end, dilation;
   int input;     // of the whole map
   int adaptive;  // number of outputs, or 0
 
@@ -53,7 +53,9 @@ struct Axis {
   }
   __device__ __forceinline__ int step() const { return adaptive > 0 ? 1 : dilation; }
   // Where taps stop counting when padding counts.
-  __device__ __forceinline__ int padded_end() const { return adaptive > 0 ? 0x7fffffff : input + padding; }
+  __device__ __forceinline__ int padded_end() const {
+    return adaptive > 0 ? 0x7fffffff : input + padding_end;
+  }
 };
 
 template <typename T>
@@ -274,9 +276,13 @@ __global__ void __launch_bounds__(threads) pool_shared(const Parameters<T> p) {
 }
 
 Axis make_axis(const AxisWindow& window, std::int64_t input) {
-  return {device_int(window.kernel, "a kernel"),    device_int(window.stride, "a stride"),
-          device_int(window.padding, "a padding"),  device_int(window.dilation, "a dilation"),
-          device_int(input, "the extent of a map"), device_int(window.adaptive_output, "an adaptive output")};
+  return {device_int(window.kernel, "a kernel"),
+          device_int(window.stride, "a stride"),
+          device_int(window.padding.begin, "a padding"),
+          device_int(window.padding.end, "a padding"),
+          device_int(window.dilation, "a dilation"),
+          device_int(input, "the extent of a map"),
+          device_int(window.adaptive_output, "an adaptive output")};
 }
 
 // The first rectangle of outputs whose input fits in shared memory; false when there is none.

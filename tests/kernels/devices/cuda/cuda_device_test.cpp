@@ -13,7 +13,7 @@ namespace {
 
 // Runs a function as a stream's work.
 template <typename Function>
-Work work_of(Function& function) {
+Callback work_of(Function& function) {
   return {[](void* context, std::size_t) { (*static_cast<Function*>(context))(); }, &function, 0};
 }
 

@@ -81,8 +81,8 @@ TEST(PlainConv2d, HasTheReferencesBitsForRandomWindowsAndInTiles) {
     layer.relu = draw(0, 1) == 1;
     const Extent2 input{draw(1, 11), draw(1, 11)};
     const Window& w = layer.window;
-    if (input.height + 2 * w.padding.height < w.dilation.height * (w.kernel.height - 1) + 1 ||
-        input.width + 2 * w.padding.width < w.dilation.width * (w.kernel.width - 1) + 1) {
+    if (input.height + 2 * w.padding.begin.height < w.dilation.height * (w.kernel.height - 1) + 1 ||
+        input.width + 2 * w.padding.begin.width < w.dilation.width * (w.kernel.width - 1) + 1) {
       continue;
     }
     ++tested;

@@ -153,8 +153,8 @@ oracle::Expected expected_output(const Conv2d& layer, const Map& in, DType type)
             double sum = 0;
             for (std::int64_t k = 0; k < 16; ++k) {
               sum += from_input[p / 4][k / 4] * from_input[p % 4][k % 4] *
-                     magnitude_in(image, row - layer.window.padding.height + k / 4,
-                                  col - layer.window.padding.width + k % 4, c);
+                     magnitude_in(image, row - layer.window.padding.begin.height + k / 4,
+                                  col - layer.window.padding.begin.width + k % 4, c);
             }
             inputs[static_cast<std::size_t>(c * 16 + p)] = sum;
           }

@@ -150,6 +150,28 @@ TEST(LrnEdge, ZerosInfinitiesAndNan) {
   }
 }
 
+// With k 0, windows of zeros alone give 0 / 0: NaN, as in PyTorch and ONNX Runtime; others are as ever.
+TEST(LrnEdge, KZero) {
+  for (const float beta : {0.75F, 0.5F, 1.0F, 0.6F}) {
+    for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
+      GuardedMap in(type, 1, 9, {1, 1});
+      for (std::int64_t c = 0; c < 9; ++c) in.set(0, 0, 0, c, c >= 6 ? 2.0F : 0.0F);
+      GuardedMap out(type, 1, 9, {1, 1});
+      lrn({5, 5.0F, beta, 0.0F}, in.view(), out.view());
+      for (std::int64_t c = 0; c < 9; ++c) {
+        const float y = out.get(0, 0, 0, c);
+        if (c < 4) {
+          EXPECT_TRUE(std::isnan(y)) << "beta " << beta << ", channel " << c;
+        } else if (c < 6) {
+          EXPECT_EQ(y, 0.0F) << "beta " << beta << ", channel " << c;
+        } else {  // three twos in the window: alpha / size times their squares is 12
+          EXPECT_NEAR(y, 2.0F * std::pow(12.0F, -beta), 2e-3F) << "beta " << beta << ", channel " << c;
+        }
+      }
+    }
+  }
+}
+
 TEST(LrnEdge, RefusesWhatDoesNotFit) {
   const GuardedMap in(DType::f32, 1, 3, {2, 2});
   const GuardedMap out(DType::f32, 1, 3, {2, 2});

@@ -205,9 +205,9 @@ TEST_P(ConvTest, KeepsTheDocumentedOrder) {
           std::int64_t first = o * channels * w.kernel.height * w.kernel.width;
           for (std::int64_t tap = 0; tap < w.kernel.height * w.kernel.width; ++tap) {
             const std::int64_t y =
-                r * w.stride.height - w.padding.height + tap / w.kernel.width * w.dilation.height;
+                r * w.stride.height - w.padding.begin.height + tap / w.kernel.width * w.dilation.height;
             const std::int64_t x =
-                q * w.stride.width - w.padding.width + tap % w.kernel.width * w.dilation.width;
+                q * w.stride.width - w.padding.begin.width + tap % w.kernel.width * w.dilation.width;
             const bool inside = y >= 0 && y < in.view().whole.height && x >= 0 && x < in.view().whole.width;
             for (std::int64_t c = 0; c < channels; ++c) {
               const float value =

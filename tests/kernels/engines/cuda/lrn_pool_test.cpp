@@ -79,6 +79,8 @@ INSTANTIATE_TEST_SUITE_P(
         LrnPoolCase{"NoOverlap", 24, {12, 12}, window({2, 2}, {2, 2})},
         LrnPoolCase{"LargeWindow", 8, {40, 40}, window({20, 20}, {7, 7})},
         LrnPoolCase{"WindowBeyondSharedMemory", 256, {40, 40}, window({20, 20}, {7, 7})},
+        LrnPoolCase{"CeilOverMap", 16, {2, 2}, window({3, 3}, {2, 2}, {0, 0}, {1, 1}, true)},
+        LrnPoolCase{"CeilOverPaddedMap", 8, {3, 2}, window({7, 8}, {4, 5}, {1, 2}, {1, 1}, true)},
         LrnPoolCase{"MoreChannelsThanThreads", 2304, {5, 5}, window({3, 3}, {2, 2})},
         LrnPoolCase{"TwelveChannels", 12, {9, 9}, window({3, 3}, {2, 2})},
         LrnPoolCase{"OddChannels", 7, {9, 9}, window({3, 3}, {2, 2})},

@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "kernels/engines/registry/cuda_engines.hpp"
 #include "kernels/engines/cuda/support.hpp"
+#include "kernels/engines/registry/cuda_engines.hpp"
 #include "pipeline/network/steps.hpp"
 #include "pipeline/running/executor_support.hpp"
 

@@ -86,12 +86,6 @@ TEST_F(SmallDirectPipeline, EveryWayHasTheBitsOfTheReference) {
   }
 }
 
-TEST_F(SmallDirectPipeline, LayerByLayer) {
-  Way layers = way({}, 1, 0);
-  layers.settings.memory = MemoryMode::per_layer;
-  expect_equal_runs(layers, 2);
-}
-
 TEST_F(SmallDirectPipeline, ResidentInput) {
   for (const bool graph : {false, true}) {
     Way resident = way(grid, 3, 2);

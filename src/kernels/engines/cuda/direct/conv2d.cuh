@@ -151,8 +151,8 @@ inline Conv2dParameters conv2d_parameters(const Conv2d& layer, const Conv2dVaria
   p.kernel_w = device_int(window.kernel.width, "a kernel");
   p.stride_h = device_int(window.stride.height, "a stride");
   p.stride_w = device_int(window.stride.width, "a stride");
-  p.pad_h = device_int(window.padding.height, "a padding");
-  p.pad_w = device_int(window.padding.width, "a padding");
+  p.pad_h = device_int(window.padding.begin.height, "a padding");
+  p.pad_w = device_int(window.padding.begin.width, "a padding");
   p.dilation_h = device_int(window.dilation.height, "a dilation");
   p.dilation_w = device_int(window.dilation.width, "a dilation");
   p.merged = variant.merged;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 namespace halotile::tensor_core {
@@ -15,10 +16,10 @@ constexpr std::int64_t few_channels = 16;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// f32 with the mantissa of tf32, to nearest even.
+// f32 with the mantissa of tf32, to nearest even. NaN gets its highest bit: products drop the lower ones.
 std::uint32_t to_tf32(float value) {
   const auto u = std::bit_cast<std::uint32_t>(value);
-  if ((u & 0x7fffffffU) >= 0x7f800000U) return u;
+  if ((u & 0x7fffffffU) >= 0x7f800000U) return std::isnan(value) ? u | 0x400000U : u;
   return (u + 0xfffU + ((u >> 13) & 1U)) & ~0x1fffU;
 }
 
@@ -114,7 +115,7 @@ std::optional<MatrixLayer> matrix_layer(const Conv2d& layer, Element element) {
   };
   if (!fits(m.kernel.height, m.stride.height, m.dilation.height) ||
       !fits(m.kernel.width, m.stride.width, m.dilation.width) ||
-      (!m.packed && (w.padding.height > most_reach || w.padding.width > most_reach))) {
+      (!m.packed && (w.padding.begin.height > most_reach || w.padding.begin.width > most_reach))) {
     return std::nullopt;
   }
   return m;

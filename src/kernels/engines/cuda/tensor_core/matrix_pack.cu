@@ -90,7 +90,9 @@ template <typename T, typename In>
 __device__ __forceinline__ T convert(In x) {
   if constexpr (std::is_same_v<T, float>) {
     const unsigned u = __float_as_uint(x);
-    if ((u & 0x7fffffffU) >= 0x7f800000U) return x;
+    // A NaN whose upper bits were zero would be an infinity to products, which drop the lower ones.
+    if ((u & 0x7fffffffU) > 0x7f800000U) return __uint_as_float(u | 0x400000U);
+    if ((u & 0x7fffffffU) == 0x7f800000U) return x;
     return __uint_as_float((u + 0xfffU + (u >> 13 & 1U)) & ~0x1fffU);
   } else if constexpr (std::is_same_v<T, In>) {
     return x;
@@ -373,10 +375,10 @@ bool make_packing(const MatrixLayer& layer, const Window& window, PackedLayout l
   p.row_stride = in.row_stride * size;
   p.col_stride = in.col_stride * size;
   p.images = device_int(in.images, "the number of images");
-  p.first_row =
-      device_int(out.rows.begin * window.stride.height - window.padding.height - in.rect.rows.begin, "a row");
-  p.first_col = device_int(out.cols.begin * window.stride.width - window.padding.width - in.rect.cols.begin,
-                           "a column");
+  p.first_row = device_int(
+      out.rows.begin * window.stride.height - window.padding.begin.height - in.rect.rows.begin, "a row");
+  p.first_col = device_int(
+      out.cols.begin * window.stride.width - window.padding.begin.width - in.rect.cols.begin, "a column");
   p.row_begin = device_int(readable.rows.begin - in.rect.rows.begin, "a row");
   p.row_end = device_int(readable.rows.end - in.rect.rows.begin, "a row");
   p.col_begin = device_int(readable.cols.begin - in.rect.cols.begin, "a column");

@@ -94,9 +94,10 @@ void plain_conv2d(const Conv2d& layer, const float* weight, const float* bias, c
   p.col_begin = device_int(readable.cols.begin - in.rect.cols.begin, "a column");
   p.col_end = device_int(readable.cols.end - in.rect.cols.begin, "a column");
   p.first_row = device_int(
-      out.rect.rows.begin * window.stride.height - window.padding.height - in.rect.rows.begin, "a row");
-  p.first_col = device_int(
-      out.rect.cols.begin * window.stride.width - window.padding.width - in.rect.cols.begin, "a column");
+      out.rect.rows.begin * window.stride.height - window.padding.begin.height - in.rect.rows.begin, "a row");
+  p.first_col =
+      device_int(out.rect.cols.begin * window.stride.width - window.padding.begin.width - in.rect.cols.begin,
+                 "a column");
   p.channels = device_int(layer.in_channels / layer.groups, "the number of channels");
   p.out = out.data;
   p.out_image_stride = out.image_stride;

@@ -207,10 +207,10 @@ std::vector<Sum> sums(const Conv2d& layer, std::int64_t images, Extent2 input,
           if (!layer.bias.empty()) sum.value = layer.bias[static_cast<std::size_t>(o)];
           sum.magnitude = std::abs(sum.value);
           for (std::int64_t ky = 0; ky < w.kernel.height; ++ky) {
-            const std::int64_t y = row * w.stride.height - w.padding.height + ky * w.dilation.height;
+            const std::int64_t y = row * w.stride.height - w.padding.begin.height + ky * w.dilation.height;
             if (y < 0 || y >= input.height) continue;
             for (std::int64_t kx = 0; kx < w.kernel.width; ++kx) {
-              const std::int64_t x = col * w.stride.width - w.padding.width + kx * w.dilation.width;
+              const std::int64_t x = col * w.stride.width - w.padding.begin.width + kx * w.dilation.width;
               if (x < 0 || x >= input.width) continue;
               const float* in = values.data() +
                                 ((image * input.height + y) * input.width + x) * layer.in_channels +
@@ -329,10 +329,10 @@ std::vector<float> packing(const tensor_core::MatrixLayer& layer, const Window& 
           const std::int64_t in_group = k % layer.position_channels;
           const std::int64_t dy = in_group / channels / layer.block.width;
           const std::int64_t dx = in_group / channels % layer.block.width;
-          const std::int64_t row =
-              out.rows.begin * window.stride.height - window.padding.height + y * layer.step.height + dy;
+          const std::int64_t row = out.rows.begin * window.stride.height - window.padding.begin.height +
+                                   y * layer.step.height + dy;
           const std::int64_t col =
-              out.cols.begin * window.stride.width - window.padding.width + x * layer.step.width + dx;
+              out.cols.begin * window.stride.width - window.padding.begin.width + x * layer.step.width + dx;
           const bool exists =
               dy < layer.block.height && inside.rows.contains(row) && inside.cols.contains(col);
           const std::int64_t channel = k / layer.position_channels * channels + in_group % channels;

@@ -1,0 +1,1 @@
+"""What studies keep, drawn and written into the documentation."""

@@ -1,0 +1,1 @@
+"""PyTorch, ONNX Runtime and XLA against halotile: networks, contestants, races, tables."""

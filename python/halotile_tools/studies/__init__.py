@@ -1,0 +1,1 @@
+"""Measurements and verifications of halotile alone."""

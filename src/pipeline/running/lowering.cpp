@@ -1,0 +1,575 @@
+#include "pipeline/running/lowering.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "kernels/devices/stop.hpp"
+#include "patching/error.hpp"
+
+namespace halotile {
+namespace {
+
+// A tile of a chunk takes about a kilobyte: 32 GiB in all.
+constexpr std::int64_t most_tiles = std::int64_t{1} << 25;
+
+// A dense map as vectors: one position, all elements of an image its channels.
+PlacedMap as_vectors(PlacedMap map) {
+  map.channels = map.image_stride;
+  map.whole = {1, 1};
+  map.rect = Rect::whole(map.whole);
+  map.row_stride = map.col_stride = map.channels;
+  return map;
+}
+
+PlacedMap block_of(PlacedMap vectors, Interval block) {
+  vectors.first += block.begin;
+  vectors.channels = vectors.row_stride = vectors.col_stride = block.size();
+  return vectors;
+}
+
+std::size_t lightest_of(const std::vector<double>& load) {
+  return static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
+}
+
+}  // namespace
+
+std::vector<Interval> chunks_of(std::int64_t batch, std::int64_t sub_batch,
+                                std::span<const std::int64_t> first_sub_batches) {
+  std::vector<Interval> chunks;
+  for (std::int64_t begin = 0; begin < batch; begin = chunks.back().end) {
+    const std::size_t chunk = chunks.size();
+    const std::int64_t size = chunk < first_sub_batches.size() ? first_sub_batches[chunk] : sub_batch;
+    chunks.push_back({begin, std::min(batch, begin + size)});
+  }
+  return chunks;
+}
+
+Lowering::Lowering(const LoweringInput& input, Arena& arena, Program& program)
+    : input_(input),
+      arena_(arena),
+      program_(program),
+      asked_(static_cast<std::size_t>(input.settings.streams)),
+      no_name_(program.add_name("")),
+      last_(nothing()),
+      made_(input.stages.size(), std::vector<std::vector<Made>>(input.maps.chunks().size())),
+      users_(input.maps.slots(), std::vector<LastWork>(input.maps.size(), nothing())),
+      finished_(input.maps.slots(), nothing()) {
+  program_.set_streams(input_.streams.size());
+  for (std::size_t s = 0; s < asked_; ++s) {
+    Space& space = in_pool() ? loose_.emplace_back() : arena_.add();
+    memories_.push_back(std::make_unique<TileMemory>(space));
+  }
+  if (input_.settings.batched) lane_ = &arena_.add();
+}
+
+void Lowering::lower() {
+  check_number_of_tiles();
+  const std::size_t chunks = input_.maps.chunks().size();
+  const std::size_t slots = input_.maps.slots();
+  LastWork done = nothing();  // of the stage before, all chunks
+  for (std::size_t wave = 0; wave < chunks; wave += slots) {
+    for (std::size_t s = 0; s < input_.stages.size(); ++s) {
+      Load load(asked_);
+      for (std::size_t c = wave; c < std::min(chunks, wave + slots); ++c) {
+        lower_stage(s, c, load);
+        if (s + 1 == input_.stages.size()) raise(done, last_of_stage_);
+      }
+    }
+  }
+  if (input_.stages.empty() && input_.host != nullptr && !input_.settings.resident_input) {
+    for (std::size_t c = 0; c < chunks; ++c) done[0] = lower_upload(c, 0);
+  }
+  for (std::size_t v = 0; v < input_.vectors.size(); ++v) done = lower_vectors(v, done);
+  if (input_.host != nullptr && !input_.host->downloads().empty()) lower_download();
+  for (const auto& memory : memories_) memory->lay_out();
+}
+
+void Lowering::check_number_of_tiles() const {
+  std::int64_t tiles = 0;
+  const auto chunks = static_cast<std::int64_t>(input_.maps.chunks().size());
+  for (const StagePlan& stage : input_.plan) {
+    tiles += checked_multiply(stage.grid().area(), chunks, "the number of tiles");
+    if (tiles > most_tiles) {
+      throw ShapeError("the tiles of a run are more than " + std::to_string(most_tiles) +
+                       "; use larger patches, or a larger sub_batch");
+    }
+  }
+}
+
+void Lowering::lower_stage(std::size_t stage, std::size_t chunk, Load& load) {
+  const bool ordered_else = in_pool() || input_.packed != nullptr;
+  LastWork overwritten = nothing();
+  if (!ordered_else && !input_.maps[stage + 1].whole_batch) overwritten = users_before(stage + 1, chunk);
+  const LastWork ready = before_tiles(stage, chunk, lightest_of(load));
+  last_of_stage_ = nothing();
+  made_[stage][chunk].assign(static_cast<std::size_t>(input_.plan[stage].grid().area()), {});
+  if (input_.stages[stage].merged != nullptr) {
+    LastWork needs = ready;
+    raise(needs, overwritten);
+    lower_parts(stage, chunk, needs);
+  } else if (input_.settings.batched) {
+    lower_groups(stage, chunk, ready, overwritten);
+  } else {
+    lower_tiles(stage, chunk, load, ready, overwritten);
+  }
+  if (!ordered_else) {
+    use(stage + 1, chunk, last_of_stage_);
+    use(stage, chunk, last_of_stage_);
+  }
+  behind_tiles(stage, chunk);
+}
+
+void Lowering::lower_tiles(std::size_t stage, std::size_t chunk, Load& load, const LastWork& ready,
+                           const LastWork& overwritten) {
+  const StagePlan& plan = input_.plan[stage];
+  const auto images = static_cast<double>(input_.maps.chunks()[chunk].size());
+  for (std::int64_t row = 0; row < plan.grid().height; ++row) {
+    throw_if_stopped();
+    for (std::int64_t column = 0; column < plan.grid().width; ++column) {
+      const std::size_t stream = lightest_of(load);
+      load[stream] += 1 + plan.flops(row, column) * images;
+      const Tile tile{stage, chunk, row, column};
+      LastWork needs = ready;
+      if (stage > 0 && input_.packed == nullptr)
+        raise(needs, writers(stage - 1, chunk, plan.seen_input(row, column)));
+      raise(needs, overwritten);
+      std::vector<Piece> pieces = pieces_of(tile, *memories_[stream], stream);
+      made(tile, program_.add(stream, needs, pieces, label_of(tile)), stream);
+    }
+  }
+}
+
+void Lowering::lower_groups(std::size_t stage, std::size_t chunk, const LastWork& ready,
+                            const LastWork& overwritten) {
+  const StagePlan& plan = input_.plan[stage];
+  const Extent2 grid = plan.grid();
+  const auto tile_at = [&](std::int64_t number) {
+    return Tile{stage, chunk, number / grid.width, number % grid.width};
+  };
+  if (groups_.empty()) groups_.push_back(std::make_unique<TileMemory>(*lane_));
+  // How much one tile needs, over all chunks: known before tiles are grouped.
+  if (chunk == 0) {
+    for (std::size_t c = 0; c < input_.maps.chunks().size(); ++c) {
+      for (std::int64_t n = 0; n < grid.area(); ++n) {
+        Tile tile = tile_at(n);
+        tile.chunk = c;
+        for_each_call(tile, *groups_.front(), 0, [](std::size_t, const Step*, const TileOperation&) {});
+      }
+      throw_if_stopped();
+    }
+    bytes_of_tile_.resize(std::max(bytes_of_tile_.size(), stage + 1));
+    bytes_of_tile_[stage] = groups_.front()->lay_out(stage);
+  }
+  const std::size_t each = bytes_of_tile_[stage];
+  const auto most =
+      each == 0 ? grid.area()
+                : std::max<std::int64_t>(static_cast<std::int64_t>(input_.settings.ring_bytes / each), 1);
+  for (std::int64_t first = 0; first < grid.area(); first += most) {
+    throw_if_stopped();
+    const std::int64_t end = std::min(grid.area(), first + most);
+    lane_->bytes = std::max(lane_->bytes, static_cast<std::size_t>(end - first) * each);
+    lower_group(stage, chunk, {first, end}, ready, overwritten);
+  }
+}
+
+void Lowering::lower_group(std::size_t stage, std::size_t chunk, Interval tiles, const LastWork& ready,
+                           const LastWork& overwritten) {
+  const StagePlan& plan = input_.plan[stage];
+  const std::int64_t width = plan.grid().width;
+  struct Together {
+    std::size_t line = 0;
+    std::vector<TileOperation> tiles;
+  };
+  std::vector<Together> steps;  // by call
+  LastWork needs = ready;
+  raise(needs, overwritten);
+  std::vector<Piece> arrivals;
+  for (std::int64_t n = tiles.begin; n < tiles.end; ++n) {
+    const Tile tile{stage, chunk, n / width, n % width};
+    if (stage > 0 && input_.packed == nullptr)
+      raise(needs, writers(stage - 1, chunk, plan.seen_input(tile.row, tile.column)));
+    const auto place = static_cast<std::size_t>(n - tiles.begin);
+    while (groups_.size() <= place) groups_.push_back(std::make_unique<TileMemory>(*lane_));
+    if (place > 0) groups_[place]->copy(stage, *groups_.front(), place * bytes_of_tile_[stage]);
+    for_each_call(tile, *groups_[place], 0,
+                  [&](std::size_t call, const Step* step, const TileOperation& work) {
+                    if (steps.size() <= call) steps.resize(call + 1);
+                    steps[call].line = line_of(stage, call, step);
+                    if (work.operation != nullptr) steps[call].tiles.push_back(work);
+                  });
+    if (input_.packed != nullptr) arrivals.push_back(arrive(tile));
+    arrivals.push_back(accept(tile));
+  }
+  std::vector<Piece> pieces;
+  for (Together& step : steps) {
+    if (step.tiles.empty()) continue;
+    pieces.push_back({program_.make<TilesWork>(std::move(step.tiles), *input_.streams.front()), step.line});
+  }
+  pieces.insert(pieces.end(), arrivals.begin(), arrivals.end());
+  const Tile first{stage, chunk, tiles.begin / width, tiles.begin % width};
+  const std::uint32_t behind = program_.add(0, needs, pieces, label_of(first));
+  for (std::int64_t n = tiles.begin; n < tiles.end; ++n)
+    made({stage, chunk, n / width, n % width}, behind, 0);
+}
+
+// Steps of the parts, one part after the other; beside steps, on streams of their own, copies of borders and
+// the beginning of the next part. Behind them the tiles are accepted.
+void Lowering::lower_parts(std::size_t stage, std::size_t chunk, const LastWork& needs) {
+  MergedStage& merged = *input_.stages[stage].merged;
+  const MergedTiles& parts = merged.tiles();
+  const LoweredStage& lowered = input_.stages[stage];
+  const std::size_t computing = 0;
+  const std::size_t copying = asked_;
+  const std::size_t beginning = asked_ + 1;
+  const auto add = [&](const char* what, std::size_t part, std::size_t step, std::size_t stream,
+                       const LastWork& waits, Work* work, std::size_t line) {
+    InstructionLabel label = chunk_label(what, chunk, lowered.name);
+    label.kind = InstructionLabel::Kind::part;
+    label.key.row = static_cast<std::int64_t>(part);
+    label.key.column = static_cast<std::int64_t>(step);
+    const Piece piece{work, line};
+    return last_[stream] = program_.add(stream, waits, {&piece, 1}, label);
+  };
+  const auto add_first_needs = [&](LastWork& waits, std::size_t part) {
+    raise(waits, needs);
+    if (stage > 0) raise(waits, writers(stage - 1, chunk, parts.inputs[part]));
+  };
+  const std::size_t steps = parts.borders.size();
+  const PlacedMap in = input_.maps.of_chunk(stage, chunk);
+  const PlacedMap out = input_.maps.of_chunk(stage + 1, chunk);
+  const Interval images{0, in.images};
+  for (std::size_t part = 0; part < parts.inputs.size(); ++part) {
+    throw_if_stopped();
+    std::vector<std::uint32_t> copies(steps);  // per step, of this part
+    for (std::size_t step = 0; step < steps; ++step) {
+      LastWork waits = nothing();
+      if (step == 0) {
+        add_first_needs(waits, part);
+        waits[copying] = last_[copying];
+        waits[beginning] = last_[beginning];
+      } else if (parts.border_waits[step]) {
+        waits[copying] = copies[*parts.border_waits[step]];
+      }
+      // What goes beside a step has its input, and room for its output, behind the step before.
+      LastWork behind = nothing();
+      behind[computing] = last_[computing];
+      behind[copying] = last_[copying];
+      if (parts.borders[step]) {
+        Work* const work = program_.call(
+            [&merged, chunk, part, step](Stream& s) { merged.copy_borders(chunk, part, step, s); });
+        copies[step] = add("borders", part, step, copying, behind, work, input_.lines.borders);
+      }
+      if (step > 0 && step == parts.ahead && part + 1 < parts.inputs.size()) {
+        add_first_needs(behind, part + 1);
+        Work* const work =
+            program_.call([&merged, chunk, part](Stream& s) { merged.begin(chunk, part + 1, s); },
+                          {{subview(in, images, parts.inputs[part + 1]), false}});
+        add("ahead", part + 1, 0, beginning, behind, work, lowered.lines.front());
+      }
+      std::vector<Access> accesses;
+      if (step == 0) accesses.push_back({subview(in, images, parts.inputs[part]), false});
+      if (step + 1 == steps) accesses.push_back({subview(out, images, parts.outputs[part]), true});
+      Work* const work =
+          program_.call([&merged, chunk, part, step](Stream& s) { merged.compute(chunk, part, step, s); },
+                        std::move(accesses));
+      add("step", part, step, computing, waits, work, lowered.lines[step]);
+    }
+  }
+  accept_all(stage, chunk, computing, needs);
+}
+
+void Lowering::accept_all(std::size_t stage, std::size_t chunk, std::size_t stream, const LastWork& needs) {
+  const Extent2 grid = input_.plan[stage].grid();
+  std::vector<Piece> pieces;
+  for (std::int64_t n = 0; n < grid.area(); ++n)
+    pieces.push_back(accept({stage, chunk, n / grid.width, n % grid.width}));
+  const std::uint32_t behind = program_.add(stream, needs, pieces, label_of({stage, chunk, 0, 0}));
+  for (std::int64_t n = 0; n < grid.area(); ++n)
+    made({stage, chunk, n / grid.width, n % grid.width}, behind, stream);
+}
+
+LastWork Lowering::lower_vectors(std::size_t number, const LastWork& done) {
+  const LoweredVectors& vectors = input_.vectors[number];
+  const std::size_t stage = input_.stages.size() + number;
+  const PlacedMap in = as_vectors(input_.maps.whole(stage));
+  const PlacedMap out = as_vectors(input_.maps.whole(stage + 1));
+  LastWork mine = nothing();
+  for (std::size_t block = 0; block < vectors.blocks.size(); ++block) {
+    const std::size_t stream = block % asked_;
+    TileMemory& memory = *memories_[stream];
+    const PlacedMap part = block_of(out, vectors.blocks[block]);
+    const TileOperations::Caller caller{static_cast<std::int64_t>(stream), static_cast<std::int64_t>(stage),
+                                        static_cast<std::int64_t>(block)};
+    Operation* const operation =
+        input_.operations.on_vectors(caller, vectors.step, vectors.blocks[block], in, part);
+    Place& scratch = memory.scratch(stage, 0);
+    scratch.hold(operation->scratch_bytes());
+    std::vector<Piece> pieces;
+    pieces.push_back(
+        {program_.make<TileWork>(TileOperation{operation, in, part, &scratch, 0}), vectors.line});
+    InstructionLabel label{InstructionLabel::Kind::block, vectors.name, "", {}, 0};
+    label.key.row = static_cast<std::int64_t>(block);
+    mine[stream] = last_[stream] =
+        program_.add(stream, done, in_pool_memory(std::move(pieces), memory), label);
+  }
+  return mine;
+}
+
+// What comes before a stage's tiles; returns what each of them needs.
+LastWork Lowering::before_tiles(std::size_t stage, std::size_t chunk, std::size_t stream) {
+  LastWork ready = nothing();
+  const std::uint32_t name = input_.stages[stage].name;
+  if (stage == 0 && input_.host != nullptr && !input_.settings.resident_input)
+    ready[stream] = lower_upload(chunk, stream);
+  if (in_pool() && !input_.maps[stage + 1].whole_batch) {
+    Space& space = input_.maps.pooled(stage + 1, chunk);
+    space.bytes = bytes_of(input_.maps.of_chunk(stage + 1, chunk));
+    const Access whole{input_.maps.of_chunk(stage + 1, chunk), true};
+    const Piece piece{allocate(space, {whole}), input_.lines.allocation, PieceClock::host};
+    ready[stream] = last_[stream] =
+        program_.add(stream, nothing(), {&piece, 1}, chunk_label("allocate", chunk, name));
+  }
+  if (input_.packed != nullptr) {
+    // Behind the stage before; for the first stage, behind the chunk that used the slot before.
+    raise(ready, finished_[chunk % input_.maps.slots()]);
+    Work* const work =
+        program_.call([packed = input_.packed, stage, chunk](Stream& s) { packed->pack(stage, chunk, s); },
+                      packed_accesses(stage, chunk, false));
+    const Piece piece{work, input_.lines.pack};
+    ready[stream] = last_[stream] =
+        program_.add(stream, ready, {&piece, 1}, chunk_label("pack", chunk, name));
+  }
+  return ready;
+}
+
+// What comes behind them.
+void Lowering::behind_tiles(std::size_t stage, std::size_t chunk) {
+  const std::uint32_t name = input_.stages[stage].name;
+  const auto stream = static_cast<std::size_t>(made_[stage][chunk].back().stream);
+  if (input_.packed != nullptr) {
+    Work* const work =
+        program_.call([packed = input_.packed, stage, chunk](Stream& s) { packed->place(stage, chunk, s); },
+                      packed_accesses(stage, chunk, true));
+    const Piece piece{work, input_.lines.place};
+    InstructionLabel label = chunk_label("place", chunk, name);
+    label.key.stage = static_cast<std::int64_t>(stage);
+    const std::uint32_t behind = program_.add(stream, last_of_stage_, {&piece, 1}, label);
+    last_of_stage_ = nothing();
+    last_of_stage_[stream] = last_[stream] = behind;
+  }
+  LastWork& finished = finished_[chunk % input_.maps.slots()];
+  if (in_pool() && stage > 0 && !input_.maps[stage].whole_batch) {
+    // Behind its writers too: nobody may have read what one of them wrote.
+    LastWork users = last_of_stage_;
+    raise(users, finished);
+    const Access whole{input_.maps.of_chunk(stage, chunk), true};
+    const Piece piece{release(input_.maps.pooled(stage, chunk), {whole}), input_.lines.allocation,
+                      PieceClock::host};
+    last_[stream] = program_.add(stream, users, {&piece, 1}, chunk_label("release", chunk, name));
+  }
+  finished = last_of_stage_;
+}
+
+std::uint32_t Lowering::lower_upload(std::size_t chunk, std::size_t stream) {
+  HostCopies* const host = input_.host;
+  const Interval images = input_.maps.chunks()[chunk];
+  std::vector<Piece> pieces;
+  const Access written{input_.maps.of_chunk(0, chunk), true};
+  pieces.push_back({program_.call([host, images](Stream& s) { host->upload(images, s); }, {written}),
+                    host->upload_line()});
+  if (host->normalizes()) {
+    pieces.push_back({program_.call([host, images](Stream& s) { host->normalize(images, s); }, {written}),
+                      host->normalize_line()});
+  }
+  return last_[stream] = program_.add(stream, nothing(), pieces, chunk_label("upload", chunk, no_name_));
+}
+
+void Lowering::lower_download() {
+  HostCopies* const host = input_.host;
+  RunMaps* const maps = &input_.maps;
+  std::vector<Access> accesses;
+  for (const std::size_t map : host->downloads()) accesses.push_back({maps->whole(map), false});
+  const auto download = [host, maps](Stream& s) {
+    for (const std::size_t map : host->downloads()) host->download(map, maps->whole(map).view(), s);
+  };
+  Work* const work = program_.call(download, std::move(accesses));
+  const Piece piece{work, host->download_line()};
+  program_.add(0, last_, {&piece, 1}, {InstructionLabel::Kind::run, no_name_, "download", {}, 0});
+}
+
+std::vector<Piece> Lowering::pieces_of(const Tile& tile, TileMemory& memory, std::size_t stream) {
+  std::vector<Piece> pieces;
+  const TileKey key = key_of(tile);
+  for_each_call(tile, memory, static_cast<std::int64_t>(stream),
+                [&](std::size_t call, const Step* step, const TileOperation& work) {
+                  if (work.operation == nullptr) return;
+                  pieces.push_back({program_.make<TileWork>(work), line_of(tile.stage, call, step),
+                                    PieceClock::stream, RangeLabel::Role::step, key});
+                });
+  if (input_.packed != nullptr) pieces.push_back(arrive(tile));
+  pieces.push_back(accept(tile));
+  return in_pool_memory(std::move(pieces), memory);
+}
+
+// With a pool, a tile's memory is there from before its first piece until behind its last.
+std::vector<Piece> Lowering::in_pool_memory(std::vector<Piece> pieces, TileMemory& memory) {
+  if (!in_pool()) return pieces;
+  pieces.insert(pieces.begin(), {allocate(memory.space()), input_.lines.allocation, PieceClock::host});
+  pieces.push_back({release(memory.space()), input_.lines.allocation, PieceClock::host});
+  return pieces;
+}
+
+Work* Lowering::allocate(Space& space, std::vector<Access> accesses) {
+  const auto run = [&space, &device = input_.engine.device()](Stream& s) {
+    if (space.bytes > 0) space.base = static_cast<std::byte*>(device.allocate_in_order(s, space.bytes));
+  };
+  return program_.call(run, std::move(accesses));
+}
+
+Work* Lowering::release(Space& space, std::vector<Access> accesses) {
+  const auto run = [&space, &device = input_.engine.device()](Stream& s) {
+    if (space.base != nullptr) device.release_in_order(s, std::exchange(space.base, nullptr));
+  };
+  return program_.call(run, std::move(accesses));
+}
+
+std::vector<Access> Lowering::packed_accesses(std::size_t stage, std::size_t chunk, bool placing) const {
+  const PlacedMap whole = input_.maps.of_chunk(placing ? stage + 1 : stage, chunk);
+  std::vector<Access> accesses{{whole, placing}};
+  const Extent2 grid = input_.plan[stage].grid();
+  for (std::int64_t n = 0; n < grid.area(); ++n) {
+    const std::int64_t row = n / grid.width;
+    const std::int64_t column = n % grid.width;
+    accesses.push_back({placing ? input_.packed->core(stage, chunk, row, column, whole.images)
+                                : input_.packed->input(stage, chunk, row, column, whole.images),
+                        !placing});
+  }
+  return accesses;
+}
+
+Piece Lowering::arrive(const Tile& tile) {
+  Work* const work = program_.call([packed = input_.packed, tile](Stream& s) {
+    packed->arrive(tile.stage, tile.chunk, tile.row, tile.column, s);
+  });
+  return {work, 0, PieceClock::none};
+}
+
+Piece Lowering::accept(const Tile& tile) {
+  const TileKey key = key_of(tile);
+  const Interval images = input_.maps.chunks()[tile.chunk];
+  const Rect core = input_.plan[tile.stage].core(tile.row, tile.column);
+  return {program_.make<AcceptWork>(input_.reassemblers[tile.stage], key, images.size(), core), 0,
+          PieceClock::none, RangeLabel::Role::reassembly, key};
+}
+
+TileKey Lowering::key_of(const Tile& tile) const {
+  return input_.plan[tile.stage].key(tile.row, tile.column, input_.maps.chunks()[tile.chunk].begin);
+}
+
+InstructionLabel Lowering::label_of(const Tile& tile) const {
+  return {InstructionLabel::Kind::tile, input_.stages[tile.stage].name, "", key_of(tile),
+          input_.maps.chunks()[tile.chunk].size()};
+}
+
+InstructionLabel Lowering::chunk_label(const char* what, std::size_t chunk, std::uint32_t name) const {
+  const Interval images = input_.maps.chunks()[chunk];
+  return {InstructionLabel::Kind::chunk, name, what, {images.begin, 0, 0, 0}, images.size()};
+}
+
+std::size_t Lowering::line_of(std::size_t stage, std::size_t call, const Step* step) const {
+  if (step == nullptr) return call == 0 ? input_.lines.pack : input_.lines.place;
+  const LoweredStage& lowered = input_.stages[stage];
+  return lowered.lines[static_cast<std::size_t>(step - lowered.steps.data())];
+}
+
+void Lowering::for_each_call(const Tile& tile, TileMemory& memory, std::int64_t stream, const Visit& visit) {
+  static constexpr Step copy{0, 0, 0, false, true};
+  const std::size_t s = tile.stage;
+  const StagePlan& plan = input_.plan[s];
+  const std::vector<Step>& steps = input_.stages[s].steps;
+  const Interval chunk = input_.maps.chunks()[tile.chunk];
+  const Interval images{0, chunk.size()};
+  const std::size_t first = plan.range().first;
+  const Rect core = plan.core(tile.row, tile.column);
+  std::size_t call = 0;
+  // A dense map of its own for `rect` of the map before layer `layer`, in the memory of the present call.
+  const auto local = [&](std::size_t layer, Rect rect) {
+    const MapShape& shape = layer == 0 ? input_.network.input : input_.network.layers[layer - 1].out;
+    Place& place = memory.output(s, call);
+    const PlacedMap map{
+        dense_geometry(input_.engine.map_type(), images.size(), shape.channels, rect, shape.extent), &place,
+        0};
+    place.hold(bytes_of(map));
+    return map;
+  };
+  const auto next = [&](const Step* step, const PlacedMap& in, const PlacedMap& out) {
+    TileOperation work{nullptr, in, out, &memory.scratch(s, call), chunk.begin};
+    if (!out.rect.empty()) {
+      work.operation =
+          input_.operations.on_map({stream, static_cast<std::int64_t>(s), static_cast<std::int64_t>(call)},
+                                   step != nullptr ? *step : copy, in, out);
+      memory.scratch(s, call).hold(work.operation->scratch_bytes());
+    }
+    visit(call++, step, work);
+  };
+
+  const PlacedMap whole_in = input_.maps.of_chunk(s, tile.chunk);
+  const PlacedMap core_out = input_.packed != nullptr
+                                 ? input_.packed->core(s, tile.chunk, tile.row, tile.column, images.size())
+                                 : subview(input_.maps.of_chunk(s + 1, tile.chunk), images, core);
+  PlacedMap in;
+  if (input_.packed != nullptr) {
+    in = input_.packed->input(s, tile.chunk, tile.row, tile.column, images.size());
+  } else if (packs_tiles()) {
+    const Rect need = plan.needed(tile.row, tile.column, 0);
+    in = local(first, need);
+    next(nullptr, subview(whole_in, images, need), in);
+  } else {
+    in = subview(whole_in, images, plan.seen_input(tile.row, tile.column));
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const bool last = i + 1 == steps.size();
+    const PlacedMap out =
+        last && !packs_tiles()
+            ? core_out
+            : local(steps[i].last, last ? core : plan.needed(tile.row, tile.column, steps[i].last - first));
+    next(&steps[i], in, out);
+    in = out;
+  }
+  if (packs_tiles()) next(nullptr, in, core_out);
+}
+
+void Lowering::made(const Tile& tile, std::uint32_t behind, std::size_t stream) {
+  const auto number = static_cast<std::size_t>(tile.row * input_.plan[tile.stage].grid().width + tile.column);
+  made_[tile.stage][tile.chunk][number] = {behind, static_cast<std::int32_t>(stream)};
+  last_[stream] = last_of_stage_[stream] = std::max(last_of_stage_[stream], behind);
+}
+
+LastWork Lowering::writers(std::size_t stage, std::size_t chunk, Rect rect) const {
+  LastWork last = nothing();
+  const StagePlan& plan = input_.plan[stage];
+  const auto [rows, cols] = plan.tiles_meeting(rect);
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    for (std::int64_t column = cols.begin; column < cols.end; ++column) {
+      const Made& made = made_[stage][chunk][static_cast<std::size_t>(row * plan.grid().width + column)];
+      auto& of_stream = last[static_cast<std::size_t>(made.stream)];
+      of_stream = std::max(of_stream, made.behind);
+    }
+  }
+  return last;
+}
+
+LastWork Lowering::users_before(std::size_t map, std::size_t chunk) {
+  LastWork users = nothing();
+  const std::vector<LastWork>& of_slot = users_[chunk % input_.maps.slots()];
+  for (std::size_t m = 0; m < of_slot.size(); ++m) {
+    if (m == map || input_.maps.overlap(m, map)) raise(users, of_slot[m]);
+  }
+  return users;
+}
+
+void Lowering::use(std::size_t map, std::size_t chunk, const LastWork& by) {
+  if (!input_.maps[map].whole_batch) raise(users_[chunk % input_.maps.slots()][map], by);
+}
+
+}  // namespace halotile
