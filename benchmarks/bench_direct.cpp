@@ -170,7 +170,7 @@ void bench_conv(Bench& bench, CudaDevice& device, std::string_view name, const C
   const double flops = 2.0 * static_cast<double>(out.geometry.elements()) *
                        static_cast<double>(layer.in_channels / layer.groups * layer.window.kernel.area());
   const double bytes = static_cast<double>(in.bytes() + out.bytes() + layer.weight.size_bytes());
-  const auto variants = direct::conv2d_variants(layer, in.geometry, out.geometry, direct::Stage::automatic);
+  const auto variants = direct::conv2d_variants(layer, in.geometry, out.geometry, DirectStage::automatic);
   for (std::size_t n = 0; n < (all ? variants.size() : 1); ++n) {
     const auto host = direct::conv2d_filters(layer, variants[n].merged);
     const Buffer filters = device.copy_of(host.data(), host.size() * sizeof(float));

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "patching/error.hpp"
+#include "pipeline/experiment/config_keys.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "program/commands.hpp"
 #include "sweeping/ceiling.hpp"
@@ -184,7 +185,7 @@ std::optional<Ceiling> limits(const Session& session) {
 void explain_config(const CommandLine& line) {
   const Experiment experiment = read_experiment(line.config, line.overrides);
   const std::optional<Ceiling> ceiling = limits(Session(experiment));
-  const Experiment plain = unpatched_variant(experiment);
+  const Experiment plain = config::unpatched(experiment);
   const bool is_plain = to_json(plain) == to_json(experiment);
   const PointRecord point = measured(experiment);
   const PointRecord whole = is_plain ? point : measured(plain);

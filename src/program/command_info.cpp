@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include "kernels/engines/registry/registry.hpp"
+#include "pipeline/experiment/config_keys.hpp"
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "program/commands.hpp"
@@ -42,6 +43,11 @@ std::string engines_text() {
 }  // namespace
 
 int command_info(const CommandLine& line) {
+  if (line.config_keys) {
+    print_text("{}",
+               Verbatim{line.json ? json_text({{"config_keys", config::key_list()}}) : config::key_table()});
+    return 0;
+  }
   nlohmann::json json = machine_json();
   json["engines"] = nlohmann::json::array();
   json["engine_table"] = nlohmann::json::array();

@@ -88,7 +88,7 @@ int command_verify(const CommandLine& line) {
     return equal ? 0 : 1;
   }
   print_text("{}: patched against unpatched, engine {}, {}, {} images\n\n", session.network().name,
-             session.engine().name(), session.experiment().precision, v.images);
+             session.engine().name(), word(session.experiment().precision), v.images);
   std::vector<std::vector<std::string>> rows{
       {"stage", "output of", "bits", "max abs", "max rel", "max ulp", "different", "first difference"}};
   for (std::size_t s = 0; s < v.stages.size(); ++s) rows.push_back(row(fmt::format("{}", s), v.stages[s]));

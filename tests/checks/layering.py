@@ -31,7 +31,7 @@ ROOMS = {
     "formats": ["patching", MAPS],
     NETWORK: ["patching", MAPS, ENGINES, "formats"],
     RUNNING: ["patching", MAPS, DEVICES, CUDA_DEVICE, ENGINES, "formats", NETWORK],
-    EXPERIMENT: ["patching", MAPS, DEVICES, CPU, REGISTRY, "formats", NETWORK, RUNNING],
+    EXPERIMENT: ["patching", MAPS, DEVICES, ENGINES, CPU, REGISTRY, "formats", NETWORK, RUNNING],
     "sweeping": ["patching", DEVICES, ENGINES, "formats", RUNNING, EXPERIMENT],
     "program": ["patching", DEVICES, CUDA, REGISTRY, "formats", RUNNING, EXPERIMENT, "sweeping", "program/report"],
     "program/report": ["patching", REGISTRY, "formats", EXPERIMENT, "sweeping"],

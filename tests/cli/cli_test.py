@@ -312,6 +312,13 @@ class Info(Case):
         if not self.json_of("info").get("cuda"):
             self.refused("info", "--kernels", saying=["CUDA"])
 
+    def test_config_keys(self):
+        table = self.halotile("info", "--config-keys").stdout.decode()
+        self.assertIn("| `streams` | 1 to 256 | 1 | in-order queues that tiles are dealt to |\n", table)
+        keys = self.json_of("info", "--config-keys")["config_keys"]
+        self.assertEqual(len(keys), len(table.splitlines()) - 2)
+        self.assertIn({"key": "streams", "values": "1 to 256", "default": 1, "meaning": "in-order queues that tiles are dealt to"}, keys)
+
 
 class Help(Case):
     def test_everywhere(self):

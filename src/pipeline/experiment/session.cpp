@@ -97,7 +97,7 @@ std::set<std::size_t> saved_layers(const Experiment& experiment, const Network& 
 }
 
 Session::Session(const Experiment& experiment) : experiment_(experiment), network_(load_network(experiment)) {
-  const bool reference = experiment.engine == "reference";
+  const bool reference = experiment.engine == EngineKind::reference;
   threads_ =
       experiment.threads > 0 ? experiment.threads : std::max(1, available_cores() / experiment.streams);
   if (reference) threads_ = 1;
@@ -157,8 +157,8 @@ std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<st
   settings.poison = verifying;
   settings.download = !verifying && !experiment_.resident_output;
   settings.memory = experiment_.memory;
-  settings.batched = experiment_.dispatch == "batched";
-  settings.graph = experiment_.dispatch != "streams";
+  settings.batched = experiment_.dispatch == Dispatch::batched;
+  settings.graph = experiment_.dispatch != Dispatch::streams;
   settings.resident_input = experiment_.resident_input;
   if (input_type() == DType::u8) {
     settings.pixels = PixelInput{experiment_.preprocess.mean, experiment_.preprocess.stddev};

@@ -16,55 +16,6 @@ using nlohmann::json;
 
 constexpr std::int64_t longest_side = 512;  // of the photograph in the page, in pixels
 
-Extent2 extent_of(const json& value) {
-  if (value.is_number()) return {value.get<std::int64_t>(), value.get<std::int64_t>()};
-  return {value.at(0).get<std::int64_t>(), value.at(1).get<std::int64_t>()};
-}
-
-PatchSpec patch_spec_of(const json& patch) {
-  if (patch.contains("grid")) return {PatchSpec::Kind::grid, extent_of(patch["grid"])};
-  const json size = patch.value("size", json("whole"));
-  if (size.is_string()) return {};
-  return {PatchSpec::Kind::size, extent_of(size)};
-}
-
-StagesConfig stages_of(const json& patch) {
-  const json stages = patch.value("stages", json("per_conv"));
-  if (stages.is_array())
-    return {StagesConfig::Kind::groups, stages.get<std::vector<std::vector<std::string>>>()};
-  return {stages == "fused" ? StagesConfig::Kind::fused : StagesConfig::Kind::per_conv, {}};
-}
-
-// Of a resolved config, what geometry and the photograph need.
-Experiment experiment_of(const json& config) {
-  Experiment experiment;
-  experiment.model = config.at("model").get<std::string>();
-  experiment.until = config.value("until", "");
-  const json input = config.value("input", json::object());
-  if (input.contains("height")) {
-    experiment.input.extent =
-        Extent2{input["height"].get<std::int64_t>(), input.at("width").get<std::int64_t>()};
-  }
-  if (input.contains("images")) {
-    ImageInput images;
-    for (const json& path : input["images"]) images.paths.emplace_back(path.get<std::string>());
-    experiment.input.source = images;
-  }
-  const json preprocess = config.value("preprocess", json::object());
-  experiment.preprocess.resize = preprocess.value("resize", std::int64_t{0});
-  if (preprocess.contains("crop")) experiment.preprocess.crop = extent_of(preprocess["crop"]);
-  if (preprocess.value("interpolation", "bilinear") == "bicubic")
-    experiment.preprocess.interpolation = Interpolation::bicubic;
-  if (preprocess.value("resize_order", "pillow12") == "pillow12")  // stores from before the key
-    experiment.preprocess.resize_order = ResizeOrder::pillow12;
-  const json patch = config.value("patch", json::object());
-  experiment.patch = patch_spec_of(patch);
-  experiment.stages = stages_of(patch);
-  const json output = config.value("output", json::object());
-  experiment.output.save = output.value("save", std::map<std::string, std::string>());
-  return experiment;
-}
-
 json axis_json(const StagePlan& stage, bool down) {
   json axis = json::array();
   const std::int64_t count = down ? stage.grid().height : stage.grid().width;

@@ -11,9 +11,9 @@ namespace {
 
 Experiment experiment(const std::string& device, const std::string& engine, const std::string& precision) {
   Experiment e;
-  e.device = device;
-  e.engine = engine;
-  e.precision = precision;
+  e.device = device_choice(device).value();
+  e.engine = choice_of<EngineKind>(engine);
+  e.precision = choice_of<Precision>(precision).value();
   return e;
 }
 

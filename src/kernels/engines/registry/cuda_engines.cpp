@@ -35,10 +35,7 @@ std::string gpu_obstacle(int index) {
 }
 
 std::unique_ptr<Engine> make_direct_engine(int index, DirectStage stage) {
-  direct::Stage staged = direct::Stage::automatic;
-  if (stage == DirectStage::input) staged = direct::Stage::input;
-  if (stage == DirectStage::filter) staged = direct::Stage::filter;
-  return make_direct_engine(DirectOptions{index, staged});
+  return make_direct_engine(DirectOptions{index, stage});
 }
 
 std::unique_ptr<Engine> make_tensor_core_engine(int index, Precision precision) {

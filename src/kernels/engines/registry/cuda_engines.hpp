@@ -2,7 +2,6 @@
 // no GPUs and says so.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,9 +11,6 @@
 #include "kernels/engines/kinds.hpp"
 
 namespace halotile {
-
-/// What convolutions of the `direct` engine stage in shared memory.
-enum class DirectStage : std::uint8_t { automatic, input, filter };
 
 struct GpuInfo {
   std::string device;      ///< "cuda:0"

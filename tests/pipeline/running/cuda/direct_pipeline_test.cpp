@@ -209,7 +209,7 @@ TEST(DirectPipeline, DeviceAutoTakesTheGpu) {
   const EngineChoice gpu = choose_engine(experiment, 1);
   EXPECT_EQ(gpu.engine->name(), "direct");
   EXPECT_EQ(gpu.note, "");
-  for (const char* const precision : {"bf16", "fp16", "tf32"}) {
+  for (const Precision precision : {Precision::bf16, Precision::fp16, Precision::tf32}) {
     experiment.precision = precision;
     const EngineChoice shorter = choose_engine(experiment, 1);
     EXPECT_EQ(shorter.engine->name(), "tensor_core");

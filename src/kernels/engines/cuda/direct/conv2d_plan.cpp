@@ -159,7 +159,7 @@ PatchLayout patch_layout(const Conv2d& layer, Extent2 outputs, bool merged) {
 }
 
 std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out,
-                                           Stage stage) {
+                                           DirectStage stage) {
   check_conv2d(layer, in, out);
   const Limits limits = device_limits();
   const auto shared_limit = static_cast<std::size_t>(limits.shared_per_block);
@@ -167,8 +167,8 @@ std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometr
   const std::int64_t positions = checked_multiply(out.rect.area(), out.images, "the number of positions");
   std::vector<Conv2dVariant> variants;
   for (const Conv2dKernel kernel : {Conv2dKernel::patch, Conv2dKernel::slice, Conv2dKernel::filter}) {
-    if (stage == Stage::input && kernel == Conv2dKernel::filter) continue;
-    if (stage == Stage::filter && kernel != Conv2dKernel::filter) continue;
+    if (stage == DirectStage::input && kernel == Conv2dKernel::filter) continue;
+    if (stage == DirectStage::filter && kernel != Conv2dKernel::filter) continue;
     for (std::size_t index = 0; index < conv2d_tiles().size(); ++index) {
       const TileShape tile = conv2d_tiles()[index];
       Conv2dVariant variant;

@@ -148,7 +148,7 @@ class Direct final : public DirectEngine {
     return {-1, floats(place.global)};
   }
 
-  direct::Stage stage_;
+  DirectStage stage_;
   int fallbacks_ = 0;
   MadeOfParameters<direct::Conv2dVariant, Conv2dShape> variants_;
   MadeOfParameters<Buffer, bool> conv2d_filters_;  // merged or not

@@ -47,7 +47,7 @@ class Conv2dDirect : public ::testing::TestWithParam<ConvCase> {
     ASSERT_TRUE(constant.has_value());
 
     const auto variants =
-        direct::conv2d_variants(layer, in.geometry(), out.geometry(), direct::Stage::automatic);
+        direct::conv2d_variants(layer, in.geometry(), out.geometry(), DirectStage::automatic);
     ASSERT_FALSE(variants.empty());
     for (std::size_t n = 0; n < variants.size(); ++n) {
       const direct::Conv2dVariant& variant = variants[n];
@@ -133,7 +133,7 @@ TEST(SmallConv2dDirectTiles, EqualWholeInPlace) {
       const ConstMapView from =
           subview(ConstMapView(in.on_device()), {0, 2}, needed_rect(layer.window, map, tile));
       const MapView to = subview(out.on_device(), {0, 2}, tile);
-      const auto variants = direct::conv2d_variants(layer, from, to, direct::Stage::automatic);
+      const auto variants = direct::conv2d_variants(layer, from, to, DirectStage::automatic);
       direct::conv2d(layer, variants.front(), reinterpret_cast<const float*>(device_filters.data()), {}, from,
                      to, stream().handle());
     }
@@ -148,7 +148,7 @@ TEST(SmallConv2dDirectNothing, EmptyOutputsLaunchNothing) {
   const Conv2d layer{4, 8, 1, window({1, 1}), false, Parameter(weight), {}};
   const MapGeometry in = dense_geometry(DType::f32, 1, 4, {}, {5, 5});
   const MapGeometry out = dense_geometry(DType::f32, 1, 8, {}, {5, 5});
-  for (const auto& variant : direct::conv2d_variants(layer, in, out, direct::Stage::automatic)) {
+  for (const auto& variant : direct::conv2d_variants(layer, in, out, DirectStage::automatic)) {
     direct::conv2d(layer, variant, nullptr, {}, {in, nullptr}, {out, nullptr}, stream().handle());
   }
   EXPECT_NO_THROW(stream().synchronize());
@@ -160,10 +160,10 @@ TEST(SmallConv2dDirectStage, OffersTheStageThatWasAskedFor) {
   const Conv2d layer{4, 8, 1, window({3, 3}), false, Parameter(weight), {}};
   const MapGeometry in = dense_geometry(DType::f32, 1, 4, Rect::whole({9, 9}), {9, 9});
   const MapGeometry out = dense_geometry(DType::f32, 1, 8, Rect::whole({7, 7}), {7, 7});
-  for (const auto& variant : direct::conv2d_variants(layer, in, out, direct::Stage::filter)) {
+  for (const auto& variant : direct::conv2d_variants(layer, in, out, DirectStage::filter)) {
     EXPECT_EQ(variant.kernel, direct::Conv2dKernel::filter);
   }
-  const auto staged = direct::conv2d_variants(layer, in, out, direct::Stage::input);
+  const auto staged = direct::conv2d_variants(layer, in, out, DirectStage::input);
   EXPECT_FALSE(staged.empty());
   for (const auto& variant : staged) EXPECT_NE(variant.kernel, direct::Conv2dKernel::filter);
 }
