@@ -3,7 +3,7 @@
 # outside, and the cases called Small again under compute-sanitizer's memcheck, racecheck and initcheck. racecheck,
 # which takes minutes, leaves out element types whose kernels differ in an instruction alone. Writes logs to FOLDER,
 # and after every test gpu_tests.json. Exit status 0 when all passed, 1 otherwise.
-# Usage: experiments/gpu_tests.sh BUILD FOLDER [NAME...]     names: kernels pipeline cli memcheck initcheck racecheck
+# Usage: experiments/gpu_tests.sh BUILD FOLDER [NAME...]     names: kernels pipeline cli per_layer memcheck initcheck racecheck
 set -uo pipefail
 [[ $# -ge 2 ]] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
@@ -11,7 +11,7 @@ build=$(cd "$1" && pwd) || exit 2
 mkdir -p "$2" && folder=$(cd "$2" && pwd) || exit 2
 shift 2
 names=("$@")
-[[ ${#names[@]} -gt 0 ]] || names=(kernels pipeline cli memcheck initcheck racecheck)
+[[ ${#names[@]} -gt 0 ]] || names=(kernels pipeline cli per_layer memcheck initcheck racecheck)
 export HALOTILE_REQUIRE_GPU=1 HALOTILE_SOURCE_DIR="$source_dir"
 
 program() {  # a test program, beside the others in portable builds
@@ -32,6 +32,7 @@ run() {
     kernels) "$(program cuda_kernels_test)" ;;
     pipeline) "$(program cuda_pipeline_test)" ;;
     cli) python3 "$source_dir/tests/cli/cuda_test.py" "$build/halotile" ;;
+    per_layer) "$build/per_layer" "$source_dir/configs/models/alexnet.yaml" --batch 3 --runs 1 ;;
     memcheck | racecheck | initcheck) sanitize "$1" ;;
     *) echo "no test is called $1" >&2; return 2 ;;
   esac
