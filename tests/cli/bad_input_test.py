@@ -217,7 +217,7 @@ class BadInput(Case):
         self.refused("run", "config.yaml", "input.file=x.npy", saying=["x.npy", "(1, 4, 24, 20)", "(N, 3, 24, 20)"])
         self.write("x.npy", npy((1, 24, 20, 3), [0.0] * (3 * 24 * 20)))
         self.refused("run", "config.yaml", "input.file=x.npy",
-                     saying=["(1, 24, 20, 3)", "NCHW is expected", "looks like NHWC"], lines=2)
+                     saying=["(1, 24, 20, 3)", "NCHW is expected", "looks like NHWC"])
         self.write("same.yaml", "input: {channels: 3, height: 2, width: 2}\nlayers:\n  - {type: relu}\n")
         self.refused("run", "config.yaml", "input.file=x.npy", "model=same.yaml", "patch=whole",
                      saying=["takes (N, C, H, W) = (N, 3, 24, 20)", "NCHW is expected", "looks like NHWC"])
