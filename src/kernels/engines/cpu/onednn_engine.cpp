@@ -16,6 +16,7 @@
 #include <string>
 #include <tuple>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/conv2d_plain.hpp"
 #include "kernels/engines/cpu/conv2d_winograd.hpp"
 #include "kernels/engines/cpu/cpu_operations.hpp"
@@ -115,9 +116,10 @@ class OneDnnEngine final : public CpuEngine {
     if (!accepted(layer, kernel, bands)) {
       for (Band& band : bands) band = with_zeros(band, layer.window);
     }
-    std::vector<ConvPrimitive> primitives;
-    for (const Band& band : bands) primitives.push_back(conv_primitive(layer, kernel, band.shape));
-    return onednn::conv2d_operation(engine_, bands, primitives, layer, in, out, threads());
+    const auto primitive_of = [&](const ConvShape& shape) -> const ConvPrimitive& {
+      return conv_primitive(layer, kernel, shape);
+    };
+    return onednn::conv2d_operation(engine_, bands, primitive_of, layer, in, out, threads());
   }
 
   [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
@@ -158,13 +160,16 @@ class OneDnnEngine final : public CpuEngine {
     return plain_conv2d(layer, weight, out, threads());
   }
 
-  // Whether the kernel that computes the layer takes all bands.
+  // Whether the kernel that computes the layer takes all bands. Asked once for each shape: oneDNN takes
+  // milliseconds to answer.
   bool accepted(const Conv2d& layer, const std::string& kernel, std::span<const Band> bands) {
     const ThreadCount count(threads());
     try {
       return std::all_of(bands.begin(), bands.end(), [&](const Band& band) {
-        return convolutions_.contains(conv_key(layer, band.shape)) ||
-               conv_desc(layer, band.shape, kernel).has_value();
+        const auto [known, is_new] = accepted_.try_emplace(conv_key(layer, band.shape));
+        if (!is_new) return known->second;
+        throw_if_stopped();
+        return known->second = conv_desc(layer, band.shape, kernel).has_value();
       });
     } catch (const dnnl::error& error) {
       fail("a convolution", error);
@@ -324,6 +329,7 @@ class OneDnnEngine final : public CpuEngine {
   dnnl::engine engine_;
   dnnl::stream stream_;
   std::map<ConvKey, ConvPrimitive> convolutions_;
+  std::map<ConvKey, bool> accepted_;
   // By the address of the layer's weight:
   std::map<const float*, bool> finite_weights_;
   std::map<const float*, std::string> conv_kernels_;
