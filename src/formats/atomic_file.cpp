@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <string>
@@ -64,6 +65,27 @@ std::filesystem::path resolve(const std::filesystem::path& path) {
   return target;
 }
 
+// Names of temporary files where a signal handler can read them: it may neither lock nor allocate. Files
+// beyond the places, or with longer names, stay behind when a process ends at once.
+struct ListedFile {
+  enum State : int { free, changing, there };
+  std::atomic<int> state{free};
+  std::array<char, 4096> name{};
+};
+std::array<ListedFile, 32> listed_files;
+
+std::size_t list_temporary(const std::string& name) {
+  if (name.size() >= listed_files[0].name.size()) return listed_files.size();
+  for (std::size_t i = 0; i < listed_files.size(); ++i) {
+    int expected = ListedFile::free;
+    if (!listed_files[i].state.compare_exchange_strong(expected, ListedFile::changing)) continue;
+    std::copy_n(name.c_str(), name.size() + 1, listed_files[i].name.data());
+    listed_files[i].state = ListedFile::there;
+    return i;
+  }
+  return listed_files.size();
+}
+
 /// A rename is lasting only once its folder is on the disk. Some file systems refuse; the file is whole
 /// regardless.
 void sync_folder(const std::filesystem::path& file) {
@@ -86,11 +108,19 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : target_(resolve(path
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (descriptor_ < 0 && (errno == EINTR || errno == EEXIST));
   if (descriptor_ < 0) fail(errno);
+  listed_ = list_temporary(std::filesystem::absolute(temporary_).string());
 }
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (temporary_.empty()) return;
+  ::unlink(temporary_.c_str());
+  forget_temporary();
+}
+
+void AtomicFile::forget_temporary() {
+  temporary_.clear();
+  if (listed_ < listed_files.size()) listed_files[listed_].state = ListedFile::free;
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
@@ -119,7 +149,8 @@ void AtomicFile::rewrite(std::int64_t offset, std::string_view text) {
   }
 }
 
-void AtomicFile::commit() {
+void AtomicFile::finish() {
+  if (descriptor_ < 0) return;
   // EINVAL: a file system without fsync has nothing to force.
   while (::fsync(descriptor_) != 0 && errno != EINVAL) {
     if (errno != EINTR) fail(errno);
@@ -128,14 +159,24 @@ void AtomicFile::commit() {
   const int closed = ::close(descriptor_);
   descriptor_ = -1;
   if (closed != 0 && errno != EINTR) fail(errno);
+}
+
+void AtomicFile::commit() {
+  finish();
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(errno);
-  temporary_.clear();
+  forget_temporary();
   sync_folder(target_);
 }
 
 void AtomicFile::fail(int error) const {
   throw FormatError(fmt::format("{} cannot be written: {}; {}", shown_path(target_),
                                 std::generic_category().message(error), remedy(error)));
+}
+
+void remove_temporary_files() noexcept {
+  for (const ListedFile& file : listed_files) {
+    if (file.state == ListedFile::there) ::unlink(file.name.data());
+  }
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {

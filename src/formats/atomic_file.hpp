@@ -28,17 +28,24 @@ class AtomicFile {
   void write(std::string_view text);
   /// Replaces bytes that were written before, from byte `offset` on.
   void rewrite(std::int64_t offset, std::string_view text);
+  /// Forces the bytes to the disk, still under the temporary name: the long part of commit().
+  void finish();
   /// Forces the bytes to the disk and gives the file its final name, replacing what was there. Call it once.
   /// Throws FormatError; the final name is then untouched.
   void commit();
 
  private:
+  void forget_temporary();
   [[noreturn]] void fail(int error) const;
 
   std::filesystem::path target_;
   std::filesystem::path temporary_;
   int descriptor_ = -1;
+  std::size_t listed_ = 0;  // place among the temporary files; their number where there was none left
 };
+
+/// Removes the temporary files that there are, for a process that ends at once. Signal handlers may call it.
+void remove_temporary_files() noexcept;
 
 /// Writes the whole file at once. Throws FormatError as AtomicFile does.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);

@@ -339,8 +339,15 @@ void NpyWriter::append(std::span<const float> data) {
   count_ += elements / entry_;
 }
 
-std::string NpyWriter::commit() {
+void NpyWriter::finish() {
+  if (finished_) return;
   file_->rewrite(0, opening(count_));
+  file_->finish();
+  finished_ = true;
+}
+
+std::string NpyWriter::commit() {
+  finish();
   file_->commit();
   return path_.string();
 }

@@ -65,6 +65,8 @@ class NpyWriter {
 
   /// Appends entries. Throws ShapeError for part of one, FormatError when the disk is full or fails.
   void append(std::span<const float> data);
+  /// Completes the header and forces all to the disk: the long part of commit(). Nothing is appended behind.
+  void finish();
   /// Completes the header and gives the file its name, which it returns. Call it once.
   [[nodiscard]] std::string commit();
 
@@ -75,6 +77,7 @@ class NpyWriter {
   std::vector<std::int64_t> shape_;
   std::int64_t entry_ = 1;  // elements
   std::int64_t count_ = 0;  // entries so far
+  bool finished_ = false;
   std::unique_ptr<AtomicFile> file_;
 };
 

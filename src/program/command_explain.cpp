@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "formats/printable.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/config_keys.hpp"
 #include "pipeline/experiment/text.hpp"
@@ -182,8 +183,21 @@ std::optional<Ceiling> limits(const Session& session) {
   }
 }
 
+// A file that is not called a config may have been taken for a store.
+Experiment config_of(const CommandLine& line) {
+  try {
+    return read_experiment(line.config, line.overrides);
+  } catch (const ConfigError& error) {
+    const std::filesystem::path extension = line.config.extension();
+    if (extension == ".yaml" || extension == ".yml" || !std::filesystem::is_regular_file(line.config)) throw;
+    throw ConfigError(
+        fmt::format("{} is no store of halotile, nor a config that can be read ({}); name another file",
+                    shown_path(line.config), error.what()));
+  }
+}
+
 void explain_config(const CommandLine& line) {
-  const Experiment experiment = read_experiment(line.config, line.overrides);
+  const Experiment experiment = config_of(line);
   const std::optional<Ceiling> ceiling = limits(Session(experiment));
   const Experiment plain = config::unpatched(experiment);
   const bool is_plain = to_json(plain) == to_json(experiment);

@@ -4,8 +4,11 @@
 #include <chrono>
 #include <map>
 #include <numeric>
+#include <optional>
+#include <utility>
 
 #include "formats/atomic_file.hpp"
+#include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/harvest.hpp"
 #include "pipeline/experiment/measure.hpp"
@@ -337,6 +340,9 @@ int command_run(const CommandLine& line) {
   const RunResult& result = run.result();
   const Harvest& harvest = run.harvest();
 
+  run.harvest().finish();
+  throw_if_stopped();
+  std::optional<Unstoppable> placing(std::in_place);  // all results appear, or none
   std::vector<std::string> written = run.harvest().commit();
   nlohmann::json json = to_json(result, session, harvest);
   json["saved"] = written;
@@ -347,6 +353,7 @@ int command_run(const CommandLine& line) {
   const std::filesystem::path file = result_file(experiment);
   json["result_file"] = file.string();
   write_file_atomically(file, json_text(json));
+  placing.reset();
   if (line.json) {
     print_json(json);
     return 0;

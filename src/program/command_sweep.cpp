@@ -8,6 +8,7 @@
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "program/commands.hpp"
+#include "program/interrupt.hpp"
 #include "program/replaced_files.hpp"
 #include "program/report/report.hpp"
 #include "program/sweep_console.hpp"
@@ -19,7 +20,6 @@ namespace {
 
 constexpr int exit_different = 1;
 constexpr int exit_trouble = 2;
-constexpr int exit_interrupted = 130;
 
 std::filesystem::path store_of(const CommandLine& line, const SweepPlan& plan) {
   if (!line.store.empty()) return line.store;

@@ -10,28 +10,14 @@
 #include <new>
 
 #include "formats/home_path.hpp"
-#include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "program/commands.hpp"
+#include "program/interrupt.hpp"
 
 namespace {
 
 constexpr int exit_trouble = 2;
-constexpr int exit_interrupted = 130;
-
-void on_interrupt(int signal) {
-  halotile::stop_requested = true;
-  // A second Ctrl-C ends at once. A terminal that closes may send several SIGHUPs.
-  if (signal != SIGHUP) std::signal(signal, SIG_DFL);
-}
-
-void handle_signals() {
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
-  if (std::signal(SIGHUP, on_interrupt) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);  // nohup
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write
-}
 
 // A standard stream that is closed leaves its number to the next file that is opened, and what is printed
 // goes into that file.
@@ -131,7 +117,8 @@ void print_output_lost(const char* why) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  handle_signals();
+  halotile::handle_signals();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write
   hold_standard_streams();
   CLI::App app{
       "halotile: patch-parallel convolution. Cuts images into halo-padded tiles, runs them on separate "
@@ -196,7 +183,7 @@ int main(int argc, char** argv) {
     print_output_lost(std::strerror(errno));
   } catch (const halotile::Interrupted&) {
     halotile::print_error("halotile: interrupted; no result was written\n");
-    return exit_interrupted;
+    return halotile::exit_interrupted;
   } catch (const std::bad_alloc&) {
     halotile::print_error("halotile: out of memory; use a smaller batch or input\n");
   } catch (const std::exception& e) {

@@ -11,6 +11,12 @@ namespace halotile {
 
 namespace {
 
+[[noreturn]] void throw_full(std::size_t bytes) {
+  throw UnsupportedError("not enough memory: " + std::to_string(bytes >> 20) +
+                         " MiB are needed for the maps; use a smaller batch or sub_batch, or patches with "
+                         "patch.stages: fused");
+}
+
 [[noreturn]] void throw_unsupported(const Device& device, const char* what) {
   throw UnsupportedError(std::string(what) + ": device " + device.name() + " has none");
 }
@@ -38,12 +44,16 @@ Buffer CpuDevice::allocate(std::size_t bytes) {
     if (posix_memalign(&data, alignment, rounded) != 0) data = nullptr;
     if (data != nullptr && alignment == huge_page) (void)madvise(data, rounded, MADV_HUGEPAGE);
   }
-  if (data == nullptr) {
-    throw UnsupportedError("not enough memory: " + std::to_string(bytes >> 20) +
-                           " MiB are needed for the maps; use a smaller batch or sub_batch, or patches with "
-                           "patch.stages: fused");
-  }
+  if (data == nullptr) throw_full(bytes);
   return {data, bytes, [](void* p) { std::free(p); }};
+}
+
+// Asks the system for addresses alone, which it refuses by the same rules; no page is touched.
+void CpuDevice::check_room(std::size_t bytes) const {
+  if (bytes == 0) return;
+  void* const room = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED) throw_full(bytes);
+  munmap(room, bytes);
 }
 
 std::unique_ptr<Stream> CpuDevice::make_stream() { return std::make_unique<CpuStream>(on_stream_start_); }

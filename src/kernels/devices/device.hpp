@@ -57,6 +57,9 @@ class Device {
   /// Throws UnsupportedError, naming the bytes wanted and what to change, when there is not enough. 0 bytes
   /// are fine.
   [[nodiscard]] virtual Buffer allocate(std::size_t bytes) = 0;
+  /// Throws what allocate() throws where the device could never give so many bytes at once; takes none. So
+  /// work that comes before an allocation need not be done in vain.
+  virtual void check_room(std::size_t bytes) const = 0;
   /// Memory of the host, from and to which copies run at full speed and beside other work.
   [[nodiscard]] virtual Buffer allocate_host(std::size_t bytes) { return allocate(bytes); }
   [[nodiscard]] virtual std::unique_ptr<Stream> make_stream() = 0;
@@ -89,6 +92,7 @@ class CpuDevice final : public Device {
   [[nodiscard]] std::string name() const override { return "cpu"; }
   [[nodiscard]] bool host_memory() const override { return true; }
   [[nodiscard]] Buffer allocate(std::size_t bytes) override;
+  void check_room(std::size_t bytes) const override;
   [[nodiscard]] std::unique_ptr<Stream> make_stream() override;
   void upload(Stream& stream, void* device, const void* host, std::size_t bytes) override;
   void download(Stream& stream, void* host, const void* device, std::size_t bytes) override;

@@ -86,6 +86,10 @@ void Harvest::finish_batch(std::span<const std::int64_t> maps) {
   samples_ = 0;
 }
 
+void Harvest::finish() {
+  for (Saved& s : saved_) s.file.finish();
+}
+
 std::vector<std::string> Harvest::commit() {
   std::vector<std::string> paths;
   for (Saved& s : saved_) paths.push_back(s.file.commit());

@@ -25,6 +25,8 @@ class Harvest {
   void take(Executor& executor);
   /// Ends a batch: all samples of the maps of these numbers were taken.
   void finish_batch(std::span<const std::int64_t> maps);
+  /// Forces the saved maps to the disk: the long part of commit(). Nothing is taken behind.
+  void finish();
   /// Gives the saved maps their names; returns their paths.
   [[nodiscard]] std::vector<std::string> commit();
 

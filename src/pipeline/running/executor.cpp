@@ -223,6 +223,7 @@ void Executor::State::make_maps() {
     pixels_ = &arena_.add(host_->pixel_bytes(maps_->whole(0)));
   }
   map_bytes_ = arena_.bytes();
+  engine_.device().check_room(map_bytes_);  // before all that is prepared for them
 }
 
 void Executor::State::make_streams() {

@@ -95,6 +95,7 @@ class FarDevice final : public Device {
   [[nodiscard]] std::string name() const override { return "far"; }
   [[nodiscard]] bool host_memory() const override { return false; }
   [[nodiscard]] Buffer allocate(std::size_t) override { return {}; }
+  void check_room(std::size_t) const override {}
   [[nodiscard]] std::unique_ptr<Stream> make_stream() override { return near_.make_stream(); }
   void upload(Stream&, void*, const void*, std::size_t) override {}
   void download(Stream&, void*, const void*, std::size_t) override {}

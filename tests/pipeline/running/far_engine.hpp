@@ -15,6 +15,7 @@ class FarDevice final : public Device {
   [[nodiscard]] std::string name() const override { return "far"; }
   [[nodiscard]] bool host_memory() const override { return false; }
   [[nodiscard]] Buffer allocate(std::size_t bytes) override;
+  void check_room(std::size_t bytes) const override { near_.check_room(bytes); }
   [[nodiscard]] std::unique_ptr<Stream> make_stream() override { return near_.make_stream(); }
   [[nodiscard]] void* allocate_in_order(Stream& stream, std::size_t bytes) override;
   void release_in_order(Stream& stream, void* data) override;

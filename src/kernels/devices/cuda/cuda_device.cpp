@@ -220,6 +220,10 @@ Buffer CudaDevice::allocate(std::size_t bytes) {
           }};
 }
 
+void CudaDevice::check_room(std::size_t bytes) const {
+  if (bytes > info_.memory) throw_full(bytes);
+}
+
 Buffer CudaDevice::allocate_pinned(std::size_t bytes) {
   if (bytes == 0) return {};
   make_current();

@@ -114,6 +114,7 @@ class CudaDevice final : public Device {
   [[nodiscard]] std::string name() const override { return "cuda:" + std::to_string(index_); }
   [[nodiscard]] bool host_memory() const override { return false; }
   [[nodiscard]] Buffer allocate(std::size_t bytes) override;
+  void check_room(std::size_t bytes) const override;
   [[nodiscard]] Buffer allocate_host(std::size_t bytes) override { return allocate_pinned(bytes); }
   [[nodiscard]] std::unique_ptr<Stream> make_stream() override;
   [[nodiscard]] std::unique_ptr<Stream> make_background_stream() override;

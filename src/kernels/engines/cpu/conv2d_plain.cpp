@@ -15,6 +15,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/simd.hpp"
 
 namespace halotile {
@@ -75,6 +76,7 @@ class PlainConv2d final : public Operation {
       float* const x = scratch + thread * share;
       const std::int64_t lines = out.images * rows;
       for (std::int64_t line = thread * lines / threads_; line < (thread + 1) * lines / threads_; ++line) {
+        if (stop_requested.load(std::memory_order_relaxed)) break;  // exceptions must not leave the loop
         const std::int64_t row = out.rect.rows.begin + line % rows;
         for (std::int64_t col = out.rect.cols.begin; col < out.rect.cols.end; col += together) {
           for (std::int64_t group = 0; group < layer_.groups; ++group)
@@ -82,6 +84,7 @@ class PlainConv2d final : public Operation {
         }
       }
     }
+    throw_if_stopped();
   }
 
  private:

@@ -45,6 +45,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/simd.hpp"
 #include "kernels/engines/rounding.hpp"
 
@@ -322,10 +323,12 @@ class WinogradOperation final : public Operation {
     const std::int64_t count = out.images * blocks.area();
     if (count == 0) return;
     for_each(slab_threads_, (count + rows_ - 1) / rows_, [&](std::int64_t slab) {
+      if (stop_requested.load(std::memory_order_relaxed)) return;  // exceptions must not leave the loop
       const std::int64_t thread = slab_threads_ > 1 ? omp_get_thread_num() : 0;
       const Interval run{slab * rows_, std::min((slab + 1) * rows_, count)};
       run_slab(in, out, blocks, run, context.scratch.data() + thread * slab_bytes());
     });
+    throw_if_stopped();
   }
 
   [[nodiscard]] std::size_t scratch_bytes() const override {

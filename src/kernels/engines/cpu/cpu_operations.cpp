@@ -2,25 +2,31 @@
 
 #include <utility>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/pointwise.hpp"
 
 namespace halotile {
 namespace {
 
-// Runs `kernel` on the whole of `out`, or on bands of its rows side by side. Bands write disjoint rows, and
-// every kernel here computes each output alone, so the bits do not depend on the cut.
+// Bytes of output behind which the work looks whether it shall stop: milliseconds.
+constexpr std::int64_t bytes_between_looks = std::int64_t{4} << 20;
+
+// Runs `kernel` on the whole of `out`, or on bands of its rows, side by side where there are threads. Bands
+// write disjoint rows, and every kernel here computes each output alone, so the bits do not depend on the
+// cut.
 template <typename Kernel>
 void over_bands(int threads, const ConstMapView& in, const MapView& out, const Kernel& kernel) {
   const std::int64_t rows = out.rect.rows.size();
   const std::int64_t units = out.images * rows;
-  if (threads <= 1 || units < 2) {
+  const std::int64_t row_bytes = out.rect.cols.size() * out.channels * size_of(out.dtype);
+  const std::int64_t looks = units * row_bytes / bytes_between_looks;
+  const std::int64_t bands = std::min(units, std::max<std::int64_t>(looks, threads > 1 ? 4 * threads : 1));
+  if (bands < 2) {
     kernel(in, out);
     return;
   }
-  const std::int64_t bands = std::min<std::int64_t>(units, 4 * threads);
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-  for (std::int64_t band = 0; band < bands; ++band) {
-    // A band is a run of (image, row) pairs; each image's part of it is one rectangle.
+  // A band is a run of (image, row) pairs; each image's part of it is one rectangle.
+  const auto compute = [&](std::int64_t band) {
     const Interval run{band * units / bands, (band + 1) * units / bands};
     for (std::int64_t at = run.begin; at < run.end;) {
       const std::int64_t image = at / rows;
@@ -31,7 +37,19 @@ void over_bands(int threads, const ConstMapView& in, const MapView& out, const K
       kernel(subview(in, images, in.rect), subview(out, images, Rect{band_rows, out.rect.cols}));
       at = end;
     }
+  };
+  if (threads <= 1) {
+    for (std::int64_t band = 0; band < bands; ++band) {
+      throw_if_stopped();
+      compute(band);
+    }
+    return;
   }
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+  for (std::int64_t band = 0; band < bands; ++band) {
+    if (!stop_requested.load(std::memory_order_relaxed)) compute(band);  // exceptions must not leave the loop
+  }
+  throw_if_stopped();
 }
 
 template <typename Kernel>

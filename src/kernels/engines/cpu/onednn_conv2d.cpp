@@ -22,6 +22,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/non_finite.hpp"
 #include "kernels/engines/cpu/onednn_primitives.hpp"
 #include "kernels/engines/cpu/pointwise.hpp"
@@ -45,8 +46,7 @@ void execute(const dnnl::primitive& primitive, const dnnl::stream& stream,
 class Conv2dOperation final : public Operation {
  public:
   Conv2dOperation(const dnnl::engine& engine, const Conv2d& layer, std::span<const Band> bands,
-                  std::span<const ConvPrimitive> primitives, const MapGeometry& in, const MapGeometry& out,
-                  int threads)
+                  const PrimitiveOf& primitive_of, const MapGeometry& in, const MapGeometry& out, int threads)
       : layer_(layer), stream_(engine), threads_(threads) {
     const Interval in_cols = bands.front().in_cols;
     const bool dense_in = in.col_stride == in.channels && in.row_stride == in_cols.size() * in.channels;
@@ -58,12 +58,14 @@ class Conv2dOperation final : public Operation {
     for (const Band& band : bands) {
       if (!have.rows.contains(band.in_rows) || !have.cols.contains(band.in_cols)) pack_in_ = true;
     }
-    for (std::size_t b = 0; b < bands.size(); ++b) {
-      const ConvShape& shape = bands[b].shape;
-      if (pack_in_) in_bytes_ = std::max(in_bytes_, packed_bytes(shape.in, in));
-      if (pack_out_) out_bytes_ = std::max(out_bytes_, packed_bytes(shape.out, out));
-      parts_.push_back(make_part(engine, bands[b], primitives[b]));
-      scratchpad_bytes_ = std::max(scratchpad_bytes_, primitives[b].desc.scratchpad_desc().get_size());
+    bands_.reserve(bands.size());
+    for (const Band& band : bands)
+      bands_.push_back(
+          {band.in_rows, band.in_cols, band.out_rows, part_of(engine, band.shape, primitive_of)});
+    for (const Part& part : parts_) {
+      if (pack_in_) in_bytes_ = std::max(in_bytes_, packed_bytes(part.shape.in, in));
+      if (pack_out_) out_bytes_ = std::max(out_bytes_, packed_bytes(part.shape.out, out));
+      scratchpad_bytes_ = std::max(scratchpad_bytes_, part.conv.desc.scratchpad_desc().get_size());
     }
   }
 
@@ -73,10 +75,12 @@ class Conv2dOperation final : public Operation {
     std::byte* const packed_out = packed_in + in_bytes_;
     for (std::int64_t image = 0; image < out.images; ++image) {
       const Interval one{image, image + 1};
-      for (Part& part : parts_) {
-        const Rect seen{shift(part.in_rows, in.rect.rows.begin), shift(part.in_cols, in.rect.cols.begin)};
+      for (const PlacedBand& band : bands_) {
+        throw_if_stopped();
+        Part& part = parts_[band.part];
+        const Rect seen{shift(band.in_rows, in.rect.rows.begin), shift(band.in_cols, in.rect.cols.begin)};
         const ConstMapView source = subview(in, one, intersect(in.rect, seen));
-        const MapView target = subview(out, one, {shift(part.out_rows, out.rect.rows.begin), out.rect.cols});
+        const MapView target = subview(out, one, {shift(band.out_rows, out.rect.rows.begin), out.rect.cols});
         if (pack_in_) {
           if (seen != source.rect) std::memset(packed_in, 0, in_bytes_);
           const MapView packed{dense_geometry(in.dtype, 1, in.channels, seen, in.whole), packed_in};
@@ -101,17 +105,22 @@ class Conv2dOperation final : public Operation {
   }
 
  private:
+  // What bands of one shape share.
   struct Part {
+    ConvShape shape;
     ConvPrimitive conv;
     memory src;
     memory dst;
     memory scratchpad;
-    Interval in_rows;
-    Interval in_cols;
-    Interval out_rows;
     bool reads_beside = false;
     std::array<dnnl_exec_arg_t, 5> args{};
     std::size_t arg_count = 0;
+  };
+  struct PlacedBand {
+    Interval in_rows;
+    Interval in_cols;
+    Interval out_rows;
+    std::size_t part;
   };
 
   // A band as its primitive left it.
@@ -157,14 +166,20 @@ class Conv2dOperation final : public Operation {
     return aligned(static_cast<std::size_t>(extent.area() * g.channels * size_of(g.dtype)));
   }
 
-  static Part make_part(const dnnl::engine& engine, const Band& band, const ConvPrimitive& conv) {
-    Part part{conv,
-              memory(conv.desc.src_desc(), engine, nullptr),
+  // Number of the part for a shape. The first and last bands, which see padding, and two heights between
+  // them are all shapes that there are.
+  std::size_t part_of(const dnnl::engine& engine, const ConvShape& shape, const PrimitiveOf& primitive_of) {
+    for (std::size_t p = parts_.size(); p > 0; --p) {
+      if (parts_[p - 1].shape == shape) return p - 1;
+    }
+    parts_.push_back(make_part(engine, shape, primitive_of(shape)));
+    return parts_.size() - 1;
+  }
+
+  static Part make_part(const dnnl::engine& engine, const ConvShape& shape, const ConvPrimitive& conv) {
+    Part part{shape, conv, memory(conv.desc.src_desc(), engine, nullptr),
               memory(conv.desc.dst_desc(), engine, nullptr),
-              memory(conv.desc.scratchpad_desc(), engine, nullptr),
-              band.in_rows,
-              band.in_cols,
-              band.out_rows};
+              memory(conv.desc.scratchpad_desc(), engine, nullptr)};
     part.args = {{{DNNL_ARG_SRC, part.src.get()},
                   {DNNL_ARG_WEIGHTS, conv.weight.get()},
                   {DNNL_ARG_DST, part.dst.get()},
@@ -184,6 +199,7 @@ class Conv2dOperation final : public Operation {
   std::size_t out_bytes_ = 0;
   std::size_t scratchpad_bytes_ = 0;
   std::vector<Part> parts_;
+  std::vector<PlacedBand> bands_;
 };
 
 // Rows for one band: as many as keep its result in the second-level cache.
@@ -253,10 +269,9 @@ Band with_zeros(const Band& band, const Window& window) {
 }
 
 std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine, const Conv2d& layer,
-                                            std::span<const Band> bands,
-                                            std::span<const ConvPrimitive> primitives, const MapGeometry& in,
-                                            const MapGeometry& out, int threads) {
-  return std::make_unique<Conv2dOperation>(engine, layer, bands, primitives, in, out, threads);
+                                            std::span<const Band> bands, const PrimitiveOf& primitive_of,
+                                            const MapGeometry& in, const MapGeometry& out, int threads) {
+  return std::make_unique<Conv2dOperation>(engine, layer, bands, primitive_of, in, out, threads);
 }
 
 }  // namespace halotile::onednn

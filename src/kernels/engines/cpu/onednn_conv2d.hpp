@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <dnnl.hpp>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -24,6 +25,8 @@ struct ConvShape {
   Extent2 in;
   Extent2 out;
   Halo padding;
+
+  bool operator==(const ConvShape&) const = default;
 };
 
 /// Some output rows of a tile and the input that the primitive sees, relative to the begins of the tile's
@@ -42,11 +45,14 @@ struct Band {
 /// but that kernels for 1x1 windows ask for.
 [[nodiscard]] Band with_zeros(const Band& band, const Window& window);
 
-/// Runs a primitive of `layer` for each band, image by image, and a ReLU behind each on `threads` threads.
-/// The layer's weights must be finite.
+/// The primitive of a shape.
+using PrimitiveOf = std::function<const ConvPrimitive&(const ConvShape&)>;
+
+/// Runs the primitive of each band of `layer`, image by image, and a ReLU behind each on `threads` threads.
+/// Asks for a primitive once for each shape. The layer's weights must be finite.
 [[nodiscard]] std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine, const Conv2d& layer,
                                                           std::span<const Band> bands,
-                                                          std::span<const ConvPrimitive> primitives,
+                                                          const PrimitiveOf& primitive_of,
                                                           const MapGeometry& in, const MapGeometry& out,
                                                           int threads);
 

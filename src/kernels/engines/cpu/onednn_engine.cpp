@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/conv2d_plain.hpp"
 #include "kernels/engines/cpu/conv2d_winograd.hpp"
 #include "kernels/engines/cpu/cpu_operations.hpp"
@@ -109,9 +110,10 @@ class OneDnnEngine final : public CpuEngine {
     if (!accepted(layer, kernel, bands)) {
       for (Band& band : bands) band = with_zeros(band, layer.window);
     }
-    std::vector<ConvPrimitive> primitives;
-    for (const Band& band : bands) primitives.push_back(conv_primitive(layer, kernel, band.shape));
-    return onednn::conv2d_operation(engine_, layer, bands, primitives, in, out, threads());
+    const auto primitive_of = [&](const ConvShape& shape) -> const ConvPrimitive& {
+      return conv_primitive(layer, kernel, shape);
+    };
+    return onednn::conv2d_operation(engine_, layer, bands, primitive_of, in, out, threads());
   }
 
   std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, const MapGeometry& in,
@@ -144,13 +146,16 @@ class OneDnnEngine final : public CpuEngine {
     return plain_conv2d(layer, weight, out, threads());
   }
 
-  // Whether the kernel that computes the layer takes all bands.
+  // Whether the kernel that computes the layer takes all bands. Asked once for each shape: oneDNN takes
+  // milliseconds to answer.
   bool accepted(const Conv2d& layer, const std::string& kernel, std::span<const Band> bands) {
     const ThreadCount count(threads());
     try {
       return std::all_of(bands.begin(), bands.end(), [&](const Band& band) {
-        return convolutions_.contains(layer.weight, conv_detail(layer, band.shape)) ||
-               conv_desc(layer, band.shape, kernel).has_value();
+        return accepted_.get(layer.weight, conv_detail(layer, band.shape), [&] {
+          throw_if_stopped();
+          return conv_desc(layer, band.shape, kernel).has_value();
+        });
       });
     } catch (const dnnl::error& error) {
       fail("a convolution", error);
@@ -320,6 +325,7 @@ class OneDnnEngine final : public CpuEngine {
   dnnl::stream stream_;
   // Of the layers' weights. Primitives read biases where they are: the bias is part of the detail.
   MadeOfParameters<ConvPrimitive, ConvDetail> convolutions_;
+  MadeOfParameters<bool, ConvDetail> accepted_;
   MadeOfParameters<bool> finite_weights_;
   MadeOfParameters<std::string, std::array<Extent2, 5>> conv_kernels_;
   MadeOfParameters<Buffer> plain_weights_;

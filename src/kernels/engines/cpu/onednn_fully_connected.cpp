@@ -7,6 +7,7 @@
 #include <array>
 #include <vector>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/onednn_primitives.hpp"
 #include "kernels/engines/cpu/pointwise.hpp"
 #include "patching/error.hpp"
@@ -39,8 +40,11 @@ class FullyConnectedOperation final : public Operation {
     const auto count = static_cast<std::int64_t>(pieces_.size());
     bool failed = false;  // exceptions must not leave the loop
 #pragma omp parallel for num_threads(threads_) schedule(static) reduction(|| : failed)
-    for (std::int64_t p = 0; p < count; ++p)
+    for (std::int64_t p = 0; p < count; ++p) {
+      if (stop_requested.load(std::memory_order_relaxed)) continue;
       failed = !run_piece(pieces_[static_cast<std::size_t>(p)], in, out, context) || failed;
+    }
+    throw_if_stopped();
     if (failed) throw UnsupportedError("oneDNN failed to run a fully connected layer");
   }
 

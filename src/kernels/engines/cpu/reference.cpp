@@ -18,11 +18,15 @@
 #include <string>
 #include <utility>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/simd.hpp"
 #include "patching/error.hpp"
 
 namespace halotile::reference {
 namespace {
+
+// Outputs of a row of a convolution behind which it looks whether it shall stop.
+constexpr std::int64_t positions_between_looks = 16;
 
 HALOTILE_INLINE float finish(float sum, std::span<const float> bias, std::int64_t o, bool relu) {
   const float y = bias.empty() ? sum : sum + bias[static_cast<std::size_t>(o)];
@@ -39,6 +43,7 @@ HALOTILE_INLINE void conv2d_loops(const Conv2d& layer, const float* weight, cons
   for (std::int64_t image = 0; image < out.images; ++image) {
     for (std::int64_t row = out.rect.rows.begin; row < out.rect.rows.end; ++row) {
       for (std::int64_t col = out.rect.cols.begin; col < out.rect.cols.end; ++col) {
+        if (col % positions_between_looks == 0) throw_if_stopped();
         float* y = out.at<float>(image, row, col);
         const float* w = weight;
         for (std::int64_t o = 0; o < layer.out_channels; ++o) {
@@ -74,6 +79,7 @@ HALOTILE_INLINE void fully_connected_loops(const FullyConnected& layer, Interval
     const float* x = in.at<float>(image, in.rect.rows.begin, in.rect.cols.begin);
     float* y = out.at<float>(image, out.rect.rows.begin, out.rect.cols.begin);
     for (std::int64_t o = features.begin; o < features.end; ++o) {
+      throw_if_stopped();
       const float* w = layer.weight.data() + o * layer.in_features;
       float total = 0.0F;
       for (std::int64_t begin = 0; begin < layer.in_features; begin += fully_connected_segment) {
