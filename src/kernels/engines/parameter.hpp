@@ -71,45 +71,6 @@ class MadeOfParameters {
   Made& get(const Parameter& parameter, const Make& make) {
     return get(parameter, Detail{}, make);
   }
-  [[nodiscard]] std::size_t size() const { return values_.size(); }
-  [[nodiscard]] std::size_t size_bytes() const { return values_.size_bytes(); }
-  [[nodiscard]] bool empty() const { return values_.empty(); }
-  [[nodiscard]] const float& operator[](std::size_t i) const { return values_[i]; }
-  [[nodiscard]] auto begin() const { return values_.begin(); }
-  [[nodiscard]] auto end() const { return values_.end(); }
-
- private:
-  explicit Parameter(const std::shared_ptr<const std::vector<float>>& owner)
-      : Parameter(std::span<const float>(*owner), owner) {}
-
-  static std::uint64_t next_id() {
-    static std::atomic<std::uint64_t> last = 0;
-    return ++last;
-  }
-
-  std::span<const float> values_;
-  std::shared_ptr<const void> owner_;
-  std::uint64_t id_ = 0;
-};
-
-/// What an engine makes of parameters, once each. It lasts as long as the parameter: an operation that uses
-/// it holds the parameter too. `Detail` tells apart what is made of the same parameter.
-template <typename Made, typename Detail = std::tuple<>>
-class MadeOfParameters {
- public:
-  /// What make() gave for this parameter and detail.
-  template <typename Make>
-  Made& get(const Parameter& parameter, const Detail& detail, const Make& make) {
-    const Key key{parameter.id(), detail};
-    const auto found = made_.find(key);
-    if (found != made_.end()) return found->second.made;
-    forget_the_gone();
-    return made_.emplace(key, Entry{parameter.owner(), make()}).first->second.made;
-  }
-  template <typename Make>
-  Made& get(const Parameter& parameter, const Make& make) {
-    return get(parameter, Detail{}, make);
-  }
   [[nodiscard]] bool contains(const Parameter& parameter, const Detail& detail) const {
     return made_.contains({parameter.id(), detail});
   }
