@@ -134,14 +134,10 @@ bool same(const Map& a, const Map& b, Bench& bench) {
 }
 
 struct Network {
-  std::vector<std::vector<float>> weights;
-  std::vector<std::vector<float>> biases;
   std::vector<Conv2d> convs;
   std::vector<FullyConnected> fcs;
 
   Network() {
-    weights.reserve(8);
-    biases.reserve(8);
     add_conv(3, 96, 1, window(11, 4, 0));
     add_conv(96, 256, 2, window(5, 1, 2));
     add_conv(256, 384, 1, window(3, 1, 1));
@@ -152,14 +148,17 @@ struct Network {
     add_fc(4096, 1000, false);
   }
   void add_conv(std::int64_t in, std::int64_t out, std::int64_t groups, const Window& w) {
-    weights.push_back(random_values(out * in / groups * w.kernel.area(), 0.05F));
-    biases.push_back(random_values(out, 0.1F));
-    convs.push_back({in, out, groups, w, true, weights.back(), biases.back()});
+    convs.push_back({in, out, groups, w, true,
+                     Parameter(random_values(out * in / groups * w.kernel.area(), 0.05F)),
+                     Parameter(random_values(out, 0.1F))});
   }
   void add_fc(std::int64_t in, std::int64_t out, bool relu) {
-    weights.push_back(random_values(in * out, 0.02F));
-    biases.push_back(random_values(out, 0.1F));
-    fcs.push_back({in, out, relu, weights.back(), biases.back()});
+    fcs.push_back({in,
+                   out,
+                   relu,
+                   Parameter(random_values(in * out, 0.02F)),
+                   Parameter(random_values(out, 0.1F)),
+                   {0, out}});
   }
 };
 
@@ -171,7 +170,7 @@ void bench_conv(Bench& bench, CudaDevice& device, std::string_view name, const C
   const double flops = 2.0 * static_cast<double>(out.geometry.elements()) *
                        static_cast<double>(layer.in_channels / layer.groups * layer.window.kernel.area());
   const double bytes = static_cast<double>(in.bytes() + out.bytes() + layer.weight.size_bytes());
-  const auto variants = direct::conv2d_variants(layer, in.geometry, out.geometry, direct::Stage::automatic);
+  const auto variants = direct::conv2d_variants(layer, in.geometry, out.geometry, DirectStage::automatic);
   for (std::size_t n = 0; n < (all ? variants.size() : 1); ++n) {
     const auto host = direct::conv2d_filters(layer, variants[n].merged);
     const Buffer filters = device.copy_of(host.data(), host.size() * sizeof(float));
@@ -301,20 +300,20 @@ void bench_batch(Bench& bench, DirectEngine& engine, const Network& network, std
   };
   const auto& c = network.convs;
   const auto& f = network.fcs;
-  add(engine.conv2d(c[0], image.geometry, conv1.geometry), image.view(), conv1);
-  add(engine.lrn(norm, conv1.geometry, norm1.geometry), conv1.view(), norm1);
-  add(engine.pool2d(pool, norm1.geometry, pool1.geometry), norm1.view(), pool1);
-  add(engine.conv2d(c[1], pool1.geometry, conv2.geometry), pool1.view(), conv2);
-  add(engine.lrn(norm, conv2.geometry, norm2.geometry), conv2.view(), norm2);
-  add(engine.pool2d(pool, norm2.geometry, pool2.geometry), norm2.view(), pool2);
-  add(engine.conv2d(c[2], pool2.geometry, conv3.geometry), pool2.view(), conv3);
-  add(engine.conv2d(c[3], conv3.geometry, conv4.geometry), conv3.view(), conv4);
-  add(engine.conv2d(c[4], conv4.geometry, conv5.geometry), conv4.view(), conv5);
-  add(engine.pool2d(pool, conv5.geometry, pool5.geometry), conv5.view(), pool5);
-  add(engine.fully_connected(f[0], {0, 4096}, flat, fc6.geometry), flat, fc6);
-  add(engine.fully_connected(f[1], {0, 4096}, fc6.geometry, fc7.geometry), fc6.view(), fc7);
-  add(engine.fully_connected(f[2], {0, 1000}, fc7.geometry, fc8.geometry), fc7.view(), fc8);
-  add(engine.softmax(fc8.geometry, probabilities.geometry), fc8.view(), probabilities);
+  add(engine.prepare(c[0], image.geometry, conv1.geometry), image.view(), conv1);
+  add(engine.prepare(norm, conv1.geometry, norm1.geometry), conv1.view(), norm1);
+  add(engine.prepare(pool, norm1.geometry, pool1.geometry), norm1.view(), pool1);
+  add(engine.prepare(c[1], pool1.geometry, conv2.geometry), pool1.view(), conv2);
+  add(engine.prepare(norm, conv2.geometry, norm2.geometry), conv2.view(), norm2);
+  add(engine.prepare(pool, norm2.geometry, pool2.geometry), norm2.view(), pool2);
+  add(engine.prepare(c[2], pool2.geometry, conv3.geometry), pool2.view(), conv3);
+  add(engine.prepare(c[3], conv3.geometry, conv4.geometry), conv3.view(), conv4);
+  add(engine.prepare(c[4], conv4.geometry, conv5.geometry), conv4.view(), conv5);
+  add(engine.prepare(pool, conv5.geometry, pool5.geometry), conv5.view(), pool5);
+  add(engine.prepare(f[0], flat, fc6.geometry), flat, fc6);
+  add(engine.prepare(f[1], fc6.geometry, fc7.geometry), fc6.view(), fc7);
+  add(engine.prepare(f[2], fc7.geometry, fc8.geometry), fc7.view(), fc8);
+  add(engine.prepare(Softmax{}, fc8.geometry, probabilities.geometry), fc8.view(), probabilities);
   std::size_t scratch_bytes = 0;
   for (const Step& step : steps) scratch_bytes = std::max(scratch_bytes, step.operation->scratch_bytes());
   const Buffer scratch = device.allocate(scratch_bytes);

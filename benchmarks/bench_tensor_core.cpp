@@ -145,8 +145,8 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
   }
   std::vector<float> bias(static_cast<std::size_t>(layer.out_channels));
   for (float& b : bias) b = uniform(random);
-  layer.weight = weight;
-  layer.bias = bias;
+  layer.weight = Parameter(weight);
+  layer.bias = Parameter(bias);
   MatrixLayer matrix = *matrix_layer(layer, element);
   const bool vectors = layer.window.kernel == Extent2{1, 1};
   if (vectors)

@@ -8,6 +8,7 @@
 
 #include "formats/printable.hpp"
 #include "patching/error.hpp"
+#include "pipeline/experiment/config_keys.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "program/commands.hpp"
 #include "sweeping/ceiling.hpp"
@@ -198,7 +199,7 @@ Experiment config_of(const CommandLine& line) {
 void explain_config(const CommandLine& line) {
   const Experiment experiment = config_of(line);
   const std::optional<Ceiling> ceiling = limits(Session(experiment));
-  const Experiment plain = unpatched_variant(experiment);
+  const Experiment plain = config::unpatched(experiment);
   const bool is_plain = to_json(plain) == to_json(experiment);
   const PointRecord point = measured(experiment);
   const PointRecord whole = is_plain ? point : measured(plain);

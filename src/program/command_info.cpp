@@ -1,23 +1,61 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "kernels/engines/registry/cuda_engines.hpp"
+#include "kernels/engines/registry/registry.hpp"
+#include "pipeline/experiment/config_keys.hpp"
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "program/commands.hpp"
 #include "program/kernel_table.hpp"
 
 namespace halotile {
+namespace {
+
+std::vector<std::string_view> precision_words(const EngineEntry& engine) {
+  std::vector<std::string_view> words;
+  for (const Precision precision : engine.precisions) words.push_back(word(precision));
+  return words;
+}
+
+nlohmann::json engine_json(const EngineEntry& engine) {
+  return {{"engine", engine.name()},
+          {"device", word(engine.device)},
+          {"precisions", precision_words(engine)},
+          {"bits_promised", engine.promises_bits},
+          {"bits", engine.bits},
+          {"missing", engine.missing()}};
+}
+
+std::string engines_text() {
+  std::vector<std::vector<std::string>> rows{
+      {"engine", "device", "precisions", "equal bits", "in this build"}};
+  for (const EngineEntry& engine : all_engines()) {
+    rows.push_back({std::string(engine.name()), std::string(word(engine.device)),
+                    fmt::format("{}", fmt::join(precision_words(engine), " ")),
+                    engine.promises_bits ? "promised" : "measured", engine.missing().empty() ? "yes" : "no"});
+  }
+  std::string text =
+      "engines (engine: auto takes the first of the device that has the precision)\n" + table(rows).text;
+  for (const EngineEntry& engine : all_engines()) text += bits_statement(engine) + "\n";
+  return text;
+}
+
+}  // namespace
 
 int command_info(const CommandLine& line) {
+  if (line.config_keys) {
+    print_text("{}",
+               Verbatim{line.json ? json_text({{"config_keys", config::key_list()}}) : config::key_table()});
+    return 0;
+  }
   nlohmann::json json = machine_json();
-  json["engines"] = engine_names();
-  if (built_with_cuda()) {
-    json["engines"].push_back("direct");
-    json["engines"].push_back("tensor_core");
+  json["engines"] = nlohmann::json::array();
+  json["engine_table"] = nlohmann::json::array();
+  for (const EngineEntry& engine : all_engines()) {
+    json["engine_table"].push_back(engine_json(engine));
+    if (engine.missing().empty()) json["engines"].push_back(engine.name());
   }
   const CudnnState cudnn = cudnn_state();
-  if (cudnn.obstacle.empty()) json["engines"].push_back("cudnn");
   json["cudnn"] = cudnn.obstacle.empty() ? nlohmann::json(cudnn.version) : nlohmann::json();
   json["cudnn_obstacle"] = cudnn.obstacle;
 #ifdef HALOTILE_HAS_CAIRO
@@ -36,13 +74,12 @@ int command_info(const CommandLine& line) {
              build_info.git_dirty ? ", with local changes" : "", build_info.compiler, build_info.build_type);
   print_text("CPU      {}, {} cores, bf16 {}\n", cpu_name(), available_cores(),
              cpu_has_bf16() ? "in hardware" : "not available");
-  print_text("engines  {} (the first is the default); oneDNN {}\n",
-             fmt::format("{}", fmt::join(engine_names(), ", ")), onednn_version());
+  print_text("oneDNN   {}\n", onednn_version());
   const std::vector<GpuInfo> gpus = usable_gpus();
   for (const GpuInfo& gpu : gpus) {
     print_text(
         "{:<8} {}, compute capability {}, {} multiprocessors, {} of {} free, driver for CUDA {}, built with "
-        "{}; engines direct, tensor_core\n",
+        "{}\n",
         gpu.device, gpu.name, gpu.capability, gpu.multiprocessors, bytes_text(gpu.free_memory),
         bytes_text(gpu.memory), gpu.driver, gpu.runtime);
   }
@@ -58,6 +95,7 @@ int command_info(const CommandLine& line) {
   }
   print_text("pictures {}\n",
              json["pictures"].get<bool>() ? "yes (halotile plan --image)" : "no, built without Cairo");
+  print_text("\n{}", Verbatim{engines_text()});
   if (line.kernels) print_text("\n{}", Verbatim{kernels_text(kernels)});
   return 0;
 }

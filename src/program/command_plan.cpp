@@ -3,6 +3,7 @@
 #include "formats/image_list.hpp"
 #include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
+#include "pipeline/experiment/engine_choice.hpp"
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "program/commands.hpp"
@@ -99,7 +100,7 @@ std::string stage_names(const StagePlan& stage) {
   return layers.size() == 1 ? layers.front().name : layers.front().name + ".." + layers.back().name;
 }
 
-void print_plan(const std::vector<StagePlan>& plan, const Network& network) {
+void print_plan(const std::vector<StagePlan>& plan, const Network& network, std::string_view engine) {
   std::vector<std::vector<std::string>> rows{{"stage", "layers", "output", "tiles", "largest core",
                                               "halo t/l/b/r", "GFLOP", "recomputed", "output map",
                                               "between layers"}};
@@ -131,8 +132,8 @@ void print_plan(const std::vector<StagePlan>& plan, const Network& network) {
                     percent(stage.flops() > 0 ? stage.recomputed_flops() / stage.flops() : 0),
                     bytes_text(output_bytes), bytes_text(static_cast<std::size_t>(in_flight(stage)))});
   }
-  print_text("{}: input {} x {} channels\n\n{}\n", network.name, to_string(network.input.extent),
-             network.input.channels, table(rows));
+  print_text("{}: input {} x {} channels, engine {}\n\n{}\n", network.name, to_string(network.input.extent),
+             network.input.channels, engine, table(rows));
   double behind = 0;
   for (const Layer& layer : network.layers) behind += layer.spatial ? 0 : layer.flops;
   print_text(
@@ -169,9 +170,10 @@ int command_plan(const CommandLine& line) {
   if (!line.image.empty())
     refuse_to_replace(files_of_config(line.config, experiment, line.image), "--image", line.image);
   const Network network = load_network(experiment);
+  const EngineEntry& engine = *select_engine(experiment).entry;
   const std::vector<StagePlan> plan = make_plan(
       network.geometry(),
-      make_stages(experiment, network, saved_layers(experiment, network), experiment.engine == "tensor_core"),
+      make_stages(experiment, network, saved_layers(experiment, network), engine.supports(LrnMaxPool{})),
       experiment.patch);
   if (!line.image.empty() || line.stage != 0) check_stage(line.stage, plan);
   if (!line.image.empty()) {
@@ -182,6 +184,7 @@ int command_plan(const CommandLine& line) {
     nlohmann::json json{
         {"command", "plan"},
         {"network", network.name},
+        {"engine", engine.name()},
         {"input", {{"channels", network.input.channels}, {"extent", to_json(network.input.extent)}}},
         {"stages", nlohmann::json::array()},
         {"config", to_json(experiment)}};
@@ -190,7 +193,7 @@ int command_plan(const CommandLine& line) {
     print_json(json);
     return 0;
   }
-  print_plan(plan, network);
+  print_plan(plan, network, engine.name());
   if (!line.image.empty()) print_text("drawn: {}\n", line.image.string());
   return 0;
 }

@@ -152,7 +152,7 @@ void print_result(const RunResult& r, const Session& session) {
   print_text(
       "batch of {}: median {:.2f} ms ({:.2f} to {:.2f}), quartiles {:.2f} and {:.2f}; {:.1f} images/s\n",
       r.batch, t.median, t.low, t.high, t.q1, t.q3, 1e3 * static_cast<double>(r.batch) / t.median);
-  print_text("{} runs, then {}\n", t.samples.size(), words_of(t.stop));
+  print_text("{} runs, then {}\n", t.samples.size(), reason_text(t.stop));
   for (const std::string& seen : m.disturbances) print_text("disturbed: {}\n", seen);
   if (const int samples = session.experiment().dropout.samples; samples > 0)
     print_text("each run is one of {} dropout samples\n", samples);
@@ -361,8 +361,8 @@ int command_run(const CommandLine& line) {
   if (const std::string note = session.engine().note(); !note.empty()) print_text("{}\n", note);
   print_text("{}: {} images, engine {} on {}, {}, {} stream{} of {} thread{}\n\n", session.network().name,
              harvest.images(), session.engine().name(), session.engine().device().name(),
-             experiment.precision, experiment.streams, experiment.streams == 1 ? "" : "s", session.threads(),
-             session.threads() == 1 ? "" : "s");
+             word(experiment.precision), experiment.streams, experiment.streams == 1 ? "" : "s",
+             session.threads(), session.threads() == 1 ? "" : "s");
   harvest.predictions().print();
   print_result(result, session);
   written.push_back(file.string());

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "kernels/engines/registry/registry.hpp"
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "pipeline/experiment/verify.hpp"
@@ -65,6 +66,7 @@ int command_verify(const CommandLine& line) {
   print_note(session.device_note());
   const Verification v = verify(session);
   const bool equal = v.equal_bits();
+  const EngineEntry& engine = *find_engine(session.engine().name());
   if (line.json) {
     nlohmann::json json{{"command", "verify"},
                         {"network", session.network().name},
@@ -72,6 +74,8 @@ int command_verify(const CommandLine& line) {
                         {"device", session.engine().device().name()},
                         {"device_note", nullptr},
                         {"equal_bits", equal},
+                        {"bits_promised", engine.promises_bits},
+                        {"bits_statement", bits_statement(engine)},
                         {"max_abs", named_number(v.logits.max_abs)},
                         {"max_ulp", v.logits.max_ulp},
                         {"images", v.images},
@@ -84,14 +88,15 @@ int command_verify(const CommandLine& line) {
     return equal ? 0 : 1;
   }
   print_text("{}: patched against unpatched, engine {}, {}, {} images\n\n", session.network().name,
-             session.engine().name(), session.experiment().precision, v.images);
+             session.engine().name(), word(session.experiment().precision), v.images);
   std::vector<std::vector<std::string>> rows{
       {"stage", "output of", "bits", "max abs", "max rel", "max ulp", "different", "first difference"}};
   for (std::size_t s = 0; s < v.stages.size(); ++s) rows.push_back(row(fmt::format("{}", s), v.stages[s]));
   rows.push_back(row("logits", v.logits));
-  print_text("{}\n{}\n", table(rows),
+  print_text("{}\n{}\n{}\n", table(rows),
              equal ? "EQUAL: every map and the logits have the same bits as the unpatched run."
-                   : "DIFFERENT: see the first difference and the tile that owns it.");
+                   : "DIFFERENT: see the first difference and the tile that owns it.",
+             bits_statement(engine));
   return equal ? 0 : 1;
 }
 

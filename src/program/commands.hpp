@@ -14,6 +14,7 @@ struct CommandLine {
   std::filesystem::path image;         ///< plan: picture to write
   std::int64_t stage = 0;              ///< plan: stage to draw
   bool kernels = false;                ///< info: what the CUDA kernels take of the GPU
+  bool config_keys = false;            ///< info: the keys of experiments, and nothing else
   std::string a;                       ///< compare: a result, a store, a folder of them, or a commit
   std::string b;
   std::filesystem::path store;  ///< of points: sweep's, report's, export's; compare: where the commits' are

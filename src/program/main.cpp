@@ -157,10 +157,12 @@ int main(int argc, char** argv) {
   add_explain(add_command(app, "explain", "Tell why a setting is fast or slow, from what was measured", line,
                           halotile::command_explain, command),
               line);
-  add_command(app, "info", "Tell the build, the devices and the engines", line, halotile::command_info,
-              command)
-      ->add_flag("--kernels", line.kernels,
+  CLI::App* const info = add_command(app, "info", "Tell the build, the devices and the engines", line,
+                                     halotile::command_info, command);
+  info->add_flag("--kernels", line.kernels,
                  "Tell registers, shared, constant and local memory of the CUDA kernels");
+  info->add_flag("--config-keys", line.config_keys,
+                 "Tell the keys of experiments instead, as docs/config.md has them");
   add_report(add_command(app, "report", "Turn a store of sweeps into one HTML file with charts", line,
                          halotile::command_report, command),
              line);

@@ -11,6 +11,8 @@
 #include <optional>
 #include <string_view>
 
+#include "pipeline/experiment/config_keys.hpp"
+
 namespace halotile {
 namespace {
 
@@ -45,10 +47,6 @@ bool is_timed(const PointRecord& p) { return p.status == PointStatus::ok && p.ti
 bool is_copy(const LayerRecord& l) { return l.kind == "host_to_device" || l.kind == "device_to_host"; }
 bool is_layer(const LayerRecord& l) {
   return !is_copy(l) && l.kind != "pack" && l.kind != "place" && l.kind != "allocation";
-}
-
-bool is_whole(const nlohmann::json& config) {
-  return config.value("patch", nlohmann::json::object()).value("size", nlohmann::json()) == "whole";
 }
 
 // The differences below which nothing is said.
@@ -383,12 +381,6 @@ class Explanation {
   std::vector<Finding> findings_;
 };
 
-// A config without the keys in which a point may differ from the unpatched one.
-nlohmann::json without_patching(nlohmann::json config) {
-  for (const char* key : {"patch", "streams", "sub_batch", "dispatch", "output"}) config.erase(key);
-  return config;
-}
-
 }  // namespace
 
 std::string summarize(const PointRecord& point, const PointRecord* whole) {
@@ -413,11 +405,10 @@ std::vector<Finding> explain(const PointRecord& point, const PointRecord* whole,
 }
 
 const PointRecord* unpatched(const PointRecord& point, const std::vector<PointRecord>& points) {
-  const nlohmann::json wanted = without_patching(point.config);
+  const nlohmann::json wanted = config::without_patching(point.config);
   for (const PointRecord& p : points) {
-    if (p.machine == point.machine && is_timed(p) && is_whole(p.config) &&
-        p.config.value("streams", 1) == 1 && p.config.value("sub_batch", nlohmann::json(0)) == 0 &&
-        without_patching(p.config) == wanted)
+    if (p.machine == point.machine && is_timed(p) && config::is_unpatched(p.config) &&
+        config::without_patching(p.config) == wanted)
       return &p;
   }
   return nullptr;

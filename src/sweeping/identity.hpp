@@ -8,9 +8,6 @@
 
 namespace halotile {
 
-/// Whether a key of a config is a part of what makes two measurements the same one.
-[[nodiscard]] bool decides_result(const std::string& key);
-
 /// Reads every file once, whatever the number of points.
 class Identities {
  public:

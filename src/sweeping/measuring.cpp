@@ -60,7 +60,7 @@ Timing timing_of(std::vector<double> milliseconds, StopReason stop) {
   return timing;
 }
 
-const char* words_of(StopReason reason) {
+const char* reason_text(StopReason reason) {
   switch (reason) {
     case StopReason::tight:
       return "the median's interval is as narrow as asked";

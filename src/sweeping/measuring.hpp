@@ -26,6 +26,6 @@ struct MeasureHooks {
 [[nodiscard]] Timing timing_of(std::vector<double> milliseconds, StopReason stop);
 
 /// In words: "measure.max_seconds were up".
-[[nodiscard]] const char* words_of(StopReason reason);
+[[nodiscard]] const char* reason_text(StopReason reason);
 
 }  // namespace halotile

@@ -97,10 +97,10 @@ class Runner {
   }
 
   void note_ceiling(const Experiment& experiment, const std::string& device) {
-    if (!settings_.ceiling || !limits_.emplace(device, experiment.precision).second) return;
+    const std::string precision(word(experiment.precision));
+    if (!settings_.ceiling || !limits_.emplace(device, precision).second) return;
     for (const Ceiling& known : store_.ceilings()) {
-      if (known.machine == machine_ && known.device == device && known.precision == experiment.precision)
-        return;
+      if (known.machine == machine_ && known.device == device && known.precision == precision) return;
     }
     try {
       Ceiling ceiling = settings_.ceiling(Session(experiment));

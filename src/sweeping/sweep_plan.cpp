@@ -9,7 +9,9 @@
 #include <set>
 #include <sstream>
 
+#include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
+#include "pipeline/experiment/config_keys.hpp"
 #include "sweeping/identity.hpp"
 
 namespace halotile {
@@ -48,7 +50,7 @@ bool holds(const std::string& key, const std::string& other) { return other.star
 void drop(std::vector<SweepAxis>& axes, const std::string& key) {
   for (SweepAxis& axis : axes) {
     const auto said = [&](const std::string& other) {
-      return other == key || exclude_each_other(other, key) || holds(key, other) || holds(other, key);
+      return other == key || config::exclude_each_other(other, key) || holds(key, other) || holds(other, key);
     };
     for (auto found = axis.keys.begin();
          (found = std::find_if(axis.keys.begin(), axis.keys.end(), said)) != axis.keys.end();) {
@@ -68,7 +70,7 @@ std::vector<SweepAxis> merged(std::vector<SweepAxis> axes, const CommandLineWord
 }
 
 bool any_decides_result(const std::string& key, const nlohmann::json& value) {
-  if (!value.is_object() || value.empty()) return decides_result(key);
+  if (!value.is_object() || value.empty()) return config::decides_result(key);
   for (const auto& [inner, inner_value] : value.items()) {
     if (any_decides_result(key + "." + inner, inner_value)) return true;
   }
@@ -101,7 +103,7 @@ void check(const std::vector<SweepAxis>& axes) {
     for (std::size_t j = i + 1; j < keys.size(); ++j) {
       if (keys[i] == keys[j])
         throw ConfigError(fmt::format("{} is swept twice; keep one of the two", keys[i]));
-      if (exclude_each_other(keys[i], keys[j])) {
+      if (config::exclude_each_other(keys[i], keys[j])) {
         throw ConfigError(
             fmt::format("{} and {} exclude each other; sweep one of the two", keys[i], keys[j]));
       }
@@ -149,13 +151,6 @@ nlohmann::json axes_json(const std::vector<SweepAxis>& axes) {
   return json;
 }
 
-// The value of a dotted key in a resolved config, as settings show it.
-nlohmann::json value_in(const nlohmann::json& config, const std::string& key) {
-  std::string pointer = "/" + key;
-  std::replace(pointer.begin(), pointer.end(), '.', '/');
-  return config.value(nlohmann::json::json_pointer(pointer), nlohmann::json());
-}
-
 class Planner {
  public:
   Planner(const std::filesystem::path& file, std::span<const std::string> words)
@@ -166,7 +161,10 @@ class Planner {
     plan_.name = base_.name;
     plan_.axes = axes_json(axes_);
     const std::vector<std::vector<std::size_t>> settings = product(axes_);
-    for (const std::size_t i : interleaved(settings)) add(settings[i]);
+    for (const std::size_t i : interleaved(settings)) {
+      throw_if_stopped();
+      add(settings[i]);
+    }
     if (!problems_.empty()) throw ConfigError(problem_text());
     put_reference_first();
   }
@@ -202,14 +200,15 @@ class Planner {
   }
 
   void put_reference_first() {
-    Experiment reference = unpatched_variant(base_);
+    Experiment reference = config::unpatched(base_);
     const std::string hash = identities_.of(reference).config;
     const auto same = [&](const PlannedPoint& p) { return p.hash == hash; };
     if (std::none_of(plan_.points.begin(), plan_.points.end(), same)) {
       const nlohmann::json config = to_json(reference);
       nlohmann::json settings = nlohmann::json::object();
       for (const SweepAxis& axis : axes_) {
-        for (const std::string& key : axis.keys) settings[key] = value_in(config, key);
+        for (const std::string& key : axis.keys)
+          settings[key] = config.value(config::place_in_json(key), nlohmann::json());
       }
       add(std::move(reference), std::move(settings));
     }
@@ -239,17 +238,6 @@ class Planner {
 };
 
 }  // namespace
-
-Experiment unpatched_variant(Experiment experiment) {
-  experiment.patch = {};
-  experiment.stages = {};
-  experiment.storage = Storage::view;
-  experiment.streams = 1;
-  experiment.sub_batch = 0;
-  experiment.first_sub_batches.clear();
-  experiment.dispatch = "streams";
-  return experiment;
-}
 
 SweepPlan plan_sweep(const std::filesystem::path& file, std::span<const std::string> words) {
   return Planner(file, words).take();

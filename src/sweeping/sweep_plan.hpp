@@ -28,9 +28,6 @@ struct SweepPlan {
 /// Throws ConfigError with every problem of every point, naming its settings.
 [[nodiscard]] SweepPlan plan_sweep(const std::filesystem::path& file, std::span<const std::string> words);
 
-/// The same experiment, unpatched on one stream.
-[[nodiscard]] Experiment unpatched_variant(Experiment experiment);
-
 /// A permutation of settings (one list of step numbers for each, a number an axis) that depends on them
 /// alone: neighbours differ in as many axes as possible, so that a machine that drifts does not favour any
 /// setting.

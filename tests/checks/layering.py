@@ -23,14 +23,14 @@ ROOMS = {
     "kernels/engines/cuda/direct": [MAPS, CUDA_DEVICE, ENGINES, CUDA],
     "kernels/engines/cuda/tensor_core": ["patching", MAPS, CUDA_DEVICE, ENGINES, CUDA],
     CUDNN: ["patching", MAPS, CUDA_DEVICE, ENGINES, CUDA],
-    REGISTRY: ["patching", ENGINES, CUDA, "kernels/engines/cuda/direct", "kernels/engines/cuda/tensor_core", CUDNN],
+    REGISTRY: ["patching", ENGINES, CPU, CUDA, "kernels/engines/cuda/direct", "kernels/engines/cuda/tensor_core", CUDNN],
     "formats": ["patching", MAPS],
     NETWORK: ["patching", MAPS, ENGINES, "formats"],
     RUNNING: ["patching", MAPS, DEVICES, CUDA_DEVICE, ENGINES, "formats", NETWORK],
-    EXPERIMENT: ["patching", MAPS, DEVICES, CPU, REGISTRY, "formats", NETWORK, RUNNING],
+    EXPERIMENT: ["patching", MAPS, DEVICES, ENGINES, CPU, REGISTRY, "formats", NETWORK, RUNNING],
     "sweeping": ["patching", DEVICES, ENGINES, "formats", RUNNING, EXPERIMENT],
     "program": ["patching", DEVICES, CUDA, REGISTRY, "formats", RUNNING, EXPERIMENT, "sweeping", "program/report"],
-    "program/report": ["patching", "formats", EXPERIMENT, "sweeping"],
+    "program/report": ["patching", REGISTRY, "formats", EXPERIMENT, "sweeping"],
 }
 
 

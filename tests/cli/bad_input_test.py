@@ -62,6 +62,16 @@ class BadConfig(Case):
         done = subprocess.run(["bash", "-c", command], cwd=self.folder, capture_output=True, timeout=240, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
 
+    def test_a_network_where_an_experiment_belongs(self):
+        self.write("net.onnx", b"\x08\x07\x12\x04test")
+        for command in ("run", "verify", "plan", "sweep", "explain"):
+            with self.subTest(command=command):
+                message = self.refused(command, "model.yaml", saying="model.yaml: is a model file; an experiment is needed", lines=3)
+                other = self.refused(command, "net.onnx", saying="net.onnx: is an ONNX network; an experiment is needed", lines=5)
+        self.assertIn("\nmodel: net.yaml\nweights:\n  file: net.safetensors\ninput: ", other)
+        self.write("pasted.yaml", message.partition("\n")[2])
+        self.halotile("plan", "pasted.yaml")
+
     def test_home_folders(self):
         home = self.folder / "home"
         self.write("home/config.yaml", CONFIG.replace("model.yaml", "~/model.yaml") + "output: {directory: ~/results}\n")
@@ -83,6 +93,7 @@ class BadConfig(Case):
 
     def test_missing_files(self):
         self.refused("run", "nowhere.yaml", saying="nowhere.yaml: cannot be opened; check the path")
+        self.refused("run", "nowhere.onnx", saying="nowhere.onnx: cannot be opened; check the path")
         self.refused("run", ".", saying="is a folder")
         self.config(CONFIG.replace("model.yaml", "nowhere.yaml"), saying="nowhere.yaml: cannot be opened; check the path")
 

@@ -155,7 +155,11 @@ class Verify(Case):
             self.assertIs(comparison["equal_bits"], True)
             self.assertEqual((comparison["max_abs"], comparison["max_ulp"], comparison["different"]), (0, 0, 0))
             self.assertIsNone(comparison["first_different"])
-        self.assertIn("EQUAL", self.halotile("verify", "config.yaml").stdout.decode())
+        text = self.halotile("verify", "config.yaml").stdout.decode()
+        self.assertIn("EQUAL", text)
+        self.assertIs(result["bits_promised"], True)
+        self.assertTrue(result["bits_statement"].startswith("Equal bits are promised by engine reference: "))
+        self.assertIn(result["bits_statement"], text)
 
     def test_every_grouping_and_storage(self):
         for word in (
@@ -244,6 +248,16 @@ class Plan(Case):
         for part in ("conv1..relu2", "recomputed", "halo"):
             self.assertIn(part, text)
 
+    def test_stages_are_those_of_the_engine_that_would_run(self):
+        """The engine is known without its GPU: one that fuses LRN and pools has the LRN at the pool's stage."""
+        for precision, engine, first in (("fp32", "direct", ["conv1", "relu1", "norm1"]), ("bf16", "tensor_core", ["conv1", "relu1"])):
+            with self.subTest(precision=precision):
+                plan = self.json_of("plan", "config.yaml", "device=cuda", "engine=auto", f"precision={precision}")
+                self.assertEqual(plan["engine"], engine)
+                self.assertEqual([l["name"] for l in plan["stages"][0]["layers"]], first)
+        self.assertIn("engine reference", self.halotile("plan", "config.yaml").stdout.decode())
+        self.refused("plan", "config.yaml", "device=cpu", "engine=direct", saying="engine: direct: runs on CUDA GPUs")
+
     def test_runs_nothing_and_writes_nothing(self):
         before = self.files()
         self.halotile("plan", "config.yaml")
@@ -281,13 +295,29 @@ class Info(Case):
             self.assertIn(key, info)
         self.assertIn("reference", info["engines"])
         self.assertIn("onednn", info["engines"])
+        table = {row["engine"]: row for row in info["engine_table"]}
+        self.assertEqual(list(table), ["onednn", "reference", "direct", "tensor_core", "cudnn"])
+        self.assertEqual([name for name in table if not table[name]["missing"]], info["engines"])
+        self.assertEqual(table["onednn"]["precisions"], ["fp32", "bf16"])
+        self.assertEqual(table["direct"]["device"], "cuda")
+        self.assertTrue(table["reference"]["bits_promised"])
+        self.assertFalse(table["cudnn"]["bits_promised"])
 
     def test_text(self):
-        self.assertIn("engines", self.halotile("info").stdout.decode())
+        text = self.halotile("info").stdout.decode()
+        for part in ("engines", "Equal bits are promised by engine reference: ", "Equal bits are measured, not promised, by engine onednn: "):
+            self.assertIn(part, text)
 
     def test_kernels_or_why_not(self):
         if not self.json_of("info").get("cuda"):
             self.refused("info", "--kernels", saying=["CUDA"])
+
+    def test_config_keys(self):
+        table = self.halotile("info", "--config-keys").stdout.decode()
+        self.assertIn("| `streams` | 1 to 256 | 1 | in-order queues that tiles are dealt to |\n", table)
+        keys = self.json_of("info", "--config-keys")["config_keys"]
+        self.assertEqual(len(keys), len(table.splitlines()) - 2)
+        self.assertIn({"key": "streams", "values": "1 to 256", "default": 1, "meaning": "in-order queues that tiles are dealt to"}, keys)
 
 
 class Help(Case):

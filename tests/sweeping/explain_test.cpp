@@ -199,9 +199,12 @@ TEST_F(ExplainTest, TheUnpatchedPointAndItsCeilingAreFound) {
   packed.config["precision"] = "bf16";
   PointRecord elsewhere = whole_point();
   elsewhere.machine = 2;
-  const std::vector<PointRecord> points{packed, elsewhere, patched_point(), whole_point()};
-  EXPECT_EQ(unpatched(points[2], points), &points[3]);
-  EXPECT_EQ(unpatched(points[3], points), &points[3]) << "it is its own";
+  PointRecord replayed = whole_point();
+  replayed.config["dispatch"] = "graph";
+  const std::vector<PointRecord> points{packed, elsewhere, patched_point(), replayed, whole_point()};
+  EXPECT_EQ(unpatched(points[2], points), &points[4]) << "as the planner has it: queued by the host";
+  EXPECT_EQ(unpatched(points[3], points), &points[4]);
+  EXPECT_EQ(unpatched(points[4], points), &points[4]) << "it is its own";
   EXPECT_EQ(unpatched(points[0], points), nullptr) << "of another precision";
   std::vector<Ceiling> ceilings{{2, "cpu", "fp32", 1, 1, 0}, {1, "cpu", "bf16", 1, 1, 0}, ceiling()};
   EXPECT_EQ(ceiling_of(point_, ceilings), &ceilings[2]);

@@ -206,6 +206,23 @@ TEST_F(SweepTest, IdentityIsWhatDecidesTheResult) {
   EXPECT_NE(hash(""), base) << "the model's contents";
 }
 
+TEST_F(SweepTest, IdentitiesAreThoseThatKeptStoresHave) {
+  folder_.write("m.yaml",
+                "input: {channels: 2, height: 12, width: 10}\n"
+                "layers:\n"
+                "  - {type: conv, name: conv1, out_channels: 4, kernel: 3, padding: 1}\n"
+                "  - {type: flatten}\n"
+                "  - {type: fully_connected, name: fc2, out_features: 5}\n");
+  const auto points = [&](const std::string& yaml) { return plan(yaml + "sweep: {streams: [1]}\n").points; };
+  const std::string unpatched = "8e6a934152553a93";
+  EXPECT_EQ(points("").front().hash, unpatched);
+  EXPECT_EQ(points("").front().input_hash, "a63ec8090907a10f");
+  EXPECT_EQ(points("patch: {size: 4, stages: fused}\n").front().hash, unpatched);
+  EXPECT_EQ(points("patch: {size: 4, stages: fused}\n").back().hash, "cba8d5456f4629c9");
+  EXPECT_EQ(points("patch: {size: 4, stages: [[conv1]]}\nsub_batch: [1, 1]\n").back().hash,
+            "003302d39a70eafd");
+}
+
 TEST(SweepOrder, IsAPermutationWhoseNeighboursDifferInEveryAxis) {
   std::vector<std::vector<std::size_t>> settings;
   for (std::size_t a = 0; a < 6; ++a) {

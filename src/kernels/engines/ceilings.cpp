@@ -1,6 +1,5 @@
 #include "kernels/engines/ceilings.hpp"
 
-#include <omp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,7 +9,9 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/engine.hpp"
+#include "kernels/engines/thread_count.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -26,6 +27,7 @@ double best_seconds(double budget, const std::function<void()>& work) {
   double best = 1e300;
   const Clock::time_point begin = Clock::now();
   for (int runs = 0; runs < 3 || seconds(Clock::now() - begin) < budget; ++runs) {
+    throw_if_stopped();
     const Clock::time_point start = Clock::now();
     work();
     best = std::min(best, seconds(Clock::now() - start));
@@ -46,8 +48,7 @@ void fill(memory& matrix, memory::data_type type) {
 
 double matrix_rate(memory::data_type type, int threads) {
   constexpr memory::dim n = 1024;
-  const int before = omp_get_max_threads();
-  omp_set_num_threads(threads);
+  const ThreadCount count(threads);
   const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   dnnl::stream stream(engine);
   const memory::desc shape({n, n}, type, memory::format_tag::ab);
@@ -63,7 +64,6 @@ double matrix_rate(memory::data_type type, int threads) {
     product.execute(stream, {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}});
     stream.wait();
   });
-  omp_set_num_threads(before);
   return 2.0 * n * n * n / seconds;
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/engines/engine.hpp"
 
+#include <algorithm>
 #include <vector>
 
 #include "patching/error.hpp"
@@ -20,17 +21,26 @@ class OneByOne final : public TileStep {
 
 }  // namespace
 
+InputViews::InputViews(std::span<const ConstMapView> views) : count_(views.size()) {
+  if (count_ > capacity) {
+    throw ShapeError("an operation of " + std::to_string(count_) + " inputs; " + std::to_string(capacity) +
+                     " are the most");
+  }
+  std::ranges::copy(views, views_.begin());
+}
+
+std::unique_ptr<Operation> Engine::prepare(const Op& op, std::span<const MapGeometry> in,
+                                           const MapGeometry& out) {
+  if (const std::string why = obstacle(op); !why.empty()) refuse(op, why);
+  return make(op, in, out);
+}
+
+void Engine::refuse(const Op& op, const std::string& obstacle) const {
+  throw UnsupportedError("engine " + std::string(name()) + ": " + std::string(name_of(op)) + ": " + obstacle);
+}
+
 std::unique_ptr<TileStep> Engine::tile_step(std::span<const TileCall> calls) {
   return std::make_unique<OneByOne>(calls);
-}
-
-std::unique_ptr<Operation> Engine::normalize(const std::array<float, 3>&, const std::array<float, 3>&) {
-  throw UnsupportedError("engine " + std::string(name()) + " takes no 8-bit pixels");
-}
-
-std::unique_ptr<Operation> Engine::lrn_max_pool(const Lrn&, const Pool2d&, const MapGeometry&,
-                                                const MapGeometry&) {
-  throw UnsupportedError("engine " + std::string(name()) + " does not fuse LRN and pools");
 }
 
 std::unique_ptr<TileCopies> Engine::tile_copies(std::span<const TileCopy>) { return nullptr; }

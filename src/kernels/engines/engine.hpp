@@ -11,7 +11,7 @@
 
 #include "kernels/devices/device.hpp"
 #include "kernels/devices/stream.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/engines/tile_batch.hpp"
 #include "kernels/maps/map.hpp"
 
@@ -19,28 +19,49 @@ namespace halotile {
 
 /// Where an operation runs.
 struct RunContext {
-  Stream& stream;                      ///< the stream whose turn it is; a device engine launches on it
-  std::span<std::byte> scratch;        ///< the stream's own: at least scratch_bytes(), aligned to 64 bytes
-  const std::byte* weights = nullptr;  ///< a copy of weights() to use instead
-  std::int64_t first_image = 0;        ///< number in the batch of the views' first image
+  Stream& stream;                ///< the stream whose turn it is; a device engine launches on it
+  std::span<std::byte> scratch;  ///< the stream's own: at least scratch_bytes(), aligned to 64 bytes
+  std::int64_t first_image = 0;  ///< number in the batch of the views' first image
 };
 
-/// One layer's work on tiles of one shape. Belongs to one stream: it may keep state between runs.
+/// One operation's work on tiles of one shape. Belongs to one stream: it may keep state between runs.
 class Operation {
  public:
   virtual ~Operation() = default;
   /// `in` and `out` have the extents, strides and relative position that the operation was prepared for, with
   /// data.
-  virtual void run(const ConstMapView& in, const MapView& out, const RunContext& context) = 0;
+  virtual void run(std::span<const ConstMapView> in, const MapView& out, const RunContext& context) = 0;
+  /// The same for operations of one input.
+  void run(const ConstMapView& in, const MapView& out, const RunContext& context) {
+    run({&in, 1}, out, context);
+  }
   [[nodiscard]] virtual std::size_t scratch_bytes() const { return 0; }
-  /// The weights that it reads, in the device's memory; empty where it has none, or takes no others.
-  [[nodiscard]] virtual std::span<const std::byte> weights() const { return {}; }
+};
+
+/// The inputs of an operation. Most have one, joins have two.
+class InputViews {
+ public:
+  static constexpr std::size_t capacity = 2;
+
+  InputViews(const ConstMapView& only) : views_{only}, count_(1) {}    // NOLINT: as a span of one
+  InputViews(const MapView& only) : InputViews(ConstMapView(only)) {}  // NOLINT
+  /// Throws ShapeError for more than `capacity`.
+  explicit InputViews(std::span<const ConstMapView> views);
+
+  [[nodiscard]] std::size_t size() const { return count_; }
+  [[nodiscard]] const ConstMapView* begin() const { return views_.data(); }
+  [[nodiscard]] const ConstMapView* end() const { return views_.data() + count_; }
+  [[nodiscard]] const ConstMapView& front() const { return views_.front(); }
+
+ private:
+  std::array<ConstMapView, capacity> views_;
+  std::size_t count_;
 };
 
 /// A tile's part of a step that several tiles take together.
 struct TileCall {
   Operation* operation = nullptr;  ///< prepared for the geometry of `in` and `out`
-  ConstMapView in;
+  InputViews in;
   MapView out;
   RunContext context;  ///< scratch is the tile's own
 };
@@ -58,47 +79,32 @@ class TileStep {
   virtual void finish(Stream& stream) { run(stream); }
 };
 
-/// Makes operations. All arguments that are geometry describe tiles: in.rect holds at least what out.rect
-/// needs, positions outside in.rect read as padding. Layers must outlive the engine: it keeps their weights'
-/// addresses. Methods are called from one thread.
+/// Makes operations. All arguments that are geometry describe tiles: an input's rect holds at least what
+/// out.rect needs, positions outside it read as padding. Methods are called from one thread.
 class Engine {
  public:
   virtual ~Engine() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;
   /// Element type of its feature maps; vectors between fully connected layers too. The last outputs are f32.
   [[nodiscard]] virtual DType map_type() const = 0;
-  /// True when equal bits for every patching are promised by construction, false when they are only measured.
-  [[nodiscard]] virtual bool promises_bits() const = 0;
   /// The device its operations run on; their views point into its memory.
   [[nodiscard]] virtual Device& device() = 0;
 
-  [[nodiscard]] virtual std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
-                                                          const MapGeometry& out) = 0;
-  /// Outputs [features.begin, features.end). The bits must not depend on how features are cut into such
-  /// blocks.
-  [[nodiscard]] virtual std::unique_ptr<Operation> fully_connected(const FullyConnected& layer,
-                                                                   Interval features, const MapGeometry& in,
-                                                                   const MapGeometry& out) = 0;
-  [[nodiscard]] virtual std::unique_ptr<Operation> pool2d(const Pool2d& layer, const MapGeometry& in,
-                                                          const MapGeometry& out) = 0;
-  [[nodiscard]] virtual std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry& in,
-                                                       const MapGeometry& out) = 0;
-  /// True where lrn_max_pool() is there and faster than its two layers.
-  [[nodiscard]] virtual bool fuses_lrn_and_pool() const { return false; }
-  /// Both layers in one pass, with the bits of one after the other. Throws UnsupportedError where not fused.
-  [[nodiscard]] virtual std::unique_ptr<Operation> lrn_max_pool(const Lrn& lrn, const Pool2d& pool,
-                                                                const MapGeometry& in,
-                                                                const MapGeometry& out);
-  [[nodiscard]] virtual std::unique_ptr<Operation> relu(const MapGeometry& in, const MapGeometry& out) = 0;
-  [[nodiscard]] virtual std::unique_ptr<Operation> softmax(const MapGeometry& in, const MapGeometry& out) = 0;
-  /// Copies out.rect, converting between element types: cutting and placing packed tiles, and the input.
-  [[nodiscard]] virtual std::unique_ptr<Operation> copy(const MapGeometry& in, const MapGeometry& out) = 0;
+  /// Why prepare() would refuse the operation, as an end of "engine x: "; empty: it would not. LrnMaxPool is
+  /// there where it is faster than its two.
+  [[nodiscard]] virtual std::string obstacle(const Op& op) const = 0;
+  [[nodiscard]] bool supports(const Op& op) const { return obstacle(op).empty(); }
+  /// The operation on tiles of this geometry. It shares the ownership of `op`'s parameters. Throws
+  /// UnsupportedError naming the operation and the engine where there is an obstacle, or where this geometry
+  /// is one.
+  [[nodiscard]] std::unique_ptr<Operation> prepare(const Op& op, std::span<const MapGeometry> in,
+                                                   const MapGeometry& out);
+  /// The same for operations of one input.
+  [[nodiscard]] std::unique_ptr<Operation> prepare(const Op& op, const MapGeometry& in,
+                                                   const MapGeometry& out) {
+    return prepare(op, {&in, 1}, out);
+  }
 
-  // What only engines of devices with memory of their own have.
-
-  /// u8 pixels to (x / 255 - mean) / stddev, each step rounded to float. Throws UnsupportedError elsewhere.
-  [[nodiscard]] virtual std::unique_ptr<Operation> normalize(const std::array<float, 3>& mean,
-                                                             const std::array<float, 3>& stddev);
   /// Null: tiles are to be copied one by one.
   [[nodiscard]] virtual std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies);
   /// Null where tile_copies is.
@@ -110,10 +116,14 @@ class Engine {
   [[nodiscard]] virtual std::optional<std::int64_t> differing(const ConstMapView& a, const ConstMapView& b);
   /// What a user should know of where its data lie; may be empty.
   [[nodiscard]] virtual std::string note() const { return {}; }
-};
 
-/// Names of the engines in this build, the default first.
-[[nodiscard]] std::span<const std::string_view> engine_names();
+ protected:
+  /// prepare(), where there is no obstacle.
+  [[nodiscard]] virtual std::unique_ptr<Operation> make(const Op& op, std::span<const MapGeometry> in,
+                                                        const MapGeometry& out) = 0;
+  /// "engine x: <operation>: <obstacle>".
+  [[noreturn]] void refuse(const Op& op, const std::string& obstacle) const;
+};
 
 /// Plain fp32, fixed order; the oracle of the project. One thread per stream.
 [[nodiscard]] std::unique_ptr<Engine> make_reference_engine();

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 
 namespace halotile::reference {
 
@@ -18,8 +18,8 @@ void check_size(const char* what, std::size_t size, std::int64_t expected);
 /// Values of a convolution's weight. Throws ShapeError for groups that do not divide the channels.
 [[nodiscard]] std::int64_t weight_size(const Conv2d& layer);
 
-/// A convolution's weight in the order of its sum: (out, c, ky, kx) -> (out, ky, kx, c). Throws ShapeError for
-/// a weight of another size.
+/// A convolution's weight in the order of its sum: (out, c, ky, kx) -> (out, ky, kx, c). Throws ShapeError
+/// for a weight of another size.
 [[nodiscard]] std::vector<float> conv2d_weight_order(const Conv2d& layer);
 
 }  // namespace halotile::reference

@@ -13,6 +13,8 @@ enum class DeviceKind : std::uint8_t { cpu, cuda };
 enum class EngineKind : std::uint8_t { onednn, reference, direct, tensor_core, cudnn };
 /// What products are computed in; maps are of f32, f32, bf16 and f16.
 enum class Precision : std::uint8_t { fp32, tf32, bf16, fp16 };
+/// What convolutions of the `direct` engine stage in shared memory; automatic: what is expected to be faster.
+enum class DirectStage : std::uint8_t { automatic, input, filter };
 
 /// The words of a choice, in the order of its values.
 template <typename Choice>
@@ -24,6 +26,8 @@ inline constexpr std::array<std::string_view, 5> words_of<EngineKind>{"onednn", 
                                                                       "tensor_core", "cudnn"};
 template <>
 inline constexpr std::array<std::string_view, 4> words_of<Precision>{"fp32", "tf32", "bf16", "fp16"};
+template <>
+inline constexpr std::array<std::string_view, 3> words_of<DirectStage>{"auto", "input", "filter"};
 
 template <typename Choice>
 [[nodiscard]] constexpr std::string_view word(Choice choice) {

@@ -9,7 +9,7 @@
 #include "formats/home_path.hpp"
 #include "formats/printable.hpp"
 #include "patching/error.hpp"
-#include "pipeline/experiment/config.hpp"
+#include "pipeline/experiment/config_keys.hpp"
 
 namespace halotile {
 namespace {
@@ -56,7 +56,7 @@ YAML::Node absolute(const YAML::Node& node, const fs::path& folder) {
 }
 
 SweepAxisValue value_of(const std::string& key, const YAML::Node& node, const fs::path& folder) {
-  return {text_of(names_files(key) ? absolute(node, folder) : node), shown(node)};
+  return {text_of(config::names_files(key) ? absolute(node, folder) : node), shown(node)};
 }
 
 bool is_range(std::string_view text) { return text.starts_with("range("); }

@@ -9,10 +9,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
 #include "formats/preprocess.hpp"
+#include "kernels/engines/kinds.hpp"
 #include "patching/plan.hpp"
 #include "pipeline/experiment/axes.hpp"
 #include "pipeline/experiment/measure.hpp"
@@ -69,6 +71,17 @@ struct StagesConfig {
   std::vector<std::vector<std::string>> groups;  ///< layer names; the spatial layers in order
 };
 
+/// `device`: auto, cpu, cuda, cuda:1.
+struct DeviceChoice {
+  std::optional<DeviceKind> kind;  ///< none: auto
+  std::optional<int> index;        ///< of the GPU; none: 0
+
+  bool operator==(const DeviceChoice&) const = default;
+};
+[[nodiscard]] std::string to_string(const DeviceChoice& device);
+/// What to_string() gives, and nothing for other words.
+[[nodiscard]] std::optional<DeviceChoice> device_choice(std::string_view text);
+
 struct OutputConfig {
   std::filesystem::path directory = "results";
   std::map<std::string, std::string> save;  ///< layer name -> file name in the directory (.npy)
@@ -83,10 +96,10 @@ struct Experiment {
   Preprocess preprocess;  ///< crop {0, 0}: the network's input extent
   CropsConfig crops;
   DropoutConfig dropout;
-  std::string device = "auto";
-  std::string engine = "auto";
-  std::string direct_stage = "auto";  ///< what the direct engine's convolutions stage in shared memory
-  std::string precision = "fp32";
+  DeviceChoice device;
+  std::optional<EngineKind> engine;  ///< none: auto
+  DirectStage direct_stage = DirectStage::automatic;
+  Precision precision = Precision::fp32;
   PatchSpec patch;
   StagesConfig stages;
   Storage storage = Storage::view;
@@ -94,7 +107,7 @@ struct Experiment {
   int threads = 0;  ///< threads inside each stream; 0: cores / streams, at least 1
   std::vector<std::int64_t> first_sub_batches;  ///< sub_batch as a list: all but its last
   std::int64_t sub_batch = 0;
-  std::string dispatch = "streams";
+  Dispatch dispatch = Dispatch::streams;
   MemoryMode memory = MemoryMode::arena;
   OutputConfig output;
   MeasureSettings measure;
@@ -103,11 +116,6 @@ struct Experiment {
   bool resident_output = false;  ///< and leave their outputs there
   std::vector<SweepAxis> axes;   ///< what `halotile sweep` varies
 };
-
-/// Whether values of this key are paths of files to read.
-[[nodiscard]] bool names_files(const std::string& key);
-/// Whether a config has one of the two at most.
-[[nodiscard]] bool exclude_each_other(const std::string& key, const std::string& other);
 
 /// A config file, read once for all the experiments that differ from it in a few keys.
 class ConfigFile {
@@ -149,5 +157,8 @@ class ConfigFile {
 
 /// The experiment as JSON with every default filled in, for provenance.
 [[nodiscard]] nlohmann::json to_json(const Experiment& experiment);
+/// Of what to_json() gave, here or in an earlier version: keys that are not there have their defaults,
+/// unknown ones no effect. Throws ConfigError for values that this version does not know.
+[[nodiscard]] Experiment experiment_of(const nlohmann::json& config);
 
 }  // namespace halotile

@@ -3,12 +3,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 
 #include "formats/home_path.hpp"
 #include "formats/printable.hpp"
 #include "patching/error.hpp"
-#include "pipeline/experiment/config.hpp"
+#include "pipeline/experiment/config_keys.hpp"
+#include "pipeline/experiment/misplaced_file.hpp"
 #include "pipeline/network/yaml_reader.hpp"
 
 namespace halotile {
@@ -16,14 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
-
-// Keys of which one excludes the others: an override of one drops the others from the file.
-const std::array<Words, 4> exclusive{
-    Words{"patch.size", "patch.grid"}, Words{"weights.random", "weights.file"},
-    Words{"preprocess.crops", "preprocess.augment", "preprocess.augment.seed"},
-    Words{"input.random", "input.images", "input.file"}};
-// Keys that name files to read.
-const Words path_keys{"model", "input.images", "input.file", "input.labels", "weights.file"};
 
 std::pair<std::string, std::string> split_override(const std::string& word) {
   const auto equals = word.find('=');
@@ -73,18 +65,7 @@ void check_doubled_keys(Diagnostics& diagnostics, const YAML::Node& node, const 
 
 }  // namespace
 
-bool names_files(const std::string& key) {
-  return std::find(path_keys.begin(), path_keys.end(), key) != path_keys.end();
-}
-
-bool exclude_each_other(const std::string& key, const std::string& other) {
-  return key != other && std::any_of(exclusive.begin(), exclusive.end(), [&](const Words& group) {
-           return std::find(group.begin(), group.end(), key) != group.end() &&
-                  std::find(group.begin(), group.end(), other) != group.end();
-         });
-}
-
-ConfigFile::ConfigFile(fs::path file) : file_(std::move(file)), root_(load_yaml(file_)) {
+ConfigFile::ConfigFile(fs::path file) : file_(std::move(file)), root_(load_config(file_)) {
   Diagnostics diagnostics(shown_path(file_));
   check_doubled_keys(diagnostics, root_, "");  // before overrides hide them
   diagnostics.throw_if_any();
@@ -109,17 +90,11 @@ void ConfigFile::apply(const std::string& word, Diagnostics& diagnostics) {
   } catch (const YAML::Exception& e) {
     throw ConfigError(fmt::format("command line '{}': the value {}", printable(word), e.msg));
   }
-  // YAML's null everywhere else.
-  if (text == "~" && (names_files(path) || path == "output.directory")) value.reset(YAML::Node(text));
-  // Nothing stands for the default, but a model there must be.
-  if (names_files(path) && (!value.IsNull() || path == "model")) value.reset(absolute_paths(value));
-  if (path == "input.random" || path == "input.file") erase("input.labels");
-  for (const Words& group : exclusive) {
-    if (std::find(group.begin(), group.end(), path) == group.end()) continue;
-    for (const std::string& other : group) {
-      if (other != path) erase(other);
-    }
-  }
+  if (text == "~" && config::names_paths(path)) value.reset(YAML::Node(text));  // YAML's null elsewhere
+  // Nothing stands for the default; what is required has none.
+  if (config::names_files(path) && (!value.IsNull() || config::is_required(path)))
+    value.reset(absolute_paths(value));
+  for (const std::string& other : config::dropped_by(path)) erase(other);
   YAML::Node section = root_;
   const Words parts = split_path(path, word);
   for (std::size_t i = 0; i + 1 < parts.size(); ++i) {

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <string_view>
+#include <string>
 
 #include "kernels/engines/registry/cuda_engines.hpp"
 #include "patching/error.hpp"
@@ -10,80 +10,62 @@
 namespace halotile {
 namespace {
 
-void require_fp32(const Experiment& experiment, std::string_view engine) {
-  if (experiment.precision == "fp32") return;
+void require_device(const EngineEntry& engine, const DeviceChoice& device) {
+  if (!device.kind || engine.device == *device.kind) return;
+  if (*device.kind == DeviceKind::cpu) {
+    throw UnsupportedError(fmt::format(
+        "engine: {}: runs on CUDA GPUs, but device is cpu; set device: auto or cuda", engine.name()));
+  }
+  throw UnsupportedError(fmt::format(
+      "engine: {}: runs on the CPU, but device is {}; use engine: direct or tensor_core, or device: cpu",
+      engine.name(), to_string(device)));
+}
+
+void require_precision(const EngineEntry& engine, Precision precision) {
+  if (engine.has(precision)) return;
+  std::string have;
+  for (const Precision p : engine.precisions) {
+    if (!have.empty()) have += p == engine.precisions.back() ? " and " : ", ";
+    have += word(p);
+  }
   throw UnsupportedError(
-      fmt::format("precision: {}: engine {} computes in fp32 only", experiment.precision, engine));
-}
-
-std::unique_ptr<Engine> make_cpu_engine(const Experiment& experiment, int threads) {
-  if (experiment.engine == "reference") {
-    require_fp32(experiment, "reference");
-    return make_reference_engine();
-  }
-  const bool bf16 = experiment.precision == "bf16";
-  if (experiment.precision != "fp32" && !bf16) {
-    throw UnsupportedError(
-        fmt::format("precision: {}: engine onednn has fp32 and bf16", experiment.precision));
-  }
-  return make_onednn_engine(bf16 ? DType::bf16 : DType::f32, threads);
-}
-
-std::unique_ptr<Engine> make_gpu_engine(const Experiment& experiment, int index) {
-  const std::string& precision = experiment.precision;
-  if (experiment.engine == "cudnn") {
-    return make_cudnn_engine(index, precision == "fp32"   ? CudnnPrecision::fp32
-                                    : precision == "tf32" ? CudnnPrecision::tf32
-                                    : precision == "bf16" ? CudnnPrecision::bf16
-                                                          : CudnnPrecision::fp16);
-  }
-  // fp32 is for the plain engine, the shorter types are what tensor cores multiply.
-  const bool direct = experiment.engine == "direct" || (experiment.engine == "auto" && precision == "fp32");
-  if (!direct) {
-    return make_tensor_core_engine(index, precision == "bf16"   ? cuda::Element::bf16
-                                          : precision == "fp16" ? cuda::Element::f16
-                                          : precision == "tf32" ? cuda::Element::tf32
-                                                                : cuda::Element::f32);
-  }
-  require_fp32(experiment, "direct");
-  const DirectStage stage = experiment.direct_stage == "input"    ? DirectStage::input
-                            : experiment.direct_stage == "filter" ? DirectStage::filter
-                                                                  : DirectStage::automatic;
-  return make_direct_engine(index, stage);
+      fmt::format("precision: {}: engine {} {}", word(precision), engine.name(),
+                  engine.precisions.size() == 1 ? "computes in " + have + " only" : "has " + have));
 }
 
 }  // namespace
 
-EngineChoice choose_engine(const Experiment& experiment, int threads) {
-  const std::string& device = experiment.device;
-  const std::string& engine = experiment.engine;
-  const bool cpu_engine = engine == "onednn" || engine == "reference";
-  const bool gpu_engine = engine == "direct" || engine == "tensor_core" || engine == "cudnn";
-  if (device == "cpu") {
-    if (gpu_engine) {
-      throw UnsupportedError(
-          fmt::format("engine: {}: runs on CUDA GPUs, but device is cpu; set device: auto or cuda", engine));
+EngineSelection select_engine(const Experiment& experiment) {
+  EngineSelection selection{nullptr, experiment.device.index.value_or(0), {}};
+  if (experiment.engine) {
+    selection.entry = &entry_of(*experiment.engine);
+    require_device(*selection.entry, experiment.device);
+  } else {
+    DeviceKind device = experiment.device.kind.value_or(DeviceKind::cuda);
+    if (!experiment.device.kind) {
+      const std::string obstacle = gpu_obstacle(selection.gpu);
+      if (!obstacle.empty()) {
+        device = DeviceKind::cpu;
+        selection.note = fmt::format("device: auto: the CPU takes over: {}", obstacle);
+      }
     }
-    return {make_cpu_engine(experiment, threads), {}};
+    selection.entry = &default_engine(device, experiment.precision);
   }
-  if (device == "auto" && cpu_engine) return {make_cpu_engine(experiment, threads), {}};
-  if (cpu_engine) {
-    throw UnsupportedError(fmt::format(
-        "engine: {}: runs on the CPU, but device is {}; use engine: direct or tensor_core, or device: cpu",
-        engine, device));
+  require_precision(*selection.entry, experiment.precision);
+  return selection;
+}
+
+EngineChoice choose_engine(const Experiment& experiment, int threads) {
+  const EngineSelection selection = select_engine(experiment);
+  if (selection.entry->device == DeviceKind::cuda) {
+    if (const std::string obstacle = gpu_obstacle(selection.gpu); !obstacle.empty()) {
+      throw UnsupportedError(experiment.device.kind
+                                 ? fmt::format("device: {}: {}", to_string(experiment.device), obstacle)
+                                 : fmt::format("engine: {}: {}", selection.entry->name(), obstacle));
+    }
   }
-  const bool required = device != "auto" || gpu_engine;
-  const int index = device.starts_with("cuda:") ? std::stoi(device.substr(5)) : 0;
-  std::string obstacle = gpu_obstacle(index);
-  if (required && !obstacle.empty()) {
-    throw UnsupportedError(device != "auto" ? fmt::format("device: {}: {}", device, obstacle)
-                                            : fmt::format("engine: {}: {}", engine, obstacle));
-  }
-  if (!required && !obstacle.empty()) {
-    return {make_cpu_engine(experiment, threads),
-            fmt::format("device: auto: the CPU takes over: {}", obstacle)};
-  }
-  return {make_gpu_engine(experiment, index), {}};
+  return {selection.entry->make({experiment.precision, selection.gpu, threads, experiment.direct_stage}),
+          selection.note};
 }
 
 }  // namespace halotile

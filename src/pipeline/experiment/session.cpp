@@ -97,7 +97,7 @@ std::set<std::size_t> saved_layers(const Experiment& experiment, const Network& 
 }
 
 Session::Session(const Experiment& experiment) : experiment_(experiment), network_(load_network(experiment)) {
-  const bool reference = experiment.engine == "reference";
+  const bool reference = experiment.engine == EngineKind::reference;
   threads_ =
       experiment.threads > 0 ? experiment.threads : std::max(1, available_cores() / experiment.streams);
   if (reference) threads_ = 1;
@@ -136,7 +136,7 @@ std::vector<Interval> Session::batches() const {
 }
 
 std::vector<StageRange> Session::stages(const std::set<std::size_t>& keep) const {
-  return make_stages(experiment_, network_, keep, engine_->fuses_lrn_and_pool());
+  return make_stages(experiment_, network_, keep, engine_->supports(LrnMaxPool{}));
 }
 
 DType Session::input_type() const {
@@ -157,8 +157,8 @@ std::unique_ptr<Executor> Session::make_executor(std::int64_t batch, std::set<st
   settings.poison = verifying;
   settings.download = !verifying && !experiment_.resident_output;
   settings.memory = experiment_.memory;
-  settings.batched = experiment_.dispatch == "batched";
-  settings.graph = experiment_.dispatch != "streams";
+  settings.batched = experiment_.dispatch == Dispatch::batched;
+  settings.graph = experiment_.dispatch != Dispatch::streams;
   settings.resident_input = experiment_.resident_input;
   if (input_type() == DType::u8) {
     settings.pixels = PixelInput{experiment_.preprocess.mean, experiment_.preprocess.stddev};
@@ -175,7 +175,7 @@ std::unique_ptr<Executor> Session::make_whole_executor(std::int64_t batch,
   settings.download = false;
   settings.dropout_seed = experiment_.dropout.seed;
   std::vector<StageRange> stages = per_conv_stages(network_);
-  if (engine_->fuses_lrn_and_pool()) stages = lrn_with_pools(network_, std::move(stages));
+  if (engine_->supports(LrnMaxPool{})) stages = lrn_with_pools(network_, std::move(stages));
   stages = split_behind(std::move(stages), {keep.begin(), keep.end()});
   return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages, PatchSpec{}), *engine_,
                                     settings);

@@ -117,6 +117,7 @@ void infer(Layer& layer) {
     case LayerKind::fully_connected:
       layer.fully_connected.in_features = layer.in.elements();
       check_weights(layer.fully_connected.in_features, layer.fully_connected.out_features);
+      layer.fully_connected.features = {0, layer.fully_connected.out_features};
       layer.out = {layer.fully_connected.out_features, {1, 1}};
       layer.flops = 2.0 * static_cast<double>(layer.in.elements()) * static_cast<double>(layer.out.channels);
       break;

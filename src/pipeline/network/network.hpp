@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 #include "patching/plan.hpp"
 

@@ -23,7 +23,7 @@ struct Step {
 };
 
 /// Steps for layers [first, last) of a network; empty for an empty range. Nothing is fused behind a layer in
-/// `keep`. `lrn_and_pool`: as Engine::fuses_lrn_and_pool().
+/// `keep`. `lrn_and_pool`: the engine supports LrnMaxPool.
 [[nodiscard]] std::vector<Step> lower(const Network& network, std::size_t first, std::size_t last,
                                       const std::set<std::size_t>& keep, bool lrn_and_pool = false);
 

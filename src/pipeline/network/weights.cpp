@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cmath>
+#include <span>
 
 #include "formats/printable.hpp"
 #include "patching/error.hpp"
@@ -66,7 +67,7 @@ std::string renamed(const std::string& name, const std::map<std::string, std::st
 }
 
 // Rows of a fully connected weight from the (C, H, W) flattening to the order in memory.
-std::vector<float> to_memory_order(const std::vector<float>& weight, const MapShape& memory) {
+std::vector<float> to_memory_order(std::vector<float> weight, const MapShape& memory) {
   if (memory.extent.area() == 1) return weight;
   const std::vector<std::size_t> order = flattening(memory);
   std::vector<float> moved(weight.size());
@@ -87,7 +88,7 @@ std::vector<float> allocate_weight(const Layer& layer, std::int64_t outputs, std
   }
 }
 
-std::uint64_t mix(std::uint64_t hash, const std::vector<float>& values) {
+std::uint64_t mix(std::uint64_t hash, std::span<const float> values) {
   for (const float value : values) hash = splitmix64(hash ^ std::bit_cast<std::uint32_t>(value));
   return hash;
 }
@@ -110,25 +111,25 @@ Weights Weights::random(const Network& network, std::uint64_t seed) {
     } else {
       continue;
     }
-    LayerWeights& made = weights.layers_[i];
     const float weight_bound = std::sqrt(6.0F / static_cast<float>(fan_in));
     const float bias_bound = 1.0F / std::sqrt(static_cast<float>(fan_in));
     const RandomSequence weight_values(seed, layer.name + ".weight");
-    made.weight = allocate_weight(layer, outputs, fan_in);
+    std::vector<float> weight = allocate_weight(layer, outputs, fan_in);
     if (layer.kind == LayerKind::fully_connected && memory_before(network, i).extent.area() > 1) {
       const std::vector<std::size_t> order = flattening(memory_before(network, i));
       for (std::size_t o = 0, at = 0; o < static_cast<std::size_t>(outputs); ++o) {
         const std::size_t row = o * order.size();
-        for (const std::size_t k : order) made.weight[at++] = weight_bound * weight_values.uniform(row + k);
+        for (const std::size_t k : order) weight[at++] = weight_bound * weight_values.uniform(row + k);
       }
     } else {
-      for (std::size_t k = 0; k < made.weight.size(); ++k)
-        made.weight[k] = weight_bound * weight_values.uniform(k);
+      for (std::size_t k = 0; k < weight.size(); ++k) weight[k] = weight_bound * weight_values.uniform(k);
     }
+    weights.layers_[i].weight = Parameter(std::move(weight));
     if (layer.bias) {
       const RandomSequence bias_values(seed, layer.name + ".bias");
-      made.bias.resize(static_cast<std::size_t>(outputs));
-      for (std::size_t k = 0; k < made.bias.size(); ++k) made.bias[k] = bias_bound * bias_values.uniform(k);
+      std::vector<float> bias(static_cast<std::size_t>(outputs));
+      for (std::size_t k = 0; k < bias.size(); ++k) bias[k] = bias_bound * bias_values.uniform(k);
+      weights.layers_[i].bias = Parameter(std::move(bias));
     }
   }
   return weights;
@@ -164,11 +165,12 @@ Weights Weights::from_file(const Network& network, const TensorFile& file,
       LayerWeights& layer = weights.layers_[expected->second.layer];
       std::vector<float> values = file.read(name);
       if (expected->second.is_bias) {
-        layer.bias = std::move(values);
+        layer.bias = Parameter(std::move(values));
       } else if (network.layers[expected->second.layer].kind == LayerKind::fully_connected) {
-        layer.weight = to_memory_order(values, memory_before(network, expected->second.layer));
+        layer.weight =
+            Parameter(to_memory_order(std::move(values), memory_before(network, expected->second.layer)));
       } else {
-        layer.weight = std::move(values);
+        layer.weight = Parameter(std::move(values));
       }
     }
   }

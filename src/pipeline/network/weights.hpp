@@ -14,17 +14,13 @@ namespace halotile {
 /// One layer's values. Fully connected weights lie in the order of the input in memory (NHWC of the flattened
 /// map).
 struct LayerWeights {
-  std::vector<float> weight;
-  std::vector<float> bias;
+  Parameter weight;
+  Parameter bias;
 };
 
-/// Owns the weights; the network's layers view them, so it must outlive their use. Not copyable.
+/// Weights that the layers of networks share the ownership of.
 class Weights {
  public:
-  Weights() = default;
-  Weights(Weights&&) = default;
-  Weights& operator=(Weights&&) = default;
-
   /// Seeded He initialization (uniform): weights in [-b, b), b = sqrt(6 / fan_in); biases in [-1, 1) /
   /// sqrt(fan_in). Element i of `<layer>.weight` in PyTorch's order is element i of the random sequence of
   /// that name.
@@ -36,7 +32,7 @@ class Weights {
   [[nodiscard]] static Weights from_file(const Network& network, const TensorFile& file,
                                          const std::map<std::string, std::string>& rename);
 
-  /// Lets the layers of `network` view these weights.
+  /// Gives the layers of `network` these weights.
   void bind(Network& network) const;
   /// 64-bit hash of all values, for provenance.
   [[nodiscard]] std::uint64_t hash() const;

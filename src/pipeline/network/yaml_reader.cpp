@@ -247,6 +247,8 @@ std::vector<YamlValue> YamlValue::list() const {
   return values;
 }
 
+YamlMap YamlValue::map() const { return {*diagnostics_, node_, path_}; }
+
 YamlMap::YamlMap(Diagnostics& diagnostics, const YAML::Node& node, std::string path)
     : diagnostics_(&diagnostics), node_(node), path_(std::move(path)) {
   if (!node_.IsMap()) {
@@ -284,17 +286,24 @@ std::optional<YamlValue> YamlMap::require(const std::string& key, const std::str
   return value;
 }
 
-void YamlMap::finish() {
+void YamlMap::finish(std::span<const std::string> elsewhere) {
   for (const auto& entry : node_) {
     if (!entry.first.IsScalar()) continue;
     const std::string& key = entry.first.Scalar();
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     std::vector<std::string> names = known_;
     std::sort(names.begin(), names.end());
-    const auto near = nearest_name(key, names);
-    diagnostics_->error(entry.first.Mark(), child(key),
-                        near ? fmt::format("is not a known key; did you mean '{}'?", *near)
-                             : fmt::format("is not a known key; known here: {}", fmt::join(names, ", ")));
+    std::vector<std::string> meant;
+    for (const std::string& other : elsewhere) {
+      if (other.ends_with("." + key)) meant.push_back(other);
+    }
+    if (meant.empty()) {
+      if (auto near = nearest_name(key, names)) meant.push_back(std::move(*near));
+    }
+    diagnostics_->error(
+        entry.first.Mark(), child(key),
+        meant.empty() ? fmt::format("is not a known key; known here: {}", fmt::join(names, ", "))
+                      : fmt::format("is not a known key; did you mean '{}'?", fmt::join(meant, "' or '")));
   }
 }
 

@@ -39,6 +39,8 @@ class Diagnostics {
 [[nodiscard]] std::optional<std::string> nearest_name(std::string_view word,
                                                       std::span<const std::string> names);
 
+class YamlMap;
+
 /// One value and where it stands. Reads report to the diagnostics and return nothing when the value is wrong.
 class YamlValue {
  public:
@@ -66,6 +68,8 @@ class YamlValue {
   [[nodiscard]] std::optional<Extent2> extent(std::int64_t low, std::int64_t high) const;
   /// The elements of a list (or nothing, after an error).
   [[nodiscard]] std::vector<YamlValue> list() const;
+  /// The value as a mapping of known keys.
+  [[nodiscard]] YamlMap map() const;
   /// The value of a mapping's key.
   [[nodiscard]] YamlValue child(const YAML::Node& value, const std::string& key) const {
     return {*diagnostics_, value, path_ + "." + key};
@@ -87,8 +91,9 @@ class YamlMap {
   [[nodiscard]] std::optional<YamlValue> find(const std::string& key);
   /// The value of a key that must be there; reports its absence.
   [[nodiscard]] std::optional<YamlValue> require(const std::string& key, const std::string& example);
-  /// Reports every key that was never asked for.
-  void finish();
+  /// Reports every key that was never asked for. `elsewhere` are names that such a key may have lost its
+  /// section of: "patch.size".
+  void finish(std::span<const std::string> elsewhere = {});
   void error(const std::string& message) const { diagnostics_->error(node_.Mark(), path_, message); }
 
   // Optional keys with defaults.

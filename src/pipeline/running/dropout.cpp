@@ -20,7 +20,8 @@ class Dropout final : public Operation {
         memory_(layer.memory),
         sample_(sample) {}
 
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView> ins, const MapView& out, const RunContext& context) override {
+    const ConstMapView& in = ins.front();
     with_element_type(in.dtype, [&](auto from) {
       with_element_type(out.dtype,
                         [&](auto to) { drop<decltype(from), decltype(to)>(in, out, context.first_image); });

@@ -136,7 +136,7 @@ void Executor::State::lower_stages() {
     const StageRange range = plan_[s].range();
     LoweredStage& made = stages_.emplace_back();
     made.steps =
-        halotile::lower(network_, range.first, range.last, settings_.keep, engine_.fuses_lrn_and_pool());
+        halotile::lower(network_, range.first, range.last, settings_.keep, engine_.supports(LrnMaxPool{}));
     made.merged = merge(s, made.steps);
     for (std::size_t i = 0; i < made.steps.size(); ++i) {
       const Step& step = made.steps[i];

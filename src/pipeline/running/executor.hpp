@@ -22,6 +22,10 @@ namespace halotile {
 /// How tiles get their input: a view into the whole map, or a materialised copy (and its core a copy back).
 enum class Storage : std::uint8_t { view, packed };
 
+/// How tiles reach the device: queued by the host in every run, replayed as a graph, or all tiles of a stage
+/// step by step together (and replayed).
+enum class Dispatch : std::uint8_t { streams, graph, batched };
+
 /// Where the device's memory comes from.
 enum class MemoryMode : std::uint8_t {
   arena,  ///< planned and allocated once

@@ -10,10 +10,7 @@ HostCopies::HostCopies(Engine& engine, const std::optional<PixelInput>& pixels,
                        std::set<std::size_t> downloads, RunTimes& times)
     : engine_(engine), pixels_(pixels), downloads_(std::move(downloads)), times_(times) {
   upload_line_ = times_.add_line("upload", "host_to_device", 0);
-  if (pixels_) {
-    normalize_line_ = times_.add_line("normalize", "normalize", 0);
-    normalize_ = engine_.normalize(pixels_->mean, pixels_->stddev);
-  }
+  if (pixels_) normalize_line_ = times_.add_line("normalize", "normalize", 0);
   download_line_ = times_.add_line("download", "device_to_host", 0);
 }
 
@@ -27,6 +24,7 @@ void HostCopies::prepare(const MapView& input, std::byte* pixels) {
     input_.dtype = DType::u8;
     device_pixels_ = input_;
     device_pixels_.data = pixels;
+    normalize_ = engine_.prepare(Normalize{pixels_->mean, pixels_->stddev}, device_pixels_, device_input_);
   }
   times_.set_bytes(upload_line_, static_cast<double>(bytes_of(input_)));
   input_memory_ = engine_.device().allocate_host(bytes_of(input_));

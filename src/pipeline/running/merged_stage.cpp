@@ -244,10 +244,8 @@ void MergedStage::prepare_part(Engine& engine, std::size_t number, const ConstMa
   ConstMapView from = subview(in, images, held(cut_, part, 0));
   for (std::size_t step = 0; step < output(); ++step) {
     const std::size_t map = step + 1;
-    const RunContext context{*place.stream,
-                             {place.lane + lane_.scratch(step).at, lane_.scratch(step).bytes},
-                             nullptr,
-                             first_image};
+    const RunContext context{
+        *place.stream, {place.lane + lane_.scratch(step).at, lane_.scratch(step).bytes}, first_image};
     PreparedStep& made = prepared_.emplace_back();
     const std::vector<TileCall> copies = border_copies(part, step, in.images, place, context);
     if (!copies.empty()) made.borders = engine.tile_step(copies);

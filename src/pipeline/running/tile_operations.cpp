@@ -7,26 +7,26 @@ namespace halotile {
 std::unique_ptr<Operation> make_map_operation(const Network& network, Engine& engine, const Step& step,
                                               const MapGeometry& in, const MapGeometry& out,
                                               const DropoutSample& dropout) {
-  if (step.copy) return engine.copy(in, out);
+  if (step.copy) return engine.prepare(Copy{}, in, out);
   const Layer& layer = network.layers[step.layer];
   switch (layer.kind) {
     case LayerKind::conv: {
       Conv2d conv = layer.conv;
       conv.relu = step.relu;
-      return engine.conv2d(conv, in, out);
+      return engine.prepare(conv, in, out);
     }
     case LayerKind::max_pool:
-      if (step.lrn) return engine.lrn_max_pool(network.layers[*step.lrn].lrn, layer.pool, in, out);
-      return engine.pool2d(layer.pool, in, out);
+      if (step.lrn) return engine.prepare(LrnMaxPool{network.layers[*step.lrn].lrn, layer.pool}, in, out);
+      return engine.prepare(layer.pool, in, out);
     case LayerKind::avg_pool:
     case LayerKind::adaptive_avg_pool:
-      return engine.pool2d(layer.pool, in, out);
+      return engine.prepare(layer.pool, in, out);
     case LayerKind::lrn:
-      return engine.lrn(layer.lrn, in, out);
+      return engine.prepare(layer.lrn, in, out);
     case LayerKind::relu:
-      return engine.relu(in, out);
+      return engine.prepare(Relu{}, in, out);
     case LayerKind::softmax:
-      return engine.softmax(in, out);
+      return engine.prepare(Softmax{}, in, out);
     case LayerKind::dropout:
       return make_dropout(layer, dropout, engine);
     case LayerKind::fully_connected:
@@ -44,7 +44,8 @@ std::unique_ptr<Operation> make_vector_operation(const Network& network, Engine&
     return make_map_operation(network, engine, step, in, out, dropout);
   FullyConnected fc = layer.fully_connected;
   fc.relu = step.relu;
-  return engine.fully_connected(fc, features, in, out);
+  fc.features = features;
+  return engine.prepare(fc, in, out);
 }
 
 MapView as_vectors(MapView map) {

@@ -39,7 +39,7 @@ std::map<std::string, double> least_bytes(const Network& network, std::span<cons
   std::map<std::string, double> bytes;
   for (const StagePlan& stage : plan) {
     for (const Step& step :
-         lower(network, stage.range().first, stage.range().last, keep, engine.fuses_lrn_and_pool())) {
+         lower(network, stage.range().first, stage.range().last, keep, engine.supports(LrnMaxPool{}))) {
       const Layer& layer = network.layers[step.layer];
       const std::string name = step.lrn ? network.layers[*step.lrn].name + "+" + layer.name : layer.name;
       bytes[name] = element * (images * values_moved(stage, step) + parameters(layer));

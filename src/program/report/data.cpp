@@ -3,6 +3,8 @@
 #include <cmath>
 #include <map>
 
+#include "kernels/engines/registry/registry.hpp"
+
 namespace halotile {
 namespace {
 
@@ -179,6 +181,11 @@ json report_data(const StoreContents& contents, const Axes& axes, const std::vec
     }
   }
   data["words"] = writer.words();
+  data["engines"] = json::object();
+  for (const PointRecord& p : contents.points) {
+    const EngineEntry* const engine = find_engine(p.engine);
+    if (engine != nullptr) data["engines"][p.engine] = bits_statement(*engine);
+  }
   return data;
 }
 

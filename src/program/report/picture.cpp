@@ -4,6 +4,7 @@
 
 #include "formats/image.hpp"
 #include "formats/image_list.hpp"
+#include "kernels/engines/registry/registry.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/session.hpp"
 #include "program/report/base64.hpp"
@@ -14,53 +15,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::int64_t longest_side = 512;  // of the photograph in the page, in pixels
-
-Extent2 extent_of(const json& value) {
-  if (value.is_number()) return {value.get<std::int64_t>(), value.get<std::int64_t>()};
-  return {value.at(0).get<std::int64_t>(), value.at(1).get<std::int64_t>()};
-}
-
-PatchSpec patch_spec_of(const json& patch) {
-  if (patch.contains("grid")) return {PatchSpec::Kind::grid, extent_of(patch["grid"])};
-  const json size = patch.value("size", json("whole"));
-  if (size.is_string()) return {};
-  return {PatchSpec::Kind::size, extent_of(size)};
-}
-
-StagesConfig stages_of(const json& patch) {
-  const json stages = patch.value("stages", json("per_conv"));
-  if (stages.is_array())
-    return {StagesConfig::Kind::groups, stages.get<std::vector<std::vector<std::string>>>()};
-  return {stages == "fused" ? StagesConfig::Kind::fused : StagesConfig::Kind::per_conv, {}};
-}
-
-// Of a resolved config, what geometry and the photograph need.
-Experiment experiment_of(const json& config) {
-  Experiment experiment;
-  experiment.model = config.at("model").get<std::string>();
-  experiment.until = config.value("until", "");
-  const json input = config.value("input", json::object());
-  if (input.contains("height")) {
-    experiment.input.extent =
-        Extent2{input["height"].get<std::int64_t>(), input.at("width").get<std::int64_t>()};
-  }
-  if (input.contains("images")) {
-    ImageInput images;
-    for (const json& path : input["images"]) images.paths.emplace_back(path.get<std::string>());
-    experiment.input.source = images;
-  }
-  const json preprocess = config.value("preprocess", json::object());
-  experiment.preprocess.resize = preprocess.value("resize", std::int64_t{0});
-  if (preprocess.contains("crop")) experiment.preprocess.crop = extent_of(preprocess["crop"]);
-  if (preprocess.value("interpolation", "bilinear") == "bicubic")
-    experiment.preprocess.interpolation = Interpolation::bicubic;
-  if (preprocess.value("resize_order", "pillow12") == "pillow12")  // stores from before the key
-    experiment.preprocess.resize_order = ResizeOrder::pillow12;
-  const json patch = config.value("patch", json::object());
-  experiment.patch = patch_spec_of(patch);
-  experiment.stages = stages_of(patch);
-  return experiment;
-}
 
 json axis_json(const StagePlan& stage, bool down) {
   json axis = json::array();
@@ -107,8 +61,9 @@ json tile_picture(const PointRecord& point) {
   try {
     const Experiment experiment = experiment_of(point.config);
     const Network network = load_network(experiment);
-    const std::vector<StageRange> stages =
-        make_stages(experiment, network, {}, point.engine == "tensor_core");
+    const EngineEntry* const engine = find_engine(point.engine);
+    const std::vector<StageRange> stages = make_stages(experiment, network, saved_layers(experiment, network),
+                                                       engine != nullptr && engine->supports(LrnMaxPool{}));
     for (const StagePlan& stage : make_plan(network.geometry(), stages, experiment.patch))
       picture["stages"].push_back(stage_json(stage));
     picture["image"] = photograph(experiment, network);

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile::oracle {

@@ -61,13 +61,14 @@ std::int64_t weight_count(const LayerCase& layer) {
   return layer.kind == Kind::fully_connected ? f.out_features * f.in_features : 0;
 }
 
-// A layer with its numbers on an engine of its own, which knows layers by their weights' addresses.
+// A layer with its numbers on an engine of its own.
 class Layer {
  public:
   Layer(const Case& c, std::vector<float> weight)
-      : subject_(c.subject), layer_(c.layer), weight_(std::move(weight)), engine_(c.subject.make()) {
-    layer_.conv.weight = weight_;
-    layer_.fully_connected.weight = weight_;
+      : subject_(c.subject), layer_(c.layer), engine_(c.subject.make()) {
+    if (weight.empty()) return;
+    layer_.conv.weight = Parameter(std::move(weight));
+    layer_.fully_connected.weight = layer_.conv.weight;
   }
 
   [[nodiscard]] const LayerCase& layer() const { return layer_; }
@@ -91,24 +92,25 @@ class Layer {
   std::unique_ptr<Operation> prepare(const MapGeometry& in, const MapGeometry& out) {
     switch (layer_.kind) {
       case Kind::conv:
-        return engine_->conv2d(layer_.conv, in, out);
+        return engine_->prepare(layer_.conv, in, out);
       case Kind::fully_connected:
-        return engine_->fully_connected(layer_.fully_connected, {0, out.channels}, in, out);
+        layer_.fully_connected.features = {0, out.channels};
+        return engine_->prepare(layer_.fully_connected, in, out);
       case Kind::pool:
-        return engine_->pool2d(layer_.pool, in, out);
+        return engine_->prepare(layer_.pool, in, out);
       case Kind::lrn:
-        return engine_->lrn(layer_.lrn, in, out);
+        return engine_->prepare(layer_.lrn, in, out);
       case Kind::lrn_pool:
-        return engine_->lrn_max_pool(layer_.lrn, layer_.pool, in, out);
+        return engine_->prepare(LrnMaxPool{layer_.lrn, layer_.pool}, in, out);
       case Kind::relu:
-        return engine_->relu(in, out);
+        return engine_->prepare(Relu{}, in, out);
       case Kind::softmax:
-        return engine_->softmax(in, out);
+        return engine_->prepare(Softmax{}, in, out);
       case Kind::copy:
       case Kind::convert:
         break;
     }
-    return engine_->copy(in, out);
+    return engine_->prepare(Copy{}, in, out);
   }
 
   // Maps here have no gaps.
@@ -120,14 +122,13 @@ class Layer {
     const Buffer from = device.allocate(bytes(in));
     const Buffer to = device.allocate(bytes(out));
     device.upload(*stream_, from.data(), in.data, bytes(in));
-    operation.run({in, from.data()}, {out, to.data()}, context);
+    operation.run(ConstMapView{in, from.data()}, {out, to.data()}, context);
     device.download(*stream_, out.data, to.data(), bytes(out));
     stream_->synchronize();
   }
 
   Subject subject_;
   LayerCase layer_;
-  std::vector<float> weight_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Stream> stream_ = engine_->device().make_stream();
 };
@@ -295,7 +296,7 @@ Map touched_outputs(const Case& c, const Map& in) {
     w.kernel.width = (w.kernel.width + w.stride.width - 1) / w.stride.width * w.stride.width;
   }
   const auto reads = [](const AxisWindow& axis, std::int64_t output, std::int64_t position) {
-    const std::int64_t behind = position - output * axis.stride + axis.padding;
+    const std::int64_t behind = position - output * axis.stride + axis.padding.begin;
     return behind >= 0 && behind % axis.dilation == 0 && behind / axis.dilation < axis.kernel;
   };
   Map touched = no_outputs(c);

@@ -49,17 +49,17 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(to_json(e).at("preprocess").at("resize_order"), "pillow13");
   EXPECT_EQ(e.dropout.samples, 0);
   EXPECT_EQ(e.dropout.seed, 1U);
-  EXPECT_EQ(e.device, "auto");
-  EXPECT_EQ(e.engine, "auto");
-  EXPECT_EQ(e.precision, "fp32");
+  EXPECT_EQ(e.device, DeviceChoice{});
+  EXPECT_EQ(e.engine, std::nullopt);
+  EXPECT_EQ(e.precision, Precision::fp32);
   EXPECT_EQ(e.patch, PatchSpec{});
   EXPECT_EQ(e.stages.kind, StagesConfig::Kind::per_conv);
   EXPECT_EQ(e.storage, Storage::view);
   EXPECT_EQ(e.streams, 1);
   EXPECT_EQ(e.threads, 0);
   EXPECT_EQ(e.sub_batch, 0);
-  EXPECT_EQ(e.dispatch, "streams");
-  EXPECT_EQ(e.direct_stage, "auto");
+  EXPECT_EQ(e.dispatch, Dispatch::streams);
+  EXPECT_EQ(e.direct_stage, DirectStage::automatic);
   EXPECT_EQ(e.memory, MemoryMode::arena);
   EXPECT_FALSE(e.input.pixels);
   EXPECT_FALSE(e.resident_input);
@@ -94,9 +94,9 @@ output: {directory: out, save: {logits: logits.npy, conv1: c.npy}}
 measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, tightness: 0.1, cache: cold, trace: t.json, input: device,
           output: device}
 )");
-  EXPECT_EQ(e.dispatch, "graph");
+  EXPECT_EQ(e.dispatch, Dispatch::graph);
   EXPECT_EQ(e.memory, MemoryMode::pool);
-  EXPECT_EQ(e.direct_stage, "filter");
+  EXPECT_EQ(e.direct_stage, DirectStage::filter);
   EXPECT_TRUE(e.resident_input);
   EXPECT_TRUE(e.resident_output);
   EXPECT_EQ(e.model, "/abs/m.yaml");
@@ -111,9 +111,9 @@ measure: {warmup: 0, min_runs: 3, max_seconds: 0.5, tightness: 0.1, cache: cold,
   EXPECT_EQ(e.preprocess.resize_order, ResizeOrder::pillow12);
   EXPECT_EQ(e.preprocess.mean, (std::array<float, 3>{0.1F, 0.2F, 0.3F}));
   EXPECT_EQ(e.preprocess.stddev, (std::array<float, 3>{1, 2, 3}));
-  EXPECT_EQ(e.device, "cpu");
-  EXPECT_EQ(e.engine, "reference");
-  EXPECT_EQ(e.precision, "bf16");
+  EXPECT_EQ(e.device, (DeviceChoice{DeviceKind::cpu, {}}));
+  EXPECT_EQ(e.engine, EngineKind::reference);
+  EXPECT_EQ(e.precision, Precision::bf16);
   EXPECT_EQ(e.patch, (PatchSpec{PatchSpec::Kind::size, {64, 32}}));
   EXPECT_EQ(e.stages.kind, StagesConfig::Kind::groups);
   EXPECT_EQ(e.stages.groups, (std::vector<Words>{{"conv1", "pool1"}, {"conv2"}}));
@@ -339,6 +339,12 @@ INSTANTIATE_TEST_SUITE_P(
             "misspelt_input_key", "model: m\ninput: {rnadom: 1}",
             "e.yaml:2:8: input: needs exactly one of random: SEED, images: [folder, photo.jpg], file: x.npy\n"
             "e.yaml:2:9: input.rnadom: is not a known key; did you mean 'random'?"},
+        Refused{"key_without_its_section", smallest + "size: 4\nseed: 1",
+                "e.yaml:3:1: size: is not a known key; did you mean 'patch.size'?\n"
+                "e.yaml:4:1: seed: is not a known key; did you mean 'preprocess.augment.seed' or "
+                "'dropout.seed'?"},
+        Refused{"key_in_another_section", smallest + "measure: {batch: 4}",
+                "e.yaml:3:11: measure.batch: is not a known key; did you mean 'input.batch'?"},
         Refused{"wrong_type", smallest + "streams: two",
                 "e.yaml:3:10: streams: is 'two'; a whole number from 1 to 256 is needed"},
         Refused{"wrong_type_list", smallest + "streams: [2]",
@@ -557,7 +563,8 @@ INSTANTIATE_TEST_SUITE_P(
                 {"sweep={streams: &a [*a]}"}},
         Refused{"second_document",
                 smallest,
-                "command line 'streams=1\n---\n2': the value is a second document (behind ---); keep one of "
+                "command line 'streams=1\\x0a---\\x0a2': the value is a second document (behind ---); keep "
+                "one of "
                 "the two",
                 {"streams=1\n---\n2"}},
         Refused{"mapping_for_a_path", smallest, "command line 'model={a: b}': model: ...", {"model={a: b}"}},

@@ -48,8 +48,7 @@ Expected apply(const Layer& layer, const Expected& in) {
       Expected y = oracle::conv2d(layer.conv, in.value);
       y.bound = oracle::conv2d(layer.conv, largest).bound;
       Conv2d absolute = layer.conv;
-      const std::vector<float> weight = magnitudes(layer.conv.weight);
-      absolute.weight = weight;
+      absolute.weight = Parameter(magnitudes(layer.conv.weight));
       absolute.bias = {};
       // The bound of |w| and |x| counts all terms as they may grow; its value carries the error.
       add(y.bound, oracle::conv2d(absolute, in.bound).value);
@@ -67,8 +66,7 @@ Expected apply(const Layer& layer, const Expected& in) {
                                         magnitude_of(flat))
                     .bound;
       FullyConnected absolute = layer.fully_connected;
-      const std::vector<float> weight = magnitudes(layer.fully_connected.weight);
-      absolute.weight = weight;
+      absolute.weight = Parameter(magnitudes(layer.fully_connected.weight));
       absolute.bias = {};
       add(y.bound, oracle::fully_connected(absolute, reference::fully_connected_segment, flat.bound).value);
       return y;

@@ -110,16 +110,7 @@ class DistantEngine final : public CpuEngine {
   DistantEngine() : CpuEngine(1) {}
   [[nodiscard]] std::string_view name() const override { return "distant"; }
   [[nodiscard]] DType map_type() const override { return DType::f32; }
-  [[nodiscard]] bool promises_bits() const override { return true; }
   [[nodiscard]] Device& device() override { return device_; }
-  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d&, const MapGeometry&,
-                                                  const MapGeometry&) override {
-    return nullptr;
-  }
-  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected&, Interval,
-                                                           const MapGeometry&, const MapGeometry&) override {
-    return nullptr;
-  }
 
  private:
   FarDevice device_;

@@ -107,7 +107,7 @@ TEST(Faults, AnUnwrittenElementIsPoisonAndIsFound) {
   // The last operation of one tile does nothing.
   std::size_t convs = 0;
   HookedEngine lazy(make_reference_engine(), [&](std::string_view kind, std::size_t, const MapView&) {
-    return kind != "conv" || ++convs != 10;  // the second convolution of the fifth tile
+    return kind != "conv2d" || ++convs != 10;  // the second convolution of the fifth tile
   });
   Way way = support::whole_way(model.network(), 1, {});
   way.stages = fused_stages(model.network());

@@ -151,7 +151,7 @@ class HookedEngine::Hooked final : public Operation {
  public:
   Hooked(HookedEngine& engine, std::string_view kind, std::unique_ptr<Operation> operation)
       : engine_(engine), kind_(kind), operation_(std::move(operation)) {}
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext& context) override {
     if (engine_.hook_(kind_, engine_.calls_++, out)) operation_->run(in, out, context);
   }
   [[nodiscard]] std::size_t scratch_bytes() const override { return operation_->scratch_bytes(); }
@@ -166,33 +166,9 @@ HookedEngine::HookedEngine(std::unique_ptr<Engine> inner, Hook hook)
     : inner_(std::move(inner)), hook_(std::move(hook)) {}
 HookedEngine::~HookedEngine() = default;
 
-std::unique_ptr<Operation> HookedEngine::hooked(std::string_view kind, std::unique_ptr<Operation> operation) {
-  return std::make_unique<Hooked>(*this, kind, std::move(operation));
-}
-std::unique_ptr<Operation> HookedEngine::conv2d(const Conv2d& layer, const MapGeometry& in,
-                                                const MapGeometry& out) {
-  return hooked("conv", inner_->conv2d(layer, in, out));
-}
-std::unique_ptr<Operation> HookedEngine::fully_connected(const FullyConnected& layer, Interval features,
-                                                         const MapGeometry& in, const MapGeometry& out) {
-  return hooked("fully_connected", inner_->fully_connected(layer, features, in, out));
-}
-std::unique_ptr<Operation> HookedEngine::pool2d(const Pool2d& layer, const MapGeometry& in,
-                                                const MapGeometry& out) {
-  return hooked("pool", inner_->pool2d(layer, in, out));
-}
-std::unique_ptr<Operation> HookedEngine::lrn(const Lrn& layer, const MapGeometry& in,
-                                             const MapGeometry& out) {
-  return hooked("lrn", inner_->lrn(layer, in, out));
-}
-std::unique_ptr<Operation> HookedEngine::relu(const MapGeometry& in, const MapGeometry& out) {
-  return hooked("relu", inner_->relu(in, out));
-}
-std::unique_ptr<Operation> HookedEngine::softmax(const MapGeometry& in, const MapGeometry& out) {
-  return hooked("softmax", inner_->softmax(in, out));
-}
-std::unique_ptr<Operation> HookedEngine::copy(const MapGeometry& in, const MapGeometry& out) {
-  return hooked("copy", inner_->copy(in, out));
+std::unique_ptr<Operation> HookedEngine::make(const Op& op, std::span<const MapGeometry> in,
+                                              const MapGeometry& out) {
+  return std::make_unique<Hooked>(*this, name_of(op), inner_->prepare(op, in, out));
 }
 
 }  // namespace halotile::support

@@ -62,8 +62,8 @@ void fill_input(const Executor& executor, std::uint64_t seed);
 /// The first that differ, for people.
 [[nodiscard]] std::string differences(const std::vector<Comparison>& comparisons);
 
-/// Wraps an engine: `before` is called with the layer type and the number of the call before every operation,
-/// and decides whether the operation is run.
+/// Wraps an engine: `before` is called with the operation's name and the number of the call before every
+/// operation, and decides whether the operation is run.
 class HookedEngine final : public Engine {
  public:
   using Hook = std::function<bool(std::string_view kind, std::size_t call, const MapView& out)>;
@@ -72,25 +72,13 @@ class HookedEngine final : public Engine {
 
   [[nodiscard]] std::string_view name() const override { return inner_->name(); }
   [[nodiscard]] DType map_type() const override { return inner_->map_type(); }
-  [[nodiscard]] bool promises_bits() const override { return false; }
   [[nodiscard]] Device& device() override { return inner_->device(); }
-  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
-                                                  const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
-                                                           const MapGeometry& in,
-                                                           const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> pool2d(const Pool2d& layer, const MapGeometry& in,
-                                                  const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry& in,
-                                               const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> relu(const MapGeometry& in, const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> softmax(const MapGeometry& in, const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> copy(const MapGeometry& in, const MapGeometry& out) override;
+  [[nodiscard]] std::string obstacle(const Op& op) const override { return inner_->obstacle(op); }
 
  private:
   class Hooked;
-  [[nodiscard]] std::unique_ptr<Operation> hooked(std::string_view kind,
-                                                  std::unique_ptr<Operation> operation);
+  [[nodiscard]] std::unique_ptr<Operation> make(const Op& op, std::span<const MapGeometry> in,
+                                                const MapGeometry& out) override;
 
   std::unique_ptr<Engine> inner_;
   Hook hook_;

@@ -26,33 +26,31 @@ class ClockTimeline final : public Timeline {
   std::vector<std::chrono::steady_clock::time_point> points_;
 };
 
-class Normalize final : public Operation {
+class PixelOperation final : public Operation {
  public:
-  Normalize(const std::array<float, 3>& mean, const std::array<float, 3>& stddev)
-      : mean_(mean), stddev_(stddev) {}
-  void run(const ConstMapView& in, const MapView& out, const RunContext&) override {
-    const auto* from = static_cast<const std::uint8_t*>(in.data);
+  explicit PixelOperation(const Normalize& pixels) : pixels_(pixels) {}
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext&) override {
+    const auto* from = static_cast<const std::uint8_t*>(in.front().data);
     auto* to = static_cast<float*>(out.data);
-    for (std::int64_t i = 0; i < in.elements(); ++i) {
+    for (std::int64_t i = 0; i < in.front().elements(); ++i) {
       const auto c = static_cast<std::size_t>(i % 3);
-      to[i] = (static_cast<float>(from[i]) / 255.0F - mean_[c]) / stddev_[c];
+      to[i] = (static_cast<float>(from[i]) / 255.0F - pixels_.mean[c]) / pixels_.stddev[c];
     }
   }
 
  private:
-  std::array<float, 3> mean_;
-  std::array<float, 3> stddev_;
+  Normalize pixels_;
 };
 
 class ConvolutionOfCopy final : public Operation {
  public:
   ConvolutionOfCopy(Engine& engine, const Conv2d& layer, const MapGeometry& in, const MapGeometry& out)
       : bytes_(in.images * in.channels * in.rect.extent().area() * size_of(in.dtype)),
-        inner_(engine.conv2d(layer, in, out)) {}
+        inner_(engine.prepare(layer, in, out)) {}
 
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    begin(in, context);
-    finish(in, out, context);
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext& context) override {
+    begin(in.front(), context);
+    finish(in.front(), out, context);
   }
   static void begin(const ConstMapView& in, const RunContext& context) {
     if (!in.rect.empty()) copy_map(in, copy_of(in, context));
@@ -76,15 +74,15 @@ class Convolutions final : public TileStep {
   Convolutions(std::span<const TileCall> calls, std::atomic<int>& begun)
       : calls_(calls.begin(), calls.end()), begun_(begun) {}
   void run(Stream& stream) override {
-    for (const TileCall& call : calls_) ConvolutionOfCopy::begin(call.in, call.context);
+    for (const TileCall& call : calls_) ConvolutionOfCopy::begin(call.in.front(), call.context);
     finish(stream);
   }
   void begin(Stream&) override {
     ++begun_;
-    for (const TileCall& call : calls_) ConvolutionOfCopy::begin(call.in, call.context);
+    for (const TileCall& call : calls_) ConvolutionOfCopy::begin(call.in.front(), call.context);
   }
   void finish(Stream&) override {
-    for (const TileCall& call : calls_) convolution(call).finish(call.in, call.out, call.context);
+    for (const TileCall& call : calls_) convolution(call).finish(call.in.front(), call.out, call.context);
   }
 
  private:
@@ -174,9 +172,13 @@ void FarDevice::download(Stream&, void* host, const void* device, std::size_t by
 
 FarEngine::FarEngine() : inner_(make_reference_engine()) {}
 
-std::unique_ptr<Operation> FarEngine::conv2d(const Conv2d& layer, const MapGeometry& in,
-                                             const MapGeometry& out) {
-  return std::make_unique<ConvolutionOfCopy>(*inner_, layer, in, out);
+std::unique_ptr<Operation> FarEngine::make(const Op& op, std::span<const MapGeometry> in,
+                                           const MapGeometry& out) {
+  if (const auto* const layer = std::get_if<Conv2d>(&op))
+    return std::make_unique<ConvolutionOfCopy>(*inner_, *layer, in.front(), out);
+  if (const auto* const pixels = std::get_if<Normalize>(&op))
+    return std::make_unique<PixelOperation>(*pixels);
+  return inner_->prepare(op, in, out);
 }
 
 std::unique_ptr<TileStep> FarEngine::tile_step(std::span<const TileCall> calls) {
@@ -185,11 +187,6 @@ std::unique_ptr<TileStep> FarEngine::tile_step(std::span<const TileCall> calls) 
   };
   if (!std::ranges::all_of(calls, is_convolution)) return Engine::tile_step(calls);
   return std::make_unique<Convolutions>(calls, begun);
-}
-
-std::unique_ptr<Operation> FarEngine::normalize(const std::array<float, 3>& mean,
-                                                const std::array<float, 3>& stddev) {
-  return std::make_unique<Normalize>(mean, stddev);
 }
 
 std::unique_ptr<TileCopies> FarEngine::tile_copies(std::span<const TileCopy> copies) {

@@ -40,35 +40,11 @@ class FarEngine final : public Engine {
 
   [[nodiscard]] std::string_view name() const override { return "far"; }
   [[nodiscard]] DType map_type() const override { return DType::f32; }
-  [[nodiscard]] bool promises_bits() const override { return true; }
   [[nodiscard]] FarDevice& device() override { return device_; }
-  /// Convolutions copy their input into scratch memory first.
-  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
-                                                  const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
-                                                           const MapGeometry& in,
-                                                           const MapGeometry& out) override {
-    return inner_->fully_connected(layer, features, in, out);
+  /// As a GPU's engine without fused operations.
+  [[nodiscard]] std::string obstacle(const Op& op) const override {
+    return is_one_of<Normalize>(op) ? "" : inner_->obstacle(op);
   }
-  [[nodiscard]] std::unique_ptr<Operation> pool2d(const Pool2d& layer, const MapGeometry& in,
-                                                  const MapGeometry& out) override {
-    return inner_->pool2d(layer, in, out);
-  }
-  [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry& in,
-                                               const MapGeometry& out) override {
-    return inner_->lrn(layer, in, out);
-  }
-  [[nodiscard]] std::unique_ptr<Operation> relu(const MapGeometry& in, const MapGeometry& out) override {
-    return inner_->relu(in, out);
-  }
-  [[nodiscard]] std::unique_ptr<Operation> softmax(const MapGeometry& in, const MapGeometry& out) override {
-    return inner_->softmax(in, out);
-  }
-  [[nodiscard]] std::unique_ptr<Operation> copy(const MapGeometry& in, const MapGeometry& out) override {
-    return inner_->copy(in, out);
-  }
-  [[nodiscard]] std::unique_ptr<Operation> normalize(const std::array<float, 3>& mean,
-                                                     const std::array<float, 3>& stddev) override;
   [[nodiscard]] std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies) override;
   [[nodiscard]] std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles) override;
   /// Of convolutions: the copies, and all else, in two.
@@ -78,6 +54,10 @@ class FarEngine final : public Engine {
   std::atomic<int> lost_arrivals = 0;  ///< so many keys of tiles never arrive
 
  private:
+  /// Convolutions copy their input into scratch memory first.
+  [[nodiscard]] std::unique_ptr<Operation> make(const Op& op, std::span<const MapGeometry> in,
+                                                const MapGeometry& out) override;
+
   FarDevice device_;
   std::unique_ptr<Engine> inner_;
 };

@@ -37,7 +37,7 @@ nlohmann::json case_of(const std::string& name) {
 
 class Golden : public testing::TestWithParam<std::string> {
  protected:
-  void expect_like_pytorch(const std::string& engine, PatchSpec patch, StagesConfig::Kind stages) {
+  void expect_like_pytorch(EngineKind engine, PatchSpec patch, StagesConfig::Kind stages) {
     const nlohmann::json entry = case_of(GetParam());
     Experiment experiment;
     experiment.model = folder / std::string(entry.at("model"));
@@ -83,16 +83,18 @@ class Golden : public testing::TestWithParam<std::string> {
   }
 };
 
-TEST_P(Golden, ReferenceWhole) { expect_like_pytorch("reference", {}, StagesConfig::Kind::per_conv); }
-
-TEST_P(Golden, ReferenceFusedTiles) {
-  expect_like_pytorch("reference", {PatchSpec::Kind::grid, {3, 2}}, StagesConfig::Kind::fused);
+TEST_P(Golden, ReferenceWhole) {
+  expect_like_pytorch(EngineKind::reference, {}, StagesConfig::Kind::per_conv);
 }
 
-TEST_P(Golden, OneDnnWhole) { expect_like_pytorch("onednn", {}, StagesConfig::Kind::per_conv); }
+TEST_P(Golden, ReferenceFusedTiles) {
+  expect_like_pytorch(EngineKind::reference, {PatchSpec::Kind::grid, {3, 2}}, StagesConfig::Kind::fused);
+}
+
+TEST_P(Golden, OneDnnWhole) { expect_like_pytorch(EngineKind::onednn, {}, StagesConfig::Kind::per_conv); }
 
 TEST_P(Golden, OneDnnTiles) {
-  expect_like_pytorch("onednn", {PatchSpec::Kind::size, {7, 5}}, StagesConfig::Kind::per_conv);
+  expect_like_pytorch(EngineKind::onednn, {PatchSpec::Kind::size, {7, 5}}, StagesConfig::Kind::per_conv);
 }
 
 INSTANTIATE_TEST_SUITE_P(PyTorch, Golden, testing::ValuesIn(case_names()),

@@ -1,6 +1,8 @@
 #include "kernels/devices/cuda/cuda_device.hpp"
 
 #include <algorithm>
+#include <memory>
+#include <type_traits>
 #include <utility>
 
 namespace halotile {
@@ -299,6 +301,17 @@ void CudaDevice::release_in_order(Stream& stream, void* data) {
 
 namespace {
 
+// Destroys a handle of CUDA's.
+template <auto destroy>
+struct Destroy {
+  template <typename Object>
+  void operator()(Object* object) const {
+    destroy(object);
+  }
+};
+template <typename Handle, auto destroy>
+using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<destroy>>;
+
 class CudaTimeline final : public Timeline {
  public:
   explicit CudaTimeline(std::size_t points) {
@@ -306,46 +319,40 @@ class CudaTimeline final : public Timeline {
     for (std::size_t i = 0; i < points; ++i) {
       cudaEvent_t event = nullptr;
       check_cuda(cudaEventCreate(&event), "making an event");
-      events_.push_back(event);
+      events_.emplace_back(event);
     }
   }
-  CudaTimeline(const CudaTimeline&) = delete;
-  CudaTimeline& operator=(const CudaTimeline&) = delete;
-  ~CudaTimeline() override {
-    for (cudaEvent_t event : events_) cudaEventDestroy(event);
-  }
   void mark(Stream& stream, std::size_t index) override {
-    check_cuda(cudaEventRecord(events_.at(index), cuda_stream(stream).handle()), "recording an event");
+    check_cuda(cudaEventRecord(events_.at(index).get(), cuda_stream(stream).handle()), "recording an event");
   }
   [[nodiscard]] double seconds(std::size_t from, std::size_t to) const override {
     float milliseconds = 0;
-    check_cuda(cudaEventElapsedTime(&milliseconds, events_.at(from), events_.at(to)), "reading a time");
+    check_cuda(cudaEventElapsedTime(&milliseconds, events_.at(from).get(), events_.at(to).get()),
+               "reading a time");
     return 1e-3 * static_cast<double>(milliseconds);
   }
 
  private:
-  std::vector<cudaEvent_t> events_;
+  std::vector<Owned<cudaEvent_t, cudaEventDestroy>> events_;
 };
+
+using Graph = Owned<cudaGraph_t, cudaGraphDestroy>;
 
 class CudaReplay final : public Replay {
  public:
-  explicit CudaReplay(cudaGraph_t graph) : graph_(graph) {
-    check_cuda(cudaGraphInstantiate(&executable_, graph_, cudaGraphInstantiateFlagUseNodePriority),
+  explicit CudaReplay(Graph graph) : graph_(std::move(graph)) {
+    cudaGraphExec_t executable = nullptr;
+    check_cuda(cudaGraphInstantiate(&executable, graph_.get(), cudaGraphInstantiateFlagUseNodePriority),
                "making a graph");
-  }
-  CudaReplay(const CudaReplay&) = delete;
-  CudaReplay& operator=(const CudaReplay&) = delete;
-  ~CudaReplay() override {
-    if (executable_ != nullptr) cudaGraphExecDestroy(executable_);
-    cudaGraphDestroy(graph_);
+    executable_.reset(executable);
   }
   void run(Stream& stream) override {
-    check_cuda(cudaGraphLaunch(executable_, cuda_stream(stream).handle()), "launching a graph");
+    check_cuda(cudaGraphLaunch(executable_.get(), cuda_stream(stream).handle()), "launching a graph");
   }
 
  private:
-  cudaGraph_t graph_;
-  cudaGraphExec_t executable_ = nullptr;
+  Graph graph_;
+  Owned<cudaGraphExec_t, cudaGraphExecDestroy> executable_;
 };
 
 }  // namespace
@@ -370,8 +377,9 @@ std::unique_ptr<Replay> CudaDevice::capture(std::span<const std::unique_ptr<Stre
   } catch (...) {
     failure = std::current_exception();
   }
-  cudaGraph_t graph = nullptr;
-  const cudaError_t status = cudaStreamEndCapture(handle, &graph);
+  cudaGraph_t captured = nullptr;
+  const cudaError_t status = cudaStreamEndCapture(handle, &captured);
+  Graph graph(captured);
   for (const auto& stream : streams) {
     try {
       stream->synchronize();  // rethrows what the work threw
@@ -380,12 +388,11 @@ std::unique_ptr<Replay> CudaDevice::capture(std::span<const std::unique_ptr<Stre
     }
   }
   if (failure) {
-    if (graph != nullptr) cudaGraphDestroy(graph);
     cudaGetLastError();
     std::rethrow_exception(failure);
   }
   check_cuda(status, "capturing a graph");
-  return std::make_unique<CudaReplay>(graph);
+  return std::make_unique<CudaReplay>(std::move(graph));
 }
 
 }  // namespace halotile

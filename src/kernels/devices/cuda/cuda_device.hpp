@@ -1,5 +1,4 @@
-// CUDA devices behind the Device and Stream interfaces: memory, streams, events. Host code only; kernels are
-// in the *_direct.cu files.
+// CUDA devices behind the Device and Stream interfaces: memory, streams, events. Host code only.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -65,7 +65,8 @@ class PlainConv2d final : public Operation {
     return static_cast<std::size_t>(threads_ * together * (terms_ + out_)) * sizeof(float);
   }
 
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView> ins, const MapView& out, const RunContext& context) override {
+    const ConstMapView& in = ins.front();
     const Rect inside = intersect(in.rect, Rect::whole(in.whole));
     const std::int64_t rows = out.rect.rows.size();
     const std::int64_t share = together * (terms_ + out_);

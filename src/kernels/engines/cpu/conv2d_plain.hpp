@@ -6,7 +6,7 @@
 
 #include "kernels/devices/device.hpp"
 #include "kernels/engines/engine.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 
 namespace halotile {
 

@@ -47,6 +47,7 @@
 
 #include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/simd.hpp"
+#include "kernels/engines/rounding.hpp"
 
 namespace halotile {
 namespace {
@@ -61,10 +62,6 @@ constexpr std::int64_t panel_columns = panel_vectors * lanes;
 // Channels that a step of a chain takes: those of a word of 32 bits.
 template <typename T>
 constexpr std::int64_t depth = 4 / sizeof(T);
-
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 // Sizes that depend on the layer and the element type alone.
 template <typename T>
@@ -320,7 +317,8 @@ class WinogradOperation final : public Operation {
     inner_threads_ = enough ? 1 : threads;
   }
 
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView> ins, const MapView& out, const RunContext& context) override {
+    const ConstMapView& in = ins.front();
     const Rect blocks{halves(out.rect.rows), halves(out.rect.cols)};
     const std::int64_t count = out.images * blocks.area();
     if (count == 0) return;

@@ -56,8 +56,8 @@ template <typename Kernel>
 class MapOperation final : public Operation {
  public:
   MapOperation(int threads, Kernel kernel) : threads_(threads), kernel_(std::move(kernel)) {}
-  void run(const ConstMapView& in, const MapView& out, const RunContext&) override {
-    over_bands(threads_, in, out, kernel_);
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext&) override {
+    over_bands(threads_, in.front(), out, kernel_);
   }
 
  private:
@@ -72,26 +72,35 @@ std::unique_ptr<Operation> map_operation(int threads, Kernel kernel) {
 
 }  // namespace
 
-std::unique_ptr<Operation> CpuEngine::pool2d(const Pool2d& layer, const MapGeometry&, const MapGeometry&) {
-  return map_operation(
-      threads_, [layer](const ConstMapView& in, const MapView& out) { halotile::pool2d(layer, in, out); });
+std::string cpu_obstacle(const Op& op) {
+  if (is_one_of<Conv2d, FullyConnected, Pool2d, Lrn, Relu, Softmax, Copy>(op)) return {};
+  if (is_one_of<LrnMaxPool>(op)) return "LRN and pools are not fused on the CPU";
+  if (is_one_of<Normalize>(op)) return "8-bit pixels become floats before they are the CPU's input";
+  return "the CPU engines do not have it";
 }
 
-std::unique_ptr<Operation> CpuEngine::lrn(const Lrn& layer, const MapGeometry&, const MapGeometry&) {
-  return map_operation(
-      threads_, [layer](const ConstMapView& in, const MapView& out) { halotile::lrn(layer, in, out); });
-}
-
-std::unique_ptr<Operation> CpuEngine::relu(const MapGeometry&, const MapGeometry&) {
-  return map_operation(threads_, [](const ConstMapView& in, const MapView& out) { halotile::relu(in, out); });
-}
-
-std::unique_ptr<Operation> CpuEngine::softmax(const MapGeometry&, const MapGeometry&) {
-  return map_operation(1, [](const ConstMapView& in, const MapView& out) { halotile::softmax(in, out); });
-}
-
-std::unique_ptr<Operation> CpuEngine::copy(const MapGeometry&, const MapGeometry&) {
-  return map_operation(threads_, [](const ConstMapView& in, const MapView& out) { copy_map(in, out); });
+std::unique_ptr<Operation> CpuEngine::make(const Op& op, std::span<const MapGeometry>, const MapGeometry&) {
+  using In = const ConstMapView&;
+  using Made = std::unique_ptr<Operation>;
+  return std::visit(
+      Overloaded{
+          [&](const Pool2d& layer) -> Made {
+            return map_operation(threads_, [layer](In in, const MapView& out) { pool2d(layer, in, out); });
+          },
+          [&](const Lrn& layer) -> Made {
+            return map_operation(threads_, [layer](In in, const MapView& out) { lrn(layer, in, out); });
+          },
+          [&](const Relu&) -> Made {
+            return map_operation(threads_, [](In in, const MapView& out) { relu(in, out); });
+          },
+          [&](const Softmax&) -> Made {
+            return map_operation(1, [](In in, const MapView& out) { softmax(in, out); });
+          },
+          [&](const Copy&) -> Made {
+            return map_operation(threads_, [](In in, const MapView& out) { copy_map(in, out); });
+          },
+          [&](const auto&) -> Made { refuse(op, "is the engine's own"); }},
+      op);
 }
 
 }  // namespace halotile

@@ -5,6 +5,9 @@
 
 namespace halotile {
 
+/// Engine::obstacle() of all CPU engines.
+[[nodiscard]] std::string cpu_obstacle(const Op& op);
+
 /// Base of the CPU engines: everything but convolution and fully connected layers.
 class CpuEngine : public Engine {
  public:
@@ -15,16 +18,13 @@ class CpuEngine : public Engine {
 
   [[nodiscard]] Device& device() override { return device_; }
 
-  [[nodiscard]] std::unique_ptr<Operation> pool2d(const Pool2d& layer, const MapGeometry& in,
-                                                  const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry& in,
-                                               const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> relu(const MapGeometry& in, const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> softmax(const MapGeometry& in, const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> copy(const MapGeometry& in, const MapGeometry& out) override;
+  [[nodiscard]] std::string obstacle(const Op& op) const override { return cpu_obstacle(op); }
 
  protected:
   [[nodiscard]] int threads() const { return threads_; }
+  /// All but convolutions and fully connected layers.
+  [[nodiscard]] std::unique_ptr<Operation> make(const Op& op, std::span<const MapGeometry> in,
+                                                const MapGeometry& out) override;
 
  private:
   int threads_;

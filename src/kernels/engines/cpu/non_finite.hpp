@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <span>
 
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile {

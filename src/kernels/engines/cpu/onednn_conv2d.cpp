@@ -45,9 +45,9 @@ void execute(const dnnl::primitive& primitive, const dnnl::stream& stream,
 
 class Conv2dOperation final : public Operation {
  public:
-  Conv2dOperation(const dnnl::engine& engine, std::span<const Band> bands, const PrimitiveOf& primitive_of,
-                  const Conv2d& layer, const MapGeometry& in, const MapGeometry& out, int threads)
-      : stream_(engine), layer_(layer), threads_(threads) {
+  Conv2dOperation(const dnnl::engine& engine, const Conv2d& layer, std::span<const Band> bands,
+                  const PrimitiveOf& primitive_of, const MapGeometry& in, const MapGeometry& out, int threads)
+      : layer_(layer), stream_(engine), threads_(threads) {
     const Interval in_cols = bands.front().in_cols;
     const bool dense_in = in.col_stride == in.channels && in.row_stride == in_cols.size() * in.channels;
     const bool dense_out =
@@ -69,7 +69,8 @@ class Conv2dOperation final : public Operation {
     }
   }
 
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView> ins, const MapView& out, const RunContext& context) override {
+    const ConstMapView& in = ins.front();
     std::byte* const packed_in = context.scratch.data();
     std::byte* const packed_out = packed_in + in_bytes_;
     for (std::int64_t image = 0; image < out.images; ++image) {
@@ -189,8 +190,8 @@ class Conv2dOperation final : public Operation {
     return part;
   }
 
+  Conv2d layer_;  // its parameters are what the primitives read
   dnnl::stream stream_;
-  Conv2d layer_;
   int threads_;
   bool pack_in_ = false;
   bool pack_out_ = false;
@@ -267,10 +268,10 @@ Band with_zeros(const Band& band, const Window& window) {
   return {rows, cols, band.out_rows, {{rows.size(), cols.size()}, s.out, {}}};
 }
 
-std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine, std::span<const Band> bands,
-                                            const PrimitiveOf& primitive_of, const Conv2d& layer,
+std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine, const Conv2d& layer,
+                                            std::span<const Band> bands, const PrimitiveOf& primitive_of,
                                             const MapGeometry& in, const MapGeometry& out, int threads) {
-  return std::make_unique<Conv2dOperation>(engine, bands, primitive_of, layer, in, out, threads);
+  return std::make_unique<Conv2dOperation>(engine, layer, bands, primitive_of, in, out, threads);
 }
 
 }  // namespace halotile::onednn

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/engines/engine.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 
 namespace halotile::onednn {
 
@@ -48,12 +48,12 @@ struct Band {
 /// The primitive of a shape.
 using PrimitiveOf = std::function<const ConvPrimitive&(const ConvShape&)>;
 
-/// Runs the primitive of each band of the layer, image by image, and a ReLU behind each on `threads` threads.
-/// Asks for a primitive once for each shape. The layer's weights must stay, and be finite.
-[[nodiscard]] std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine,
+/// Runs the primitive of each band of `layer`, image by image, and a ReLU behind each on `threads` threads.
+/// Asks for a primitive once for each shape. The layer's weights must be finite.
+[[nodiscard]] std::unique_ptr<Operation> conv2d_operation(const dnnl::engine& engine, const Conv2d& layer,
                                                           std::span<const Band> bands,
                                                           const PrimitiveOf& primitive_of,
-                                                          const Conv2d& layer, const MapGeometry& in,
-                                                          const MapGeometry& out, int threads);
+                                                          const MapGeometry& in, const MapGeometry& out,
+                                                          int threads);
 
 }  // namespace halotile::onednn

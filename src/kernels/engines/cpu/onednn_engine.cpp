@@ -11,10 +11,9 @@
 #include <array>
 #include <cmath>
 #include <dnnl.hpp>
-#include <map>
 #include <optional>
 #include <string>
-#include <tuple>
+#include <utility>
 
 #include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/conv2d_plain.hpp"
@@ -22,6 +21,7 @@
 #include "kernels/engines/cpu/cpu_operations.hpp"
 #include "kernels/engines/cpu/onednn_conv2d.hpp"
 #include "kernels/engines/cpu/onednn_fully_connected.hpp"
+#include "kernels/engines/thread_count.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -45,18 +45,6 @@ memory::data_type data_type(DType type) {
                          "); use engine: reference for this network");
 }
 
-// The thread count that oneDNN sees while primitives are made here.
-class ThreadCount {
- public:
-  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
-  ~ThreadCount() { omp_set_num_threads(before_); }
-
- private:
-  int before_;
-};
-
 dnnl::primitive_attr attributes() {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -67,7 +55,7 @@ dnnl::primitive_attr attributes() {
 class BiasOnly final : public Operation {
  public:
   explicit BiasOnly(const Conv2d& layer) : layer_(layer) {}
-  void run(const ConstMapView&, const MapView& out, const RunContext&) override {
+  void run(std::span<const ConstMapView>, const MapView& out, const RunContext&) override {
     for (std::int64_t n = 0; n < out.images; ++n) {
       for (std::int64_t y = out.rect.rows.begin; y < out.rect.rows.end; ++y) {
         for (std::int64_t x = out.rect.cols.begin; x < out.rect.cols.end; ++x) {
@@ -99,14 +87,21 @@ class OneDnnEngine final : public CpuEngine {
 
   [[nodiscard]] std::string_view name() const override { return "onednn"; }
   [[nodiscard]] DType map_type() const override { return map_type_; }
-  [[nodiscard]] bool promises_bits() const override { return false; }
 
-  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
-                                                  const MapGeometry& out) override {
+ private:
+  [[nodiscard]] std::unique_ptr<Operation> make(const Op& op, std::span<const MapGeometry> in,
+                                                const MapGeometry& out) override {
+    if (const auto* const layer = std::get_if<Conv2d>(&op)) return conv2d(*layer, in.front(), out);
+    if (const auto* const layer = std::get_if<FullyConnected>(&op))
+      return fully_connected(*layer, in.front(), out);
+    return CpuEngine::make(op, in, out);
+  }
+
+  std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out) {
     if (!has_finite_weight(layer)) return plain(layer, out);
     if (winograd_suits(layer, map_type_)) {
-      Buffer& weight = winograd_weights_[layer.weight.data()];
-      if (weight.bytes() == 0) weight = winograd_weight(layer, map_type_, device());
+      const Buffer& weight =
+          winograd_weights_.get(layer.weight, [&] { return winograd_weight(layer, map_type_, device()); });
       return winograd_conv2d(layer, weight, out, threads());
     }
     const std::string& kernel = kernel_of(layer, in.whole, out.whole);
@@ -119,44 +114,36 @@ class OneDnnEngine final : public CpuEngine {
     const auto primitive_of = [&](const ConvShape& shape) -> const ConvPrimitive& {
       return conv_primitive(layer, kernel, shape);
     };
-    return onednn::conv2d_operation(engine_, bands, primitive_of, layer, in, out, threads());
+    return onednn::conv2d_operation(engine_, layer, bands, primitive_of, in, out, threads());
   }
 
-  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
-                                                           const MapGeometry& in,
-                                                           const MapGeometry& out) override {
-    const Key key{layer.weight.data(), in.images, features.begin, features.end, size_of(out.dtype)};
-    auto found = fully_connected_.find(key);
-    if (found == fully_connected_.end()) {
-      found =
-          fully_connected_.emplace(key, make_fully_connected(layer, features, in.images, out.dtype)).first;
-    }
-    return onednn::fully_connected_operation(engine_, found->second, out, layer.relu, threads());
+  std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, const MapGeometry& in,
+                                             const MapGeometry& out) {
+    const std::array<std::int64_t, 5> detail{number(layer.bias), in.images, layer.features.begin,
+                                             layer.features.end, size_of(out.dtype)};
+    const std::vector<FullyConnectedPiece>& pieces = fully_connected_.get(
+        layer.weight, detail, [&] { return make_fully_connected(layer, in.images, out.dtype); });
+    return onednn::fully_connected_operation(engine_, layer, pieces, out, threads());
   }
 
- private:
   // A weight in a format of oneDNN's.
   struct Packed {
     Buffer buffer;
     memory view;
   };
-  using Key = std::tuple<const float*, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
-  using ConvKey = std::pair<const float*, std::array<std::int64_t, 8>>;
+  using ConvDetail = std::array<std::int64_t, 13>;
 
   // NaN or infinity times the padding's zero is NaN. oneDNN leaves such products out or not by the tile's
   // shape, and Winograd's transforms subtract infinities; so layers with such weights go the plain way.
   bool has_finite_weight(const Conv2d& layer) {
-    const auto [known, is_new] = finite_weights_.try_emplace(layer.weight.data());
-    if (is_new) {
-      known->second =
-          std::all_of(layer.weight.begin(), layer.weight.end(), [](float w) { return std::isfinite(w); });
-    }
-    return known->second;
+    return finite_weights_.get(layer.weight, [&] {
+      return std::all_of(layer.weight.begin(), layer.weight.end(), [](float w) { return std::isfinite(w); });
+    });
   }
 
   std::unique_ptr<Operation> plain(const Conv2d& layer, const MapGeometry& out) {
-    Buffer& weight = plain_weights_[layer.weight.data()];
-    if (weight.bytes() == 0) weight = plain_conv2d_weight(layer, device());
+    const Buffer& weight =
+        plain_weights_.get(layer.weight, [&] { return plain_conv2d_weight(layer, device()); });
     return plain_conv2d(layer, weight, out, threads());
   }
 
@@ -166,27 +153,35 @@ class OneDnnEngine final : public CpuEngine {
     const ThreadCount count(threads());
     try {
       return std::all_of(bands.begin(), bands.end(), [&](const Band& band) {
-        const auto [known, is_new] = accepted_.try_emplace(conv_key(layer, band.shape));
-        if (!is_new) return known->second;
-        throw_if_stopped();
-        return known->second = conv_desc(layer, band.shape, kernel).has_value();
+        return accepted_.get(layer.weight, {conv_detail(layer, band.shape), kernel}, [&] {
+          throw_if_stopped();
+          return conv_desc(layer, band.shape, kernel).has_value();
+        });
       });
     } catch (const dnnl::error& error) {
       fail("a convolution", error);
     }
   }
 
-  static ConvKey conv_key(const Conv2d& layer, const ConvShape& shape) {
-    return {layer.weight.data(),
-            {shape.in.height, shape.in.width, shape.out.height, shape.out.width, shape.padding.top,
-             shape.padding.left, shape.padding.bottom, shape.padding.right}};
+  static std::int64_t number(const Parameter& parameter) { return static_cast<std::int64_t>(parameter.id()); }
+
+  static ConvDetail conv_detail(const Conv2d& layer, const ConvShape& shape) {
+    const Window& w = layer.window;
+    return {number(layer.bias),  shape.in.height,   shape.in.width,     shape.out.height,
+            shape.out.width,     shape.padding.top, shape.padding.left, shape.padding.bottom,
+            shape.padding.right, w.stride.height,   w.stride.width,     w.dilation.height,
+            w.dilation.width};
   }
 
   // Name of the kernel that computes the layer: of the direct ones that take the whole map, with its padding
   // or as zeros, the first. Empty: there is none.
   const std::string& kernel_of(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out) {
-    const auto [known, is_new] = conv_kernels_.try_emplace(layer.weight.data());
-    if (!is_new) return known->second;
+    const Window& w = layer.window;
+    return conv_kernels_.get(layer.weight, {whole_in, w.stride, w.padding.begin, w.padding.end, w.dilation},
+                             [&] { return find_kernel(layer, whole_in, whole_out); });
+  }
+
+  std::string find_kernel(const Conv2d& layer, Extent2 whole_in, Extent2 whole_out) const {
     // A whole map's padding at the end is what the last window reaches.
     const auto end = [](const AxisWindow& axis, std::int64_t inputs, std::int64_t outputs) {
       return std::max<std::int64_t>(0, reach(axis, inputs, {0, outputs}).end - inputs);
@@ -204,29 +199,27 @@ class OneDnnEngine final : public CpuEngine {
     try {
       for (const ConvShape& shape : {whole.shape, with_zeros(whole, w).shape}) {
         const auto made = conv_desc(layer, shape, "jit");
-        if (made && known->second.empty()) known->second = made->impl_info_str();
+        if (made) return made->impl_info_str();
       }
     } catch (const dnnl::error& error) {
       fail("a convolution", error);
     }
-    return known->second;
+    return {};
   }
 
   const ConvPrimitive& conv_primitive(const Conv2d& layer, const std::string& kernel,
                                       const ConvShape& shape) {
-    const ConvKey key = conv_key(layer, shape);
-    const auto found = convolutions_.find(key);
-    if (found != convolutions_.end()) return found->second;
-    const ThreadCount count(threads());
-    try {
-      auto desc = conv_desc(layer, shape, kernel);
-      if (!desc) desc = conv_desc(layer, shape, "");
-      ConvPrimitive made{*desc, dnnl::convolution_forward(*desc), conv_weight(layer, *desc),
-                         bias(layer.bias)};
-      return convolutions_.emplace(key, std::move(made)).first->second;
-    } catch (const dnnl::error& error) {
-      fail("a convolution", error);
-    }
+    return convolutions_.get(layer.weight, conv_detail(layer, shape), [&] {
+      const ThreadCount count(threads());
+      try {
+        auto desc = conv_desc(layer, shape, kernel);
+        if (!desc) desc = conv_desc(layer, shape, "");
+        return ConvPrimitive{*desc, dnnl::convolution_forward(*desc), conv_weight(layer, *desc),
+                             bias(layer.bias)};
+      } catch (const dnnl::error& error) {
+        fail("a convolution", error);
+      }
+    });
   }
 
   // The first of oneDNN's kernels whose name begins with `name`, if it has one for this shape.
@@ -263,14 +256,15 @@ class OneDnnEngine final : public CpuEngine {
     return {g, layer.out_channels / g, layer.in_channels / g, k.height, k.width};
   }
 
-  // Reorders `values`, in the plain layout `tag`, into `wanted`. Equal formats of one tensor are kept once.
-  memory packed(const float* values, const memory::dims& dims, memory::format_tag tag,
+  // Reorders the parameter's values from the one numbered `first` on, in the plain layout `tag`, into
+  // `wanted`. Equal formats of one tensor are kept once.
+  memory packed(const Parameter& weight, std::int64_t first, const memory::dims& dims, memory::format_tag tag,
                 const memory::desc& wanted) {
-    auto& formats = packed_[values];
+    std::vector<Packed>& formats = packed_.get(weight, first, [] { return std::vector<Packed>(); });
     for (const Packed& have : formats) {
       if (have.view.get_desc() == wanted) return have.view;
     }
-    memory plain({dims, memory::data_type::f32, tag}, engine_, const_cast<float*>(values));
+    memory plain({dims, memory::data_type::f32, tag}, engine_, const_cast<float*>(weight.data() + first));
     Buffer buffer = device().allocate(wanted.get_size());
     memory result(wanted, engine_, buffer.data());
     dnnl::reorder(plain, result).execute(stream_, plain, result);
@@ -281,7 +275,7 @@ class OneDnnEngine final : public CpuEngine {
 
   memory conv_weight(const Conv2d& layer, const dnnl::convolution_forward::primitive_desc& desc) {
     const auto tag = layer.groups == 1 ? memory::format_tag::oihw : memory::format_tag::goihw;
-    return packed(layer.weight.data(), conv_weight_dims(layer), tag, desc.weights_desc());
+    return packed(layer.weight, 0, conv_weight_dims(layer), tag, desc.weights_desc());
   }
 
   memory bias(std::span<const float> values) {
@@ -290,8 +284,9 @@ class OneDnnEngine final : public CpuEngine {
                   engine_, const_cast<float*>(values.data()));
   }
 
-  std::vector<FullyConnectedPiece> make_fully_connected(const FullyConnected& layer, Interval features,
-                                                        std::int64_t images, DType out_type) {
+  std::vector<FullyConnectedPiece> make_fully_connected(const FullyConnected& layer, std::int64_t images,
+                                                        DType out_type) {
+    const Interval features = layer.features;
     const ThreadCount count(1);
     std::vector<FullyConnectedPiece> pieces;
     for (std::int64_t begin = features.begin; begin < features.end; begin += features_of_piece)
@@ -309,17 +304,18 @@ class OneDnnEngine final : public CpuEngine {
       const memory::desc weight({size, layer.in_features}, type, memory::format_tag::any);
       const memory::desc dst({images, size}, data_type(out_type), memory::format_tag::nc);
       const std::span<const float> part =
-          layer.bias.empty()
-              ? layer.bias
-              : layer.bias.subspan(static_cast<std::size_t>(features.begin), static_cast<std::size_t>(size));
+          layer.bias.empty() ? layer.bias.values()
+                             : layer.bias.values().subspan(static_cast<std::size_t>(features.begin),
+                                                           static_cast<std::size_t>(size));
       const memory::desc bias_desc =
           part.empty() ? memory::desc() : memory::desc({size}, memory::data_type::f32, memory::format_tag::x);
       const dnnl::inner_product_forward::desc desc(dnnl::prop_kind::forward_inference, src, weight, bias_desc,
                                                    dst);
       const dnnl::inner_product_forward::primitive_desc pd(desc, attributes(), engine_);
-      const float* rows = layer.weight.data() + features.begin * layer.in_features;
       return {pd, dnnl::inner_product_forward(pd),
-              packed(rows, {size, layer.in_features}, memory::format_tag::nc, pd.weights_desc()), bias(part)};
+              packed(layer.weight, features.begin * layer.in_features, {size, layer.in_features},
+                     memory::format_tag::nc, pd.weights_desc()),
+              bias(part)};
     } catch (const dnnl::error& error) {
       fail("a fully connected layer", error);
     }
@@ -328,15 +324,15 @@ class OneDnnEngine final : public CpuEngine {
   DType map_type_;
   dnnl::engine engine_;
   dnnl::stream stream_;
-  std::map<ConvKey, ConvPrimitive> convolutions_;
-  std::map<ConvKey, bool> accepted_;
-  // By the address of the layer's weight:
-  std::map<const float*, bool> finite_weights_;
-  std::map<const float*, std::string> conv_kernels_;
-  std::map<const float*, Buffer> plain_weights_;
-  std::map<const float*, Buffer> winograd_weights_;
-  std::map<Key, std::vector<FullyConnectedPiece>> fully_connected_;
-  std::map<const float*, std::vector<Packed>> packed_;
+  // Of the layers' weights. Primitives read biases where they are: the bias is part of the detail.
+  MadeOfParameters<ConvPrimitive, ConvDetail> convolutions_;
+  MadeOfParameters<bool, std::pair<ConvDetail, std::string>> accepted_;
+  MadeOfParameters<bool> finite_weights_;
+  MadeOfParameters<std::string, std::array<Extent2, 5>> conv_kernels_;
+  MadeOfParameters<Buffer> plain_weights_;
+  MadeOfParameters<Buffer> winograd_weights_;
+  MadeOfParameters<std::vector<FullyConnectedPiece>, std::array<std::int64_t, 5>> fully_connected_;
+  MadeOfParameters<std::vector<Packed>, std::int64_t> packed_;
 };
 
 }  // namespace
@@ -358,11 +354,6 @@ std::unique_ptr<Engine> make_onednn_engine(DType map_type, int threads) {
         "precision bf16: this CPU has no bf16 arithmetic (AVX512_BF16); use precision: fp32");
   }
   return std::make_unique<OneDnnEngine>(map_type, threads);
-}
-
-std::span<const std::string_view> engine_names() {
-  static constexpr std::array<std::string_view, 2> names{"onednn", "reference"};
-  return names;
 }
 
 }  // namespace halotile

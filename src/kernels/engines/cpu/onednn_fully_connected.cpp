@@ -19,9 +19,9 @@ using dnnl::memory;
 
 class FullyConnectedOperation final : public Operation {
  public:
-  FullyConnectedOperation(const dnnl::engine& engine, std::span<const FullyConnectedPiece> pieces,
-                          const MapGeometry& out, bool relu, int threads)
-      : threads_(threads), packs_out_(out.images > 1), relu_(relu) {
+  FullyConnectedOperation(const dnnl::engine& engine, const FullyConnected& layer,
+                          std::span<const FullyConnectedPiece> pieces, const MapGeometry& out, int threads)
+      : layer_(layer), threads_(threads), packs_out_(out.images > 1) {
     pieces_.reserve(pieces.size());
     std::int64_t first = 0;  // feature
     for (const FullyConnectedPiece& made : pieces) {
@@ -35,7 +35,8 @@ class FullyConnectedOperation final : public Operation {
     }
   }
 
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView> ins, const MapView& out, const RunContext& context) override {
+    const ConstMapView& in = ins.front();
     const auto count = static_cast<std::int64_t>(pieces_.size());
     bool failed = false;  // exceptions must not leave the loop
 #pragma omp parallel for num_threads(threads_) schedule(static) reduction(|| : failed)
@@ -94,7 +95,7 @@ class FullyConnectedOperation final : public Operation {
     target.data = to;
     const MapGeometry packed = dense_geometry(out.dtype, out.images, piece.features, out.rect, out.whole);
     const ConstMapView made = packs_out_ ? ConstMapView{packed, scratch} : ConstMapView(target);
-    if (relu_) {
+    if (layer_.relu) {
       relu(made, target);
     } else if (packs_out_) {
       copy_map(made, target);
@@ -102,19 +103,19 @@ class FullyConnectedOperation final : public Operation {
     return true;
   }
 
+  FullyConnected layer_;  // its parameters are what the primitives read
   int threads_;
   bool packs_out_;
-  bool relu_;
   std::vector<Piece> pieces_;
   std::size_t scratch_bytes_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Operation> fully_connected_operation(const dnnl::engine& engine,
+std::unique_ptr<Operation> fully_connected_operation(const dnnl::engine& engine, const FullyConnected& layer,
                                                      std::span<const FullyConnectedPiece> pieces,
-                                                     const MapGeometry& out, bool relu, int threads) {
-  return std::make_unique<FullyConnectedOperation>(engine, pieces, out, relu, threads);
+                                                     const MapGeometry& out, int threads) {
+  return std::make_unique<FullyConnectedOperation>(engine, layer, pieces, out, threads);
 }
 
 }  // namespace halotile::onednn

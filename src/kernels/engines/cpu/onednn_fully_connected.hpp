@@ -21,10 +21,10 @@ struct FullyConnectedPiece {
   dnnl::memory bias;  ///< empty where the layer has none
 };
 
-/// Pieces of features_of_piece features, but for the last, side by side, dealt to `threads` threads; with a
-/// ReLU behind them if `relu`.
+/// Pieces of `layer`, of features_of_piece features, but for the last, side by side, dealt to `threads`
+/// threads, each with the layer's ReLU behind it.
 [[nodiscard]] std::unique_ptr<Operation> fully_connected_operation(
-    const dnnl::engine& engine, std::span<const FullyConnectedPiece> pieces, const MapGeometry& out,
-    bool relu, int threads);
+    const dnnl::engine& engine, const FullyConnected& layer, std::span<const FullyConnectedPiece> pieces,
+    const MapGeometry& out, int threads);
 
 }  // namespace halotile::onednn

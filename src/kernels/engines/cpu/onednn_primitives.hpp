@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <dnnl.hpp>
 
+#include "kernels/engines/rounding.hpp"
+
 namespace halotile::onednn {
 
 inline void set_data(dnnl::memory& m, const void* data) {
@@ -12,6 +14,6 @@ inline void set_data(dnnl::memory& m, const void* data) {
 }
 
 /// Bytes of a piece of scratch memory, rounded up so that what follows is aligned.
-[[nodiscard]] inline std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+[[nodiscard]] inline std::size_t aligned(std::size_t bytes) { return round_up(bytes, 64); }
 
 }  // namespace halotile::onednn

@@ -5,7 +5,7 @@
 // not overlap, except for relu.
 #pragma once
 
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile {

@@ -23,7 +23,7 @@
 #include <span>
 
 #include "kernels/engines/exact_sums.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile::reference {

@@ -1,4 +1,3 @@
-#include <map>
 #include <vector>
 
 #include "kernels/engines/cpu/cpu_operations.hpp"
@@ -10,26 +9,24 @@ namespace {
 class ReferenceConv2d final : public Operation {
  public:
   ReferenceConv2d(const Conv2d& layer, std::span<const float> weight) : layer_(layer), weight_(weight) {}
-  void run(const ConstMapView& in, const MapView& out, const RunContext&) override {
-    reference::conv2d(layer_, weight_, in, out);
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext&) override {
+    reference::conv2d(layer_, weight_, in.front(), out);
   }
 
  private:
   Conv2d layer_;
-  std::span<const float> weight_;
+  std::span<const float> weight_;  // the engine's
 };
 
 class ReferenceFullyConnected final : public Operation {
  public:
-  ReferenceFullyConnected(const FullyConnected& layer, Interval features)
-      : layer_(layer), features_(features) {}
-  void run(const ConstMapView& in, const MapView& out, const RunContext&) override {
-    reference::fully_connected(layer_, features_, in, out);
+  explicit ReferenceFullyConnected(const FullyConnected& layer) : layer_(layer) {}
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext&) override {
+    reference::fully_connected(layer_, layer_.features, in.front(), out);
   }
 
  private:
   FullyConnected layer_;
-  Interval features_;
 };
 
 class ReferenceEngine final : public CpuEngine {
@@ -37,21 +34,24 @@ class ReferenceEngine final : public CpuEngine {
   ReferenceEngine() : CpuEngine(1) {}
   [[nodiscard]] std::string_view name() const override { return "reference"; }
   [[nodiscard]] DType map_type() const override { return DType::f32; }
-  [[nodiscard]] bool promises_bits() const override { return true; }
-
-  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry&,
-                                                  const MapGeometry&) override {
-    std::vector<float>& weight = weights_[layer.weight.data()];
-    if (weight.empty()) weight = reference::conv2d_weight_order(layer);
-    return std::make_unique<ReferenceConv2d>(layer, weight);
-  }
-  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
-                                                           const MapGeometry&, const MapGeometry&) override {
-    return std::make_unique<ReferenceFullyConnected>(layer, features);
-  }
 
  private:
-  std::map<const float*, std::vector<float>> weights_;  // by the address of the layer's own weight
+  [[nodiscard]] std::unique_ptr<Operation> make(const Op& op, std::span<const MapGeometry> in,
+                                                const MapGeometry& out) override {
+    if (const auto* const layer = std::get_if<Conv2d>(&op)) {
+      return std::make_unique<ReferenceConv2d>(*layer, ordered_weight(*layer));
+    }
+    if (const auto* const layer = std::get_if<FullyConnected>(&op)) {
+      return std::make_unique<ReferenceFullyConnected>(*layer);
+    }
+    return CpuEngine::make(op, in, out);
+  }
+
+  std::span<const float> ordered_weight(const Conv2d& layer) {
+    return weights_.get(layer.weight, [&] { return reference::conv2d_weight_order(layer); });
+  }
+
+  MadeOfParameters<std::vector<float>> weights_;
 };
 
 }  // namespace

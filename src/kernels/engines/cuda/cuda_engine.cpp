@@ -14,7 +14,7 @@ class TogetherStep final : public TileStep {
  public:
   explicit TogetherStep(std::span<const TileCall> calls)
       : operation_(static_cast<const TilesOperation&>(*calls.front().operation)) {
-    for (const TileCall& call : calls) tiles_.push_back({call.in, call.out});
+    for (const TileCall& call : calls) tiles_.push_back({call.in.front(), call.out});
   }
   void run(Stream& stream) override { operation_.launch(tiles_, cuda_stream(stream).handle()); }
 
@@ -25,8 +25,8 @@ class TogetherStep final : public TileStep {
 
 }  // namespace
 
-void TilesOperation::run(const ConstMapView& in, const MapView& out, const RunContext& context) {
-  const cuda::TileMaps tile{in, out};
+void TilesOperation::run(std::span<const ConstMapView> in, const MapView& out, const RunContext& context) {
+  const cuda::TileMaps tile{in.front(), out};
   launch({&tile, 1}, cuda_stream(context.stream).handle());
 }
 
@@ -35,37 +35,32 @@ CudaEngine::~CudaEngine() {
   cudaDeviceSynchronize();
 }
 
-std::unique_ptr<Operation> CudaEngine::pool2d(const Pool2d& layer, const MapGeometry&, const MapGeometry&) {
-  return std::make_unique<TilesOperation>(
-      [layer](std::span<const cuda::TileMaps> tiles, cudaStream_t stream) {
-        cuda::pool2d(layer, tiles, stream);
-      });
-}
-
-std::unique_ptr<Operation> CudaEngine::lrn(const Lrn& layer, const MapGeometry&, const MapGeometry&) {
-  return launch_operation([layer](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-    cuda::lrn(layer, in, out, stream);
-  });
-}
-
-std::unique_ptr<Operation> CudaEngine::relu(const MapGeometry&, const MapGeometry&) {
-  return launch_operation(cuda::relu);
-}
-
-std::unique_ptr<Operation> CudaEngine::softmax(const MapGeometry&, const MapGeometry&) {
-  return launch_operation(cuda::softmax);
-}
-
-std::unique_ptr<Operation> CudaEngine::copy(const MapGeometry&, const MapGeometry&) {
-  return std::make_unique<TilesOperation>(cuda::copy_maps);
-}
-
-std::unique_ptr<Operation> CudaEngine::normalize(const std::array<float, 3>& mean,
-                                                 const std::array<float, 3>& stddev) {
-  return launch_operation([normalization = cuda::PixelNormalization(mean, stddev)](
-                              const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-    cuda::normalize(normalization, in, out, stream);
-  });
+std::unique_ptr<Operation> CudaEngine::make(const Op& op, std::span<const MapGeometry>, const MapGeometry&) {
+  using Made = std::unique_ptr<Operation>;
+  return std::visit(
+      Overloaded{
+          [](const Pool2d& layer) -> Made {
+            return std::make_unique<TilesOperation>(
+                [layer](std::span<const cuda::TileMaps> tiles, cudaStream_t stream) {
+                  cuda::pool2d(layer, tiles, stream);
+                });
+          },
+          [](const Lrn& layer) -> Made {
+            return launch_operation([layer](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+              cuda::lrn(layer, in, out, stream);
+            });
+          },
+          [](const Relu&) -> Made { return launch_operation(cuda::relu); },
+          [](const Softmax&) -> Made { return launch_operation(cuda::softmax); },
+          [](const Copy&) -> Made { return std::make_unique<TilesOperation>(cuda::copy_maps); },
+          [](const Normalize& pixels) -> Made {
+            return launch_operation([normalization = cuda::PixelNormalization(pixels.mean, pixels.stddev)](
+                                        const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+              cuda::normalize(normalization, in, out, stream);
+            });
+          },
+          [&](const auto&) -> Made { refuse(op, "is the engine's own"); }},
+      op);
 }
 
 std::unique_ptr<TileCopies> CudaEngine::tile_copies(std::span<const TileCopy> copies) {

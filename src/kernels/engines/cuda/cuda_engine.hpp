@@ -17,8 +17,8 @@ template <typename Launch>
 class LaunchOperation final : public Operation {
  public:
   explicit LaunchOperation(Launch launch) : launch_(std::move(launch)) {}
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    launch_(in, out, cuda_stream(context.stream).handle());
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext& context) override {
+    launch_(in.front(), out, cuda_stream(context.stream).handle());
   }
 
  private:
@@ -35,7 +35,7 @@ class TilesOperation : public Operation {
  public:
   using Launch = std::function<void(std::span<const cuda::TileMaps>, cudaStream_t)>;
   explicit TilesOperation(Launch launch) : launch_(std::move(launch)) {}
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override;
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext& context) override;
   void launch(std::span<const cuda::TileMaps> tiles, cudaStream_t stream) const { launch_(tiles, stream); }
 
  private:
@@ -49,25 +49,19 @@ class CudaEngine : public Engine {
   /// Waits for the device: kernels may still read what is given back next.
   ~CudaEngine() override;
 
-  [[nodiscard]] bool promises_bits() const override { return true; }
   [[nodiscard]] Device& device() override { return device_; }
   [[nodiscard]] CudaDevice& cuda_device() { return device_; }
 
-  [[nodiscard]] std::unique_ptr<Operation> pool2d(const Pool2d& layer, const MapGeometry& in,
-                                                  const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry& in,
-                                               const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> relu(const MapGeometry& in, const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> softmax(const MapGeometry& in, const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> copy(const MapGeometry& in, const MapGeometry& out) override;
-  [[nodiscard]] std::unique_ptr<Operation> normalize(const std::array<float, 3>& mean,
-                                                     const std::array<float, 3>& stddev) override;
   [[nodiscard]] std::unique_ptr<TileCopies> tile_copies(std::span<const TileCopy> copies) override;
   [[nodiscard]] std::unique_ptr<TileLedger> tile_ledger(const TileSet& tiles) override;
   [[nodiscard]] std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls) override;
   [[nodiscard]] std::optional<std::int64_t> differing(const ConstMapView& a, const ConstMapView& b) override;
 
  protected:
+  /// The operations whose kernels all engines share.
+  [[nodiscard]] std::unique_ptr<Operation> make(const Op& op, std::span<const MapGeometry> in,
+                                                const MapGeometry& out) override;
+
   CudaDevice device_;  // NOLINT: the engines' own
 };
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "kernels/engines/cuda/map_element.cuh"
+#include "kernels/engines/rounding.hpp"
 #include "kernels/maps/map.hpp"
 #include "patching/error.hpp"
 
@@ -97,10 +98,7 @@ bool vector_aligned(const DeviceMap<T>& map, int width = vector_width<T>) {
          map.image_stride % width == 0 && map.row_stride % width == 0 && map.col_stride % width == 0;
 }
 
-template <typename T>
-[[nodiscard]] __host__ __device__ constexpr T divide_up(T a, T b) {
-  return (a + b - 1) / b;
-}
+using halotile::divide_up;
 
 /// Division of ints from 0 on by one that is known at launch, as a multiplication.
 /// Source: Granlund and Montgomery 1994, Division by invariant integers using multiplication.

@@ -15,8 +15,6 @@ struct KernelEntry {
   std::size_t dynamic_shared = 0;  ///< bytes, the input patch of patch kernels left out
 };
 
-[[nodiscard]] std::vector<KernelEntry> conv2d_kernels();
-[[nodiscard]] std::vector<KernelEntry> fully_connected_kernels();
 [[nodiscard]] std::vector<KernelEntry> pool2d_kernels();
 [[nodiscard]] std::vector<KernelEntry> lrn_kernels();
 [[nodiscard]] std::vector<KernelEntry> lrn_pool_kernels();
@@ -29,3 +27,10 @@ template <typename... Parameters>
 }
 
 }  // namespace halotile::cuda
+
+namespace halotile::direct {
+
+[[nodiscard]] std::vector<cuda::KernelEntry> conv2d_kernels();
+[[nodiscard]] std::vector<cuda::KernelEntry> fully_connected_kernels();
+
+}  // namespace halotile::direct

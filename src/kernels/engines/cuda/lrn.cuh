@@ -20,7 +20,7 @@
 #include "kernels/devices/cuda/cuda_error.hpp"
 #include "kernels/engines/cuda/device_map.cuh"
 #include "kernels/engines/cuda/map_operations.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 
 namespace halotile::cuda {
 

@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile::cuda {

@@ -1,5 +1,7 @@
 #include "kernels/engines/registry/cuda_engines.hpp"
 
+#include <array>
+
 #include "kernels/engines/cuda/direct/direct_engine.hpp"
 #include "kernels/engines/cuda/tensor_core/tensor_core_engine.hpp"
 
@@ -33,14 +35,14 @@ std::string gpu_obstacle(int index) {
 }
 
 std::unique_ptr<Engine> make_direct_engine(int index, DirectStage stage) {
-  direct::Stage staged = direct::Stage::automatic;
-  if (stage == DirectStage::input) staged = direct::Stage::input;
-  if (stage == DirectStage::filter) staged = direct::Stage::filter;
-  return make_direct_engine(DirectOptions{index, staged});
+  return make_direct_engine(DirectOptions{index, stage});
 }
 
-std::unique_ptr<Engine> make_tensor_core_engine(int index, cuda::Element element) {
-  return make_tensor_core_engine(TensorCoreOptions{index, element});
+std::unique_ptr<Engine> make_tensor_core_engine(int index, Precision precision) {
+  // In the order of Precision.
+  constexpr std::array elements{cuda::Element::f32, cuda::Element::tf32, cuda::Element::bf16,
+                                cuda::Element::f16};
+  return make_tensor_core_engine(TensorCoreOptions{index, elements.at(static_cast<std::size_t>(precision))});
 }
 
 }  // namespace halotile

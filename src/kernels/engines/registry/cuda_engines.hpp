@@ -2,19 +2,15 @@
 // no GPUs and says so.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "kernels/engines/cuda/cudnn/cudnn_engine.hpp"
-#include "kernels/engines/cuda/matrix_element.hpp"
 #include "kernels/engines/engine.hpp"
+#include "kernels/engines/kinds.hpp"
 
 namespace halotile {
-
-/// What convolutions of the `direct` engine stage in shared memory.
-enum class DirectStage : std::uint8_t { automatic, input, filter };
 
 struct GpuInfo {
   std::string device;      ///< "cuda:0"
@@ -38,6 +34,6 @@ struct GpuInfo {
 /// The `direct` engine on GPU `index`. Throws UnsupportedError saying what gpu_obstacle says.
 [[nodiscard]] std::unique_ptr<Engine> make_direct_engine(int index, DirectStage stage);
 /// The `tensor_core` engine on GPU `index`; throws as above.
-[[nodiscard]] std::unique_ptr<Engine> make_tensor_core_engine(int index, cuda::Element element);
+[[nodiscard]] std::unique_ptr<Engine> make_tensor_core_engine(int index, Precision precision);
 
 }  // namespace halotile

@@ -17,7 +17,7 @@ std::unique_ptr<Engine> make_direct_engine(int index, DirectStage) {
   throw UnsupportedError(gpu_obstacle(index));
 }
 
-std::unique_ptr<Engine> make_tensor_core_engine(int index, cuda::Element) {
+std::unique_ptr<Engine> make_tensor_core_engine(int index, Precision) {
   throw UnsupportedError(gpu_obstacle(index));
 }
 
@@ -27,7 +27,7 @@ DeviceLimits measure_gpu_limits(int index, const std::string&) {
 
 CudnnState cudnn_state() { return {{}, gpu_obstacle(0)}; }
 
-std::unique_ptr<Engine> make_cudnn_engine(int index, CudnnPrecision) {
+std::unique_ptr<Engine> make_cudnn_engine(int index, Precision) {
   throw UnsupportedError(gpu_obstacle(index));
 }
 

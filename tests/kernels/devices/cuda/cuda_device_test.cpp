@@ -146,21 +146,20 @@ TEST(SmallDirectEngine, EqualsTheReferenceEngine) {
   const auto direct = make_direct_engine();
   const auto reference = make_reference_engine();
   EXPECT_EQ(direct->name(), "direct");
-  EXPECT_TRUE(direct->promises_bits());
   Window w;
   w.kernel = {5, 5};
   w.stride = {2, 2};
   w.padding = {2, 2};
   const auto conv_weight = random_values(24 * 3 * 25, 1);
   const auto conv_bias = random_values(24, 2);
-  const Conv2d conv{3, 24, 1, w, true, conv_weight, conv_bias};
+  const Conv2d conv{3, 24, 1, w, true, Parameter(conv_weight), Parameter(conv_bias)};
   const Lrn norm{5, 1e-2F, 0.75F, 2.0F};
   Window pool_window;
   pool_window.kernel = {3, 3};
   pool_window.stride = {2, 2};
   const Pool2d pool{PoolKind::max, pool_window, true};
   const auto fc_weight = random_values(10 * 24 * 49, 3);
-  const FullyConnected fc{24 * 49, 10, false, fc_weight, {}};
+  const FullyConnected fc{24 * 49, 10, false, Parameter(fc_weight), {}, {0, 10}};
 
   const auto run = [&](Engine& engine, Stream& on, TwinMap& in, TwinMap& conv_out, TwinMap& norm_out,
                        TwinMap& pool_out, TwinMap& logits, bool host) {
@@ -168,10 +167,10 @@ TEST(SmallDirectEngine, EqualsTheReferenceEngine) {
     MapView flat = view(pool_out);
     flat = {dense_geometry(DType::f32, 2, 24 * 49, Rect::whole({1, 1}), {1, 1}), flat.data};
     std::vector<std::unique_ptr<Operation>> operations;
-    operations.push_back(engine.conv2d(conv, in.geometry(), conv_out.geometry()));
-    operations.push_back(engine.lrn(norm, conv_out.geometry(), norm_out.geometry()));
-    operations.push_back(engine.pool2d(pool, norm_out.geometry(), pool_out.geometry()));
-    operations.push_back(engine.fully_connected(fc, {0, 10}, flat, logits.geometry()));
+    operations.push_back(engine.prepare(conv, in.geometry(), conv_out.geometry()));
+    operations.push_back(engine.prepare(norm, conv_out.geometry(), norm_out.geometry()));
+    operations.push_back(engine.prepare(pool, norm_out.geometry(), pool_out.geometry()));
+    operations.push_back(engine.prepare(fc, flat, logits.geometry()));
     const Buffer scratch = engine.device().allocate(operations.back()->scratch_bytes());
     const RunContext context{on, {scratch.data(), scratch.bytes()}};
     auto all = [&] {

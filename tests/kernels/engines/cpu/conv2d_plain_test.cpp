@@ -43,8 +43,8 @@ class PlainLayer {
             start, layer.out_channels * (layer.in_channels / layer.groups) * layer.window.kernel.area())),
         bias_(oracle::random_values(start + 1, start % 3 == 0 ? 0 : layer.out_channels)),
         layer_(layer) {
-    layer_.weight = weights_;
-    layer_.bias = bias_;
+    layer_.weight = Parameter(weights_);
+    layer_.bias = Parameter(bias_);
     ordered_ = plain_conv2d_weight(layer_, device_);
   }
 

@@ -64,8 +64,8 @@ class WinogradLayer {
     layer_.window.kernel = {3, 3};
     layer_.window.padding = c.padding;
     layer_.relu = c.relu;
-    layer_.weight = weight_;
-    layer_.bias = bias_;
+    layer_.weight = Parameter(weight_);
+    layer_.bias = Parameter(bias_);
     transformed_ = winograd_weight(layer_, c.type, device_);
   }
 

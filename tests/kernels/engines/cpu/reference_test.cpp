@@ -45,14 +45,16 @@ class Conv {
     layer.groups = c.groups;
     layer.window = {c.kernel, c.stride, c.padding, c.dilation, false, std::nullopt};
     layer.relu = c.relu;
-    layer.weight = weight_;
-    layer.bias = bias_;
+    layer.weight = Parameter(weight_);
+    layer.bias = Parameter(bias_);
   }
   Conv(const Conv&) = delete;
   Conv& operator=(const Conv&) = delete;
 
-  // Weights may be changed before the first run.
-  [[nodiscard]] std::vector<float>& weight() { return weight_; }
+  void set_first_weight(float value) {
+    weight_[0] = value;
+    layer.weight = Parameter(weight_);
+  }
   void run(const ConstMapView& in, const MapView& out) const {
     reference::conv2d(layer, reference::conv2d_weight_order(layer), in, out);
   }
@@ -298,7 +300,7 @@ TEST(ConvEdge, ATileOfPaddingAloneIsTheBias) {
 TEST(ConvEdge, ReluKeepsNanAndNegativeZero) {
   Conv conv({.name = "", .in_channels = 1, .out_channels = 1, .input = {1, 4}, .relu = true, .bias = false},
             1);
-  conv.weight()[0] = 1.0F;
+  conv.set_first_weight(1.0F);
   GuardedMap in(DType::f32, 1, 1, {1, 4});
   in.set(0, 0, 0, 0, std::numeric_limits<float>::quiet_NaN());
   in.set(0, 0, 1, 0, -std::numeric_limits<float>::infinity());
@@ -311,7 +313,7 @@ TEST(ConvEdge, ReluKeepsNanAndNegativeZero) {
   EXPECT_EQ(out.get(0, 0, 3, 0), 0.0F);
 
   // 2^-149 * -0.25 rounds to -0: the only way to a negative zero from an accumulator that starts at +0.
-  conv.weight()[0] = -0.25F;
+  conv.set_first_weight(-0.25F);
   in.set(0, 0, 0, 0, std::numeric_limits<float>::denorm_min());
   const float zero = conv.whole(in).get(0, 0, 0, 0);
   EXPECT_EQ(zero, 0.0F);
@@ -322,7 +324,7 @@ TEST(ConvEdge, MultipliesByZeroOutsideTheImage) {
   Conv conv(
       {.name = "", .in_channels = 1, .out_channels = 1, .input = {1, 3}, .kernel = {1, 3}, .padding = {0, 1}},
       1);
-  conv.weight()[0] = std::numeric_limits<float>::infinity();
+  conv.set_first_weight(std::numeric_limits<float>::infinity());
   GuardedMap in(DType::f32, 1, 1, {1, 3});
   for (std::int64_t q = 0; q < 3; ++q) in.set(0, 0, q, 0, 1.0F);
   const GuardedMap out = conv.whole(in);
@@ -399,7 +401,7 @@ TEST(ConvFault, PaddingOnlyAtAFusedStagesInputIsSeen) {
   Conv first(first_shape, 11);
   const Conv second(second_shape, 21);
   const std::vector<float> positive_bias(3, 0.5F);
-  first.layer.bias = positive_bias;
+  first.layer.bias = Parameter(positive_bias);
   GuardedMap in(DType::f32, 1, 2, {8, 8});
   in.randomize(31);
   const GuardedMap middle = first.whole(in);
@@ -456,7 +458,8 @@ class FullyConnectedTest : public testing::TestWithParam<FullyConnectedCase> {
   FullyConnectedTest()
       : weight(oracle::random_values(seed, GetParam().in_features * GetParam().out_features)),
         bias(oracle::random_values(seed + 1, GetParam().bias ? GetParam().out_features : 0)),
-        layer{GetParam().in_features, GetParam().out_features, GetParam().relu, weight, bias},
+        layer{GetParam().in_features, GetParam().out_features, GetParam().relu, Parameter(weight),
+              Parameter(bias)},
         in(DType::f32, GetParam().images, GetParam().in_features, {1, 1}, {2, 0, 3}) {
     in.randomize(seed + 2);
   }
@@ -523,7 +526,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, FullyConnectedTest,
 
 TEST(FullyConnectedEdge, RefusesWhatDoesNotFit) {
   const std::vector<float> weight(6, 1.0F);
-  const FullyConnected layer{3, 2, false, weight, {}};
+  const FullyConnected layer{3, 2, false, Parameter(weight), {}};
   GuardedMap in(DType::f32, 1, 3, {1, 1});
   in.randomize(1);
   const GuardedMap two(DType::f32, 1, 2, {1, 1});

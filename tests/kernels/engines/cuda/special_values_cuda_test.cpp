@@ -10,39 +10,38 @@ namespace {
 
 using special::Case;
 using special::Subject;
-using tensor_core::Element;
 
 std::vector<Subject> own_subjects() {
   std::vector<Subject> subjects{
       {.name = "Direct", .make = [] { return make_direct_engine(0, DirectStage::automatic); }}};
-  const auto tensor_core = [&](const char* name, Element element) {
-    Subject subject{.name = name, .make = [element] { return make_tensor_core_engine(0, element); }};
+  const auto tensor_core = [&](const char* name, Precision precision) {
+    Subject subject{.name = name, .make = [precision] { return make_tensor_core_engine(0, precision); }};
     subject.fuses_lrn_and_pool = true;
     subject.keeps_subnormal_factors = false;
     // The low part of an infinity is infinity - infinity.
-    subject.infinity_may_become_nan = element == Element::f32;
+    subject.infinity_may_become_nan = precision == Precision::fp32;
     subject.reads_beside_strided_windows = true;
     subjects.push_back(subject);
   };
-  tensor_core("TensorCoreBf16", Element::bf16);
-  tensor_core("TensorCoreFp16", Element::f16);
-  tensor_core("TensorCoreTf32", Element::tf32);
-  tensor_core("TensorCoreFp32", Element::f32);
+  tensor_core("TensorCoreBf16", Precision::bf16);
+  tensor_core("TensorCoreFp16", Precision::fp16);
+  tensor_core("TensorCoreTf32", Precision::tf32);
+  tensor_core("TensorCoreFp32", Precision::fp32);
   return subjects;
 }
 
 std::vector<Subject> cudnn_subjects() {
   std::vector<Subject> subjects;
-  const auto cudnn = [&](const char* name, CudnnPrecision precision) {
+  const auto cudnn = [&](const char* name, Precision precision) {
     Subject subject{.name = name, .make = [precision] { return make_cudnn_engine(0, precision); }};
     subject.keeps_subnormal_factors = false;
     subject.infinity_may_become_nan = true;  // Winograd and other transforms are its to choose
     subjects.push_back(subject);
   };
-  cudnn("CudnnFp32", CudnnPrecision::fp32);
-  cudnn("CudnnTf32", CudnnPrecision::tf32);
-  cudnn("CudnnBf16", CudnnPrecision::bf16);
-  cudnn("CudnnFp16", CudnnPrecision::fp16);
+  cudnn("CudnnFp32", Precision::fp32);
+  cudnn("CudnnTf32", Precision::tf32);
+  cudnn("CudnnBf16", Precision::bf16);
+  cudnn("CudnnFp16", Precision::fp16);
   return subjects;
 }
 

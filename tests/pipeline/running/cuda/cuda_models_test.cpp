@@ -4,15 +4,14 @@
 
 #include <cstdlib>
 
-#include "kernels/engines/registry/cuda_engines.hpp"
 #include "kernels/engines/cuda/support.hpp"
+#include "kernels/engines/registry/cuda_engines.hpp"
 #include "pipeline/network/steps.hpp"
 #include "pipeline/running/executor_support.hpp"
 
 namespace halotile {
 namespace {
 
-using support::compare_kept;
 using support::differences;
 using support::make_executor;
 using support::Model;
@@ -44,12 +43,11 @@ std::string to_string(Kind kind) {
 }
 
 std::unique_ptr<Engine> make_engine(Kind kind) {
-  using tensor_core::Element;
   if (kind == Kind::direct) return make_direct_engine(0, DirectStage::automatic);
-  return make_tensor_core_engine(0, kind == Kind::bf16   ? Element::bf16
-                                    : kind == Kind::f16  ? Element::f16
-                                    : kind == Kind::tf32 ? Element::tf32
-                                                         : Element::f32);
+  return make_tensor_core_engine(0, kind == Kind::bf16   ? Precision::bf16
+                                    : kind == Kind::f16  ? Precision::fp16
+                                    : kind == Kind::tf32 ? Precision::tf32
+                                                         : Precision::fp32);
 }
 
 using ModelCase = std::pair<std::string, Kind>;

@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "kernels/engines/registry/cuda_engines.hpp"
 #include "kernels/engines/cuda/support.hpp"
+#include "kernels/engines/registry/cuda_engines.hpp"
 #include "pipeline/network/steps.hpp"
 #include "pipeline/running/executor_support.hpp"
 
@@ -21,14 +21,14 @@ using support::Way;
 
 struct Kind {
   const char* name;
-  CudnnPrecision precision;
+  Precision precision;
   double tolerance;  // of the largest logit
 };
 
-constexpr Kind kinds[] = {{"Fp32", CudnnPrecision::fp32, 1e-5},
-                          {"Tf32", CudnnPrecision::tf32, 5e-3},
-                          {"Bf16", CudnnPrecision::bf16, 4e-2},
-                          {"Fp16", CudnnPrecision::fp16, 5e-3}};
+constexpr Kind kinds[] = {{"Fp32", Precision::fp32, 1e-5},
+                          {"Tf32", Precision::tf32, 5e-3},
+                          {"Bf16", Precision::bf16, 4e-2},
+                          {"Fp16", Precision::fp16, 5e-3}};
 
 double largest(const ConstMapView& logits) {
   const auto* const values = static_cast<const float*>(logits.data);

@@ -5,8 +5,8 @@
 #include <map>
 
 #include "kernels/devices/stop.hpp"
-#include "kernels/engines/registry/cuda_engines.hpp"
 #include "kernels/engines/cuda/support.hpp"
+#include "kernels/engines/registry/cuda_engines.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/engine_choice.hpp"
 #include "pipeline/network/steps.hpp"
@@ -209,7 +209,7 @@ TEST(DirectPipeline, DeviceAutoTakesTheGpu) {
   const EngineChoice gpu = choose_engine(experiment, 1);
   EXPECT_EQ(gpu.engine->name(), "direct");
   EXPECT_EQ(gpu.note, "");
-  for (const char* const precision : {"bf16", "fp16", "tf32"}) {
+  for (const Precision precision : {Precision::bf16, Precision::fp16, Precision::tf32}) {
     experiment.precision = precision;
     const EngineChoice shorter = choose_engine(experiment, 1);
     EXPECT_EQ(shorter.engine->name(), "tensor_core");

@@ -9,6 +9,8 @@
 #include "kernels/engines/cuda/cudnn/cudnn_engine.hpp"
 #include "kernels/engines/cuda/cudnn/cudnn_plan.hpp"
 #include "kernels/engines/cuda/map_operations.hpp"
+#include "kernels/engines/cuda/op_support.hpp"
+#include "kernels/engines/rounding.hpp"
 #include "patching/error.hpp"
 #include "patching/window.hpp"
 
@@ -19,10 +21,6 @@ using cudnn::Plan;
 using cudnn::Problem;
 
 constexpr std::int64_t scratch_alignment = 256;
-
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 // Rows and columns that the outputs reach for, and those of them that the input shows.
 struct Sight {
@@ -114,15 +112,21 @@ struct Weights {
   Buffer bias;
 };
 
+// They last as long as the parameter.
+struct HeldWeights {
+  const Weights& made;  // the engine's
+  Parameter weight;
+};
+
 // Outputs that see nothing but padding: bias and ReLU.
 class BiasOperation final : public Operation {
  public:
-  BiasOperation(bool relu, DType type, const Weights& weights)
+  BiasOperation(bool relu, DType type, const HeldWeights& weights)
       : relu_(relu), type_(type), weights_(weights) {}
-  void run(const ConstMapView&, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView>, const MapView& out, const RunContext& context) override {
     const cudaStream_t stream = cuda_stream(context.stream).handle();
     // The same channels at every position: a map without strides.
-    ConstMapView bias{out, weights_.bias.data()};
+    ConstMapView bias{out, weights_.made.bias.data()};
     bias.dtype = type_;
     bias.image_stride = bias.row_stride = bias.col_stride = 0;
     cuda::copy_map(bias, out, stream);
@@ -132,13 +136,13 @@ class BiasOperation final : public Operation {
  private:
   bool relu_;
   DType type_;
-  const Weights& weights_;  // the engine's
+  HeldWeights weights_;
 };
 
 class CudnnOperation final : public Operation {
  public:
   CudnnOperation(const Window& window, const Problem& problem, const Plan& plan, Apart apart,
-                 const Weights& weights, Handles& handles)
+                 const HeldWeights& weights, Handles& handles)
       : window_(window),
         problem_(problem),
         plan_(plan),
@@ -152,11 +156,9 @@ class CudnnOperation final : public Operation {
     const std::size_t bytes = plan_.workspace_bytes() + static_cast<std::size_t>(in_bytes_ + out_bytes_);
     return bytes > 0 ? bytes + scratch_alignment : 0;
   }
-  [[nodiscard]] std::span<const std::byte> weights() const override {
-    return {weights_.filters.data(), weights_.filters.bytes()};
-  }
 
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView> ins, const MapView& out, const RunContext& context) override {
+    const ConstMapView& in = ins.front();
     const cudaStream_t stream = cuda_stream(context.stream).handle();
     std::byte* const scratch = aligned_scratch(context);
     const ConstMapView seen = subview(in, {0, in.images}, sight_of(window_, in, out).seen);
@@ -166,8 +168,8 @@ class CudnnOperation final : public Operation {
     if (apart_.in) cuda::copy_map(seen, in_copy, stream);
     cudnn::Addresses addresses;
     addresses.in = apart_.in ? in_copy.data : seen.data;
-    addresses.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
-    addresses.bias = weights_.bias.data();
+    addresses.filters = weights_.made.filters.data();
+    addresses.bias = weights_.made.bias.data();
     addresses.out = apart_.out ? out_copy.data : out.data;
     addresses.workspace = scratch + in_bytes_ + out_bytes_;
     require_alignment(addresses.in, problem_.in);
@@ -191,17 +193,17 @@ class CudnnOperation final : public Operation {
 
   Window window_;
   Problem problem_;
-  const Plan& plan_;  // the engine's, like weights and handles
+  const Plan& plan_;  // the engine's, like the handles
   Apart apart_;
   std::int64_t in_bytes_;
   std::int64_t out_bytes_;
-  const Weights& weights_;
+  HeldWeights weights_;
   Handles& handles_;
 };
 
 class CudnnEngine final : public CudaEngine {
  public:
-  CudnnEngine(int device, CudnnPrecision precision)
+  CudnnEngine(int device, Precision precision)
       : CudaEngine(device), precision_(precision), state_(cudnn_state()) {
     if (!state_.obstacle.empty()) throw UnsupportedError("engine: cudnn: " + state_.obstacle);
   }
@@ -214,11 +216,10 @@ class CudnnEngine final : public CudaEngine {
   }
 
   [[nodiscard]] std::string_view name() const override { return "cudnn"; }
-  [[nodiscard]] bool promises_bits() const override { return false; }
   [[nodiscard]] DType map_type() const override {
-    return precision_ == CudnnPrecision::bf16   ? DType::bf16
-           : precision_ == CudnnPrecision::fp16 ? DType::f16
-                                                : DType::f32;
+    return precision_ == Precision::bf16   ? DType::bf16
+           : precision_ == Precision::fp16 ? DType::f16
+                                           : DType::f32;
   }
   [[nodiscard]] std::string note() const override {
     std::string engines;
@@ -229,21 +230,7 @@ class CudnnEngine final : public CudaEngine {
     return text;
   }
 
-  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
-                                                  const MapGeometry& out) override {
-    return convolution(layer, in, out, out.dtype);
-  }
-
-  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
-                                                           const MapGeometry& in,
-                                                           const MapGeometry& out) override {
-    if (features != Interval{0, layer.out_features})
-      throw UnsupportedError("engine cudnn: fully connected layers are computed as a whole");
-    // A convolution at one position. Few outputs of many terms: such sums cuDNN may split, and left to write
-    // bf16 its errors are as if it rounded the parts to bf16.
-    return convolution({layer.in_features, layer.out_features, 1, {}, layer.relu, layer.weight, layer.bias},
-                       in, out, DType::f32);
-  }
+  [[nodiscard]] std::string obstacle(const Op& op) const override { return cuda::cudnn_obstacle(op); }
 
  private:
   struct Known {
@@ -251,14 +238,28 @@ class CudnnEngine final : public CudaEngine {
     std::string why;             // then
   };
 
+  [[nodiscard]] std::unique_ptr<Operation> make(const Op& op, std::span<const MapGeometry> in,
+                                                const MapGeometry& out) override {
+    if (const auto* const layer = std::get_if<Conv2d>(&op))
+      return convolution(*layer, in.front(), out, out.dtype);
+    if (const auto* const layer = std::get_if<FullyConnected>(&op)) {
+      // A convolution at one position. Few outputs of many terms: such sums cuDNN may split, and left to
+      // write bf16 its errors are as if it rounded the parts to bf16.
+      return convolution(
+          {layer->in_features, layer->out_features, 1, {}, layer->relu, layer->weight, layer->bias},
+          in.front(), out, DType::f32);
+    }
+    return CudaEngine::make(op, in, out);
+  }
+
   // Written by cuDNN in the type `written` if there is a plan for that, else in the input's.
   std::unique_ptr<Operation> convolution(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out,
                                          DType written) {
     device_.make_current();
-    const Weights& weights = weights_of(layer);
+    const HeldWeights weights{weights_of(layer), layer.weight};
     if (sight_of(layer.window, in, out).seen.empty())
       return std::make_unique<BiasOperation>(layer.relu, map_type(), weights);
-    Problem problem = problem_of(layer, in, out, precision_ == CudnnPrecision::tf32);
+    Problem problem = problem_of(layer, in, out, precision_ == Precision::tf32);
     Apart apart{problem.in.seems_better_aligned(), false};
     if (apart.in) {
       const cudnn::Tensor& t = problem.in;
@@ -304,23 +305,24 @@ class CudnnEngine final : public CudaEngine {
 
   // Brought to the device when first asked for.
   const Weights& weights_of(const Conv2d& layer) {
-    Weights& weights = weights_[layer.weight.data()];
-    if (weights.filters.bytes() > 0) return weights;
-    with_element_type(map_type(), [&]<typename T>(T) {
-      const std::vector<T> filters = reordered<T>(layer);
-      std::vector<T> bias(static_cast<std::size_t>(layer.out_channels), T(0.0F));
-      for (std::size_t o = 0; o < layer.bias.size(); ++o) bias[o] = T(layer.bias[o]);
-      weights.bias = device_.copy_of(bias.data(), bias.size() * sizeof(T));
-      weights.filters = device_.copy_of(filters.data(), filters.size() * sizeof(T));
+    return weights_.get(layer.weight, layer.bias.id(), [&] {
+      Weights weights;
+      with_element_type(map_type(), [&]<typename T>(T) {
+        const std::vector<T> filters = reordered<T>(layer);
+        std::vector<T> bias(static_cast<std::size_t>(layer.out_channels), T(0.0F));
+        for (std::size_t o = 0; o < layer.bias.size(); ++o) bias[o] = T(layer.bias[o]);
+        weights.bias = device_.copy_of(bias.data(), bias.size() * sizeof(T));
+        weights.filters = device_.copy_of(filters.data(), filters.size() * sizeof(T));
+      });
+      return weights;
     });
-    return weights;
   }
 
-  CudnnPrecision precision_;
+  Precision precision_;
   CudnnState state_;
   Handles handles_;
   std::map<Problem, Known> plans_;
-  std::map<const float*, Weights> weights_;  // by the address of the layer's own
+  MadeOfParameters<Weights, std::uint64_t> weights_;  // by the bias
   // For note().
   std::set<std::int64_t> used_;
   int roundings_ = 0;
@@ -328,7 +330,7 @@ class CudnnEngine final : public CudaEngine {
 
 }  // namespace
 
-std::unique_ptr<Engine> make_cudnn_engine(int index, CudnnPrecision precision) {
+std::unique_ptr<Engine> make_cudnn_engine(int index, Precision precision) {
   return std::make_unique<CudnnEngine>(index, precision);
 }
 

@@ -2,17 +2,13 @@
 // says so.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "kernels/engines/engine.hpp"
+#include "kernels/engines/kinds.hpp"
 
 namespace halotile {
-
-/// What the `cudnn` engine computes in: maps of bf16 or fp16, or of f32 whose products may (tf32) or may not
-/// be rounded.
-enum class CudnnPrecision : std::uint8_t { fp32, tf32, bf16, fp16 };
 
 /// The cuDNN that the `cudnn` engine would use.
 struct CudnnState {
@@ -21,8 +17,9 @@ struct CudnnState {
 };
 
 [[nodiscard]] CudnnState cudnn_state();
-/// The `cudnn` engine on GPU `index`; throws UnsupportedError for a GPU that cannot be
+/// The `cudnn` engine on GPU `index`: maps of bf16 or f16, or of f32 whose products may (tf32) or may not be
+/// rounded. Throws UnsupportedError for a GPU that cannot be
 /// used, and saying what cudnn_state says.
-[[nodiscard]] std::unique_ptr<Engine> make_cudnn_engine(int index, CudnnPrecision precision);
+[[nodiscard]] std::unique_ptr<Engine> make_cudnn_engine(int index, Precision precision);
 
 }  // namespace halotile

@@ -10,7 +10,7 @@ CudnnState cudnn_state() {
           "tensor_core, or build with -DHALOTILE_CUDNN_INCLUDE=FOLDER naming the headers' folder"};
 }
 
-std::unique_ptr<Engine> make_cudnn_engine(int, CudnnPrecision) {
+std::unique_ptr<Engine> make_cudnn_engine(int, Precision) {
   throw UnsupportedError("engine: cudnn: " + cudnn_state().obstacle);
 }
 

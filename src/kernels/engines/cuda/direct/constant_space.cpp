@@ -1,5 +1,7 @@
 #include "kernels/engines/cuda/direct/constant_space.hpp"
 
+#include <cuda_runtime_api.h>
+
 namespace halotile::direct {
 
 std::optional<ConstantSpace::Range> ConstantSpace::reserve(int device, std::span<const float> values) {
@@ -31,6 +33,8 @@ int ConstantSpace::used(int device) const {
 }
 
 void ConstantSpace::release(int device, int offset) {
+  cudaSetDevice(device);
+  cudaDeviceSynchronize();
   const std::lock_guard lock(mutex_);
   taken_[device].erase(offset);
 }

@@ -18,7 +18,7 @@ class ConstantSpace {
   /// Writes values into the array from `offset` on, on the current device.
   using Write = void (*)(int offset, std::span<const float> values);
 
-  /// A range, given back when destroyed: kernels that read it must have finished.
+  /// A range, given back when destroyed, when the device has nothing more to do: kernels may still read it.
   class Range {
    public:
     Range(ConstantSpace& space, int device, int offset) : space_(&space), device_(device), offset_(offset) {}

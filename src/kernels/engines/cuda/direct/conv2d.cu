@@ -22,7 +22,7 @@
 #include <array>
 #include <utility>
 
-#include "kernels/devices/cuda/cuda_error.hpp"
+#include "kernels/devices/cuda/cuda_device.hpp"
 #include "kernels/engines/cuda/direct/conv2d.cuh"
 #include "kernels/engines/cuda/kernel_list.hpp"
 
@@ -422,11 +422,7 @@ ConstantSpace& conv2d_constants() {
 
 int conv2d_resident_blocks(Conv2dKernel kernel, int tile, std::size_t shared_bytes) {
   const auto function = reinterpret_cast<const void*>(kernel_of(kernel, tile));
-  int device = 0;
-  int limit = 0;
-  check_cuda(cudaGetDevice(&device), "asking for the device");
-  check_cuda(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-             "asking for shared memory");
+  const int limit = current_device_attribute<cudaDevAttrMaxSharedMemoryPerBlockOptin>();
   if (function == nullptr || shared_bytes > static_cast<std::size_t>(limit)) return 0;
   check_cuda(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, limit),
              "asking for shared memory");

@@ -11,13 +11,11 @@
 #include <vector>
 
 #include "kernels/engines/cuda/direct/constant_space.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/kinds.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile::direct {
-
-/// What a block stages in shared memory: the input its outputs read, or only the filters.
-enum class Stage : std::uint8_t { automatic, input, filter };
 
 enum class Conv2dKernel : std::uint8_t {
   patch,   ///< input: the patch of the input with its halo, all channels, once; filters in slices
@@ -63,10 +61,11 @@ struct PatchLayout {
 /// Throws ShapeError for maps that do not fit the layer, UnsupportedError for other element types than f32.
 void check_conv2d(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out);
 
-/// Every variant that can run on the current device, cheapest first; never empty for automatic and input.
-/// Throws ShapeError for maps that do not fit the layer or one launch.
+/// Every variant with this stage (a block stages the input that its outputs read, or only the filters) that
+/// can run on the current device, cheapest first; never empty for automatic and input. Throws ShapeError for
+/// maps that do not fit the layer or one launch.
 [[nodiscard]] std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometry& in,
-                                                         const MapGeometry& out, Stage stage);
+                                                         const MapGeometry& out, DirectStage stage);
 
 /// The layer's weight as the kernels read it: (group, k, output channel of the group), output channels padded
 /// to a multiple of 4. k runs over (ky, kx, c) with c padded to a multiple of 4 by -0, or merged: over

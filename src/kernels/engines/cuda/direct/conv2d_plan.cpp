@@ -3,15 +3,15 @@
 #include <array>
 #include <cmath>
 
-#include "kernels/devices/cuda/cuda_error.hpp"
-#include "kernels/engines/exact_sums.hpp"
+#include "kernels/devices/cuda/cuda_device.hpp"
 #include "kernels/engines/cuda/direct/conv2d.hpp"
+#include "kernels/engines/exact_sums.hpp"
+#include "kernels/engines/rounding.hpp"
 
 namespace halotile::direct {
 namespace {
 
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-constexpr std::int64_t round_up_4(std::int64_t a) { return divide_up(a, 4) * 4; }
+constexpr std::int64_t round_up_4(std::int64_t a) { return round_up(a, 4); }
 
 std::int64_t group_channels(const Conv2d& layer) { return layer.in_channels / layer.groups; }
 
@@ -71,15 +71,8 @@ struct Limits {
 };
 
 Limits device_limits() {
-  int device = 0;
-  Limits limits;
-  check_cuda(cudaGetDevice(&device), "asking for the device");
-  check_cuda(cudaDeviceGetAttribute(&limits.multiprocessors, cudaDevAttrMultiProcessorCount, device),
-             "asking for the multiprocessors");
-  check_cuda(
-      cudaDeviceGetAttribute(&limits.shared_per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-      "asking for shared memory");
-  return limits;
+  return {current_device_attribute<cudaDevAttrMultiProcessorCount>(),
+          current_device_attribute<cudaDevAttrMaxSharedMemoryPerBlockOptin>()};
 }
 
 // What the register tiles of conv2d_tiles() were measured to sustain on an H200, in 128 fused multiply-adds a
@@ -166,7 +159,7 @@ PatchLayout patch_layout(const Conv2d& layer, Extent2 outputs, bool merged) {
 }
 
 std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out,
-                                           Stage stage) {
+                                           DirectStage stage) {
   check_conv2d(layer, in, out);
   const Limits limits = device_limits();
   const auto shared_limit = static_cast<std::size_t>(limits.shared_per_block);
@@ -174,8 +167,8 @@ std::vector<Conv2dVariant> conv2d_variants(const Conv2d& layer, const MapGeometr
   const std::int64_t positions = checked_multiply(out.rect.area(), out.images, "the number of positions");
   std::vector<Conv2dVariant> variants;
   for (const Conv2dKernel kernel : {Conv2dKernel::patch, Conv2dKernel::slice, Conv2dKernel::filter}) {
-    if (stage == Stage::input && kernel == Conv2dKernel::filter) continue;
-    if (stage == Stage::filter && kernel != Conv2dKernel::filter) continue;
+    if (stage == DirectStage::input && kernel == Conv2dKernel::filter) continue;
+    if (stage == DirectStage::filter && kernel != Conv2dKernel::filter) continue;
     for (std::size_t index = 0; index < conv2d_tiles().size(); ++index) {
       const TileShape tile = conv2d_tiles()[index];
       Conv2dVariant variant;

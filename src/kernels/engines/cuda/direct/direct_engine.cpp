@@ -1,10 +1,10 @@
 #include "kernels/engines/cuda/direct/direct_engine.hpp"
 
-#include <map>
 #include <optional>
 #include <utility>
 
 #include "kernels/engines/cuda/direct/fully_connected.hpp"
+#include "kernels/engines/cuda/op_support.hpp"
 
 namespace halotile {
 namespace {
@@ -13,20 +13,13 @@ cudaStream_t handle(const RunContext& context) { return cuda_stream(context.stre
 
 float* floats(const Buffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
 
-const float* filters(const RunContext& context, const Buffer& resident) {
-  return context.weights != nullptr ? reinterpret_cast<const float*>(context.weights) : floats(resident);
-}
-
 class DirectConv2d final : public Operation {
  public:
   DirectConv2d(const Conv2d& layer, const direct::Conv2dVariant& variant, const Buffer& filters,
                const direct::BiasPlace& bias)
       : layer_(layer), variant_(variant), filters_(filters), bias_(bias) {}
-  [[nodiscard]] std::span<const std::byte> weights() const override {
-    return {filters_.data(), filters_.bytes()};
-  }
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    direct::conv2d(layer_, variant_, filters(context, filters_), bias_, in, out, handle(context));
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext& context) override {
+    direct::conv2d(layer_, variant_, floats(filters_), bias_, in.front(), out, handle(context));
   }
 
  private:
@@ -38,22 +31,17 @@ class DirectConv2d final : public Operation {
 
 class DirectFullyConnected final : public Operation {
  public:
-  DirectFullyConnected(const FullyConnected& layer, Interval features,
-                       const direct::FullyConnectedVariant& variant, const Buffer& filters,
-                       const direct::BiasPlace& bias)
-      : layer_(layer), features_(features), variant_(variant), filters_(filters), bias_(bias) {}
+  DirectFullyConnected(const FullyConnected& layer, const direct::FullyConnectedVariant& variant,
+                       const Buffer& filters, const direct::BiasPlace& bias)
+      : layer_(layer), variant_(variant), filters_(filters), bias_(bias) {}
   [[nodiscard]] std::size_t scratch_bytes() const override { return variant_.scratch_bytes; }
-  [[nodiscard]] std::span<const std::byte> weights() const override {
-    return {filters_.data(), filters_.bytes()};
-  }
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
-    direct::fully_connected(layer_, features_, variant_, filters(context, filters_), bias_, in, out,
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext& context) override {
+    direct::fully_connected(layer_, layer_.features, variant_, floats(filters_), bias_, in.front(), out,
                             context.scratch, handle(context));
   }
 
  private:
   FullyConnected layer_;
-  Interval features_;
   direct::FullyConnectedVariant variant_;
   const Buffer& filters_;  // the engine's
   direct::BiasPlace bias_;
@@ -75,45 +63,7 @@ class Direct final : public DirectEngine {
             direct::fully_connected_constants().used(device_.index()), fallbacks_};
   }
 
-  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in,
-                                                  const MapGeometry& out) override {
-    device_.make_current();
-    // Tiles of one size are alike wherever they lie.
-    const auto [known, is_new] =
-        variants_.try_emplace({layer.weight.data(), out.images, out.rect.extent(), in.col_stride});
-    if (is_new) {
-      const auto variants = direct::conv2d_variants(layer, in, out, stage_);
-      if (variants.empty()) {
-        variants_.erase(known);
-        throw UnsupportedError("conv2d: no kernel of the direct engine fits this GPU");
-      }
-      known->second = variants.front();
-    }
-    const direct::Conv2dVariant& variant = known->second;
-    Buffer& filters = conv2d_filters_[{layer.weight.data(), variant.merged}];
-    if (filters.bytes() == 0) {
-      const std::vector<float> host = direct::conv2d_filters(layer, variant.merged);
-      filters = device_.copy_of(host.data(), host.size() * sizeof(float));
-    }
-    return std::make_unique<DirectConv2d>(layer, variant, filters,
-                                          place_bias(layer.bias, direct::conv2d_constants()));
-  }
-
-  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
-                                                           const MapGeometry& in,
-                                                           const MapGeometry&) override {
-    device_.make_current();
-    Buffer& filters = fully_connected_filters_[layer.weight.data()];
-    if (filters.bytes() == 0) {
-      const Buffer weight = device_.copy_of(layer.weight.data(), layer.weight.size_bytes());
-      filters = device_.allocate(direct::fully_connected_filter_floats(layer) * sizeof(float));
-      const CudaStream stream(device_.index());
-      direct::fully_connected_filters(layer, floats(weight), floats(filters), stream.handle());
-    }  // the stream's destructor has waited
-    const auto variant = direct::choose_fully_connected(layer, in.images, features.size());
-    return std::make_unique<DirectFullyConnected>(
-        layer, features, variant, filters, place_bias(layer.bias, direct::fully_connected_constants()));
-  }
+  [[nodiscard]] std::string obstacle(const Op& op) const override { return cuda::direct_obstacle(op); }
 
   [[nodiscard]] std::string note() const override {
     const ConstantBiasUse use = constant_bias_use();
@@ -134,35 +84,76 @@ class Direct final : public DirectEngine {
   };
 
   struct Conv2dShape {
-    const float* weight = nullptr;
     std::int64_t images = 0;
     Extent2 outputs;
     std::int64_t col_stride = 0;
+    Extent2 stride;
+    Extent2 dilation;
     auto operator<=>(const Conv2dShape&) const = default;
   };
 
-  // Loads a layer's bias once: into constant memory, or where it does not fit into global memory.
-  direct::BiasPlace place_bias(std::span<const float> bias, direct::ConstantSpace& space) {
-    if (bias.empty()) return {};
-    const auto [place, is_new] = biases_.try_emplace({bias.data(), &space});
-    if (is_new) {
-      place->second.constant = space.reserve(device_.index(), bias);
-      if (!place->second.constant) {
-        place->second.global = device_.copy_of(bias.data(), bias.size_bytes());
-        ++fallbacks_;
-      }
-    }
-    if (place->second.constant) return {place->second.constant->offset(), nullptr};
-    return {-1, floats(place->second.global)};
+  [[nodiscard]] std::unique_ptr<Operation> make(const Op& op, std::span<const MapGeometry> in,
+                                                const MapGeometry& out) override {
+    device_.make_current();
+    if (const auto* const layer = std::get_if<Conv2d>(&op)) return conv2d(*layer, in.front(), out);
+    if (const auto* const layer = std::get_if<FullyConnected>(&op))
+      return fully_connected(*layer, in.front());
+    return CudaEngine::make(op, in, out);
   }
 
-  direct::Stage stage_;
+  std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& in, const MapGeometry& out) {
+    // Tiles of one size are alike wherever they lie.
+    const Conv2dShape shape{out.images, out.rect.extent(), in.col_stride, layer.window.stride,
+                            layer.window.dilation};
+    const direct::Conv2dVariant& variant = variants_.get(layer.weight, shape, [&] {
+      const auto variants = direct::conv2d_variants(layer, in, out, stage_);
+      if (variants.empty()) refuse(layer, "no kernel fits this GPU");
+      return variants.front();
+    });
+    const Buffer& filters = conv2d_filters_.get(layer.weight, variant.merged, [&] {
+      const std::vector<float> host = direct::conv2d_filters(layer, variant.merged);
+      return device_.copy_of(host.data(), host.size() * sizeof(float));
+    });
+    return std::make_unique<DirectConv2d>(layer, variant, filters,
+                                          place_bias(layer.bias, direct::conv2d_constants()));
+  }
+
+  std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, const MapGeometry& in) {
+    const Buffer& filters = fully_connected_filters_.get(layer.weight, [&] {
+      const Buffer weight = device_.copy_of(layer.weight.data(), layer.weight.size_bytes());
+      Buffer made = device_.allocate(direct::fully_connected_filter_floats(layer) * sizeof(float));
+      {
+        const CudaStream stream(device_.index());
+        direct::fully_connected_filters(layer, floats(weight), floats(made), stream.handle());
+      }  // the stream's destructor waits
+      return made;
+    });
+    const auto variant = direct::choose_fully_connected(layer, in.images, layer.features.size());
+    return std::make_unique<DirectFullyConnected>(
+        layer, variant, filters, place_bias(layer.bias, direct::fully_connected_constants()));
+  }
+
+  // Loads a layer's bias once: into constant memory, or where it does not fit into global memory.
+  direct::BiasPlace place_bias(const Parameter& bias, direct::ConstantSpace& space) {
+    if (bias.empty()) return {};
+    const Bias& place = biases_.get(bias, &space, [&] {
+      Bias made{space.reserve(device_.index(), bias), {}};
+      if (!made.constant) {
+        made.global = device_.copy_of(bias.data(), bias.size_bytes());
+        ++fallbacks_;
+      }
+      return made;
+    });
+    if (place.constant) return {place.constant->offset(), nullptr};
+    return {-1, floats(place.global)};
+  }
+
+  DirectStage stage_;
   int fallbacks_ = 0;
-  std::map<Conv2dShape, direct::Conv2dVariant> variants_;
-  // By the address of the layer's own weight or bias.
-  std::map<std::pair<const float*, bool>, Buffer> conv2d_filters_;
-  std::map<const float*, Buffer> fully_connected_filters_;
-  std::map<std::pair<const float*, const void*>, Bias> biases_;
+  MadeOfParameters<direct::Conv2dVariant, Conv2dShape> variants_;
+  MadeOfParameters<Buffer, bool> conv2d_filters_;  // merged or not
+  MadeOfParameters<Buffer> fully_connected_filters_;
+  MadeOfParameters<Bias, const void*> biases_;  // by the constants that they lie in
 };
 
 }  // namespace

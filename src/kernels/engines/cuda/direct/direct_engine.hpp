@@ -11,8 +11,8 @@
 namespace halotile {
 
 struct DirectOptions {
-  int device = 0;                                  ///< index of the GPU
-  direct::Stage stage = direct::Stage::automatic;  ///< what convolutions stage in shared memory
+  int device = 0;                              ///< index of the GPU
+  DirectStage stage = DirectStage::automatic;  ///< what convolutions stage in shared memory
 };
 
 /// Where the biases of a direct engine lie, for `info`.

@@ -24,12 +24,12 @@
 #include <utility>
 
 #include "kernels/devices/cuda/cuda_error.hpp"
-#include "kernels/engines/exact_sums.hpp"
 #include "kernels/engines/cuda/device_map.cuh"
 #include "kernels/engines/cuda/direct/fully_connected.cuh"
 #include "kernels/engines/cuda/direct/fully_connected.hpp"
 #include "kernels/engines/cuda/direct/register_tile.cuh"
 #include "kernels/engines/cuda/kernel_list.hpp"
+#include "kernels/engines/exact_sums.hpp"
 
 namespace halotile::direct {
 namespace {

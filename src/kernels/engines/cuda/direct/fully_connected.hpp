@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "kernels/engines/cuda/direct/conv2d.hpp"  // BiasPlace
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile::direct {

@@ -10,7 +10,7 @@
 #include <span>
 
 #include "kernels/engines/cuda/tensor_core/matrix_layer.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile::tensor_core {

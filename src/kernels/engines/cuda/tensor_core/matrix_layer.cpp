@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/engines/rounding.hpp"
+
 namespace halotile::tensor_core {
 namespace {
 
@@ -13,8 +15,6 @@ constexpr std::int64_t most_reach = 127;
 constexpr std::int64_t most_stride = 8;
 // Fewer channels a position than this are packed by the stride.
 constexpr std::int64_t few_channels = 16;
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // f32 with the mantissa of tf32, to nearest even. NaN gets its highest bit: products drop the lower ones.
 std::uint32_t to_tf32(float value) {

@@ -30,7 +30,7 @@
 #include <vector>
 
 #include "kernels/engines/cuda/matrix_element.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile::tensor_core {

@@ -22,10 +22,10 @@
 // Preconditions: those of MatrixCall. Sources: PTX ISA on mma.m16n8k16, mma.m16n8k8 and ldmatrix;
 // Chellapilla, Puri and Simard 2006 on convolution as a matrix product.
 #include <array>
-#include <atomic>
 #include <tuple>
 #include <utility>
 
+#include "kernels/devices/cuda/cuda_device.hpp"
 #include "kernels/devices/cuda/cuda_error.hpp"
 #include "kernels/engines/cuda/device_map.cuh"
 #include "kernels/engines/cuda/map_element.cuh"
@@ -441,17 +441,14 @@ const MmaKernel& kernel_for(Element element, std::size_t shape) {
   constexpr auto all = std::make_index_sequence<block_count>();
   static constexpr std::array<std::array<MmaKernel, block_count>, 3> kernels{
       kernels_of<Element::bf16>(all), kernels_of<Element::f16>(all), kernels_of<Element::tf32>(all)};
-  static std::array<std::array<std::atomic<std::uint64_t>, block_count>, 3> asked{};  // a bit a device
+  static std::array<std::array<PerDevice<bool>, block_count>, 3> asked;
   const auto row = static_cast<std::size_t>(element);
   const MmaKernel& kernel = kernels[row][shape];
-  int device = 0;
-  check_cuda(cudaGetDevice(&device), "asking for the device");
-  const std::uint64_t bit = device < 64 ? std::uint64_t{1} << device : 0;
-  if ((asked[row][shape].load() & bit) == 0) {
+  if (!asked[row][shape].here()) {
     check_cuda(cudaFuncSetAttribute(kernel.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(kernel.shared)),
                "asking for shared memory");
-    asked[row][shape].fetch_or(bit);
+    asked[row][shape].here() = true;
   }
   return kernel;
 }

@@ -10,6 +10,7 @@
 #include "kernels/devices/cuda/early_launch.cuh"
 #include "kernels/engines/cuda/tensor_core/matrix_wgmma.cuh"
 #include "kernels/engines/cuda/tensor_core/matrix_wgmma.hpp"
+#include "kernels/engines/rounding.hpp"
 #include "patching/error.hpp"
 
 namespace halotile::tensor_core {
@@ -82,8 +83,6 @@ int launch_int(std::int64_t value) {
   return static_cast<int>(value);
 }
 
-std::int64_t round_up_to_8(std::int64_t value) { return (value + 7) / 8 * 8; }
-
 DeviceLayer device_layer(const MatrixLayer& layer) {
   DeviceLayer d{};
   d.groups = launch_int(layer.groups);
@@ -121,7 +120,7 @@ DeviceCall device_call(const MatrixLayer& layer, const MatrixCall& call, BlockSh
     d.plane_bytes = layer.packed_extent(call.outputs).area() * 16;
   } else {
     // The rows of a block behind the last position keep what was there; nobody stores what comes of them.
-    d.pixels = static_cast<int>(std::min<std::int64_t>(rows_of_item(shape), round_up_to_8(call.positions())));
+    d.pixels = static_cast<int>(std::min<std::int64_t>(rows_of_item(shape), round_up(call.positions(), 8)));
     if (layer.whole_chunks() > 0) d.input[0] = input_map(layer, call, 128, d.pixels);
     if (layer.rest_bytes() >= 64) d.input[1] = input_map(layer, call, 64, d.pixels);
     if (layer.rest_bytes() % 64 != 0) d.input[2] = input_map(layer, call, 32, d.pixels);
@@ -199,24 +198,93 @@ void launch_shape(Launch& launch, cudaStream_t stream) {
               S::shared_bytes(launch.ring), stream);
 }
 
-// Those that split layers have too.
-constexpr std::array<BlockShape, 4> split_shapes{{{64, 64}, {128, 64}, {128, 96}, {128, 128}}};
+// A call of few positions has a kernel that fetches filters faster.
+template <Element element>
+void launch_rows_of_64(Launch& launch, cudaStream_t stream) {
+  using FewRows = FewRowsShape<element>;
+  if (launch.table == nullptr && launch.call.outputs.positions <= FewRows::held)
+    return launch_shape<FewRows>(launch, stream);
+  launch_shape<Shape<element, 1, 64>>(launch, stream);
+}
+
+using LaunchOf = void (*)(Launch&, cudaStream_t);
+
+// A shape, and how the kernels of bf16, f16 and tf32 are launched in it; null: there is none.
+struct ShapeRow {
+  ShapeCost cost;
+  std::array<LaunchOf, 3> launch;
+};
+template <int warpgroups, int cols>
+constexpr std::array<LaunchOf, 3> shared_launches{launch_shape<Shape<Element::bf16, warpgroups, cols>>,
+                                                  launch_shape<Shape<Element::f16, warpgroups, cols>>,
+                                                  launch_shape<Shape<Element::tf32, warpgroups, cols>>};
+template <int cols>
+constexpr std::array<LaunchOf, 3> planes_launches{launch_keeping<PlanesShape<Element::bf16, cols>>,
+                                                  launch_keeping<PlanesShape<Element::f16, cols>>, nullptr};
+constexpr std::array<LaunchOf, 3> launches_of_64{
+    launch_rows_of_64<Element::bf16>, launch_rows_of_64<Element::f16>, launch_rows_of_64<Element::tf32>};
 // Those that keep the filters: four warpgroups of 64 rows.
 constexpr BlockShape keeping_shape{256, 64};
-constexpr std::array<BlockShape, 2> planes_shapes{
-    {{256, 64, PackedLayout::planes}, {256, 96, PackedLayout::planes}}};
-constexpr std::array<BlockShape, 12> shapes{{{64, 32},
-                                             {64, 64},
-                                             {128, 64},
-                                             {128, 96},
-                                             {128, 128},
-                                             {128, 192},
-                                             {128, 256},
-                                             {192, 192},
-                                             {256, 128},
-                                             keeping_shape,
-                                             planes_shapes[0],
-                                             planes_shapes[1]}};
+constexpr std::array<LaunchOf, 3> keeping_launches{launch_keeping<KeepingShape<Element::bf16, 64>>,
+                                                   launch_keeping<KeepingShape<Element::f16, 64>>,
+                                                   launch_keeping<KeepingShape<Element::tf32, 64>>};
+// Those that add the segments of a layer themselves.
+constexpr std::array<LaunchOf, 3> totals_launches{launch_shape<Shape<Element::bf16, 2, 128, true>>,
+                                                  launch_shape<Shape<Element::f16, 2, 128, true>>,
+                                                  launch_shape<Shape<Element::tf32, 2, 128, true>>};
+
+constexpr std::array<ShapeRow, 12> shape_rows{
+    {{{{64, 32}, 2, 158, 122, 300}, shared_launches<1, 32>},
+     {{{64, 64}, 2, 228, 133, 300}, launches_of_64},
+     {{{128, 64}, 2, 335, 172, 500}, shared_launches<2, 64>},
+     {{{128, 96}, 2, 390, 217, 2000}, shared_launches<2, 96>},
+     {{{128, 128}, 2, 430, 290, 1000}, shared_launches<2, 128>},
+     {{{128, 192}, 1, 470, 440, 4000}, shared_launches<2, 192>},
+     {{{128, 256}, 1, 610, 580, 4800}, shared_launches<2, 256>},
+     {{{192, 192}, 1, 690, 650, 5300}, shared_launches<3, 192>},
+     {{{256, 128}, 1, 626, 590, 5400}, shared_launches<4, 128>},
+     {{keeping_shape, 4, 228, 600, 0}, keeping_launches},
+     {{{256, 64, PackedLayout::planes}, 1, 300, 300, 1000}, planes_launches<64>},
+     {{{256, 96, PackedLayout::planes}, 1, 460, 460, 1000}, planes_launches<96>}}};
+
+// Of split layers.
+struct SplitRow {
+  ShapeCost cost;
+  LaunchOf launch;
+};
+constexpr std::array<SplitRow, 4> split_rows{
+    {{{{64, 64}, 2, 455, 600, 0}, launch_shape<SplitShape<1, 64>>},
+     {{{128, 64}, 1, 660, 660, 0}, launch_shape<SplitShape<2, 64>>},
+     {{{128, 96}, 1, 810, 810, 0}, launch_shape<SplitShape<2, 96>>},
+     {{{128, 128}, 1, 956, 956, 0}, launch_shape<SplitShape<2, 128>>}}};
+
+template <typename Row, std::size_t count>
+constexpr std::array<ShapeCost, count> costs_of(const std::array<Row, count>& rows) {
+  std::array<ShapeCost, count> costs{};
+  for (std::size_t n = 0; n < count; ++n) costs[n] = rows[n].cost;
+  return costs;
+}
+constexpr std::array<ShapeCost, shape_rows.size()> shape_costs = costs_of(shape_rows);
+constexpr std::array<ShapeCost, split_rows.size()> split_costs = costs_of(split_rows);
+
+constexpr std::array<BlockShape, shape_rows.size()> shapes = [] {
+  std::array<BlockShape, shape_rows.size()> all{};
+  for (std::size_t n = 0; n < all.size(); ++n) all[n] = shape_rows[n].cost.shape;
+  return all;
+}();
+
+[[noreturn]] void throw_no_shape(BlockShape shape) {
+  throw ShapeError("multiply_wgmma has no blocks of " + std::to_string(shape.rows) + "x" +
+                   std::to_string(shape.cols) + " for the layer's element");
+}
+
+template <std::size_t count>
+std::size_t row_of(const std::array<ShapeCost, count>& costs, BlockShape shape) {
+  for (std::size_t n = 0; n < count; ++n) {
+    if (costs[n].shape == shape) return n;
+  }
+  throw_no_shape(shape);
+}
 
 bool keeps_filters(BlockShape shape) { return shape == keeping_shape || shape.input == PackedLayout::planes; }
 
@@ -224,54 +292,23 @@ std::int64_t kept_bytes(const MatrixLayer& layer, BlockShape shape) {
   return layer.kernel.area() * layer.in_bytes() * shape.cols;
 }
 
-void launch_split(Launch& launch, BlockShape shape, cudaStream_t stream) {
-  if (shape == split_shapes[0]) return launch_shape<SplitShape<1, 64>>(launch, stream);
-  if (shape == split_shapes[1]) return launch_shape<SplitShape<2, 64>>(launch, stream);
-  if (shape == split_shapes[2]) return launch_shape<SplitShape<2, 96>>(launch, stream);
-  launch_shape<SplitShape<2, 128>>(launch, stream);
-}
-
-template <Element element>
-void launch_element(Launch& launch, BlockShape shape, cudaStream_t stream) {
-  if (launch.parts < launch.layer.segments) return launch_shape<Shape<element, 2, 128, true>>(launch, stream);
-  if (shape == keeping_shape) return launch_keeping<KeepingShape<element, 64>>(launch, stream);
-  if constexpr (size_of(element) == 2) {
-    if (shape == planes_shapes[0]) return launch_keeping<PlanesShape<element, 64>>(launch, stream);
-    if (shape == planes_shapes[1]) return launch_keeping<PlanesShape<element, 96>>(launch, stream);
-  }
-  if (shape.rows == 64) {
-    if (shape.cols == 32) return launch_shape<Shape<element, 1, 32>>(launch, stream);
-    using FewRows = FewRowsShape<element>;
-    if (launch.table == nullptr && launch.call.outputs.positions <= FewRows::held)
-      return launch_shape<FewRows>(launch, stream);
-    return launch_shape<Shape<element, 1, 64>>(launch, stream);
-  }
-  if (shape.rows == 192) return launch_shape<Shape<element, 3, 192>>(launch, stream);
-  if (shape.rows == 256) return launch_shape<Shape<element, 4, 128>>(launch, stream);
-  switch (shape.cols) {
-    case 64:
-      return launch_shape<Shape<element, 2, 64>>(launch, stream);
-    case 96:
-      return launch_shape<Shape<element, 2, 96>>(launch, stream);
-    case 128:
-      return launch_shape<Shape<element, 2, 128>>(launch, stream);
-    case 192:
-      return launch_shape<Shape<element, 2, 192>>(launch, stream);
-    default:
-      return launch_shape<Shape<element, 2, 256>>(launch, stream);
-  }
-}
-
 }  // namespace
 
 std::span<const BlockShape> wgmma_shapes() { return shapes; }
+
+std::span<const ShapeCost> wgmma_costs(const MatrixLayer& layer) {
+  if (layer.split()) return split_costs;
+  return shape_costs;
+}
 
 BlockShape totals_shape() { return {128, 128}; }
 
 int rows_of_item(BlockShape shape) { return shape == keeping_shape ? 64 : shape.rows; }
 
 bool wgmma_fits(const MatrixLayer& layer, BlockShape shape) {
-  if (layer.split()) return std::ranges::find(split_shapes, shape) != split_shapes.end();
+  if (layer.split()) {
+    return std::ranges::any_of(split_costs, [&](const ShapeCost& cost) { return cost.shape == shape; });
+  }
   if (!keeps_filters(shape)) return true;
   if (layer.segments > 1) return false;
   constexpr int least_ring = 2;
@@ -295,16 +332,12 @@ bool has_wgmma(int device) {
 namespace {
 
 void launch_any(const MatrixLayer& layer, Launch& launch, BlockShape shape, cudaStream_t stream) {
-  switch (layer.element) {
-    case Element::bf16:
-      return launch_element<Element::bf16>(launch, shape, stream);
-    case Element::f16:
-      return launch_element<Element::f16>(launch, shape, stream);
-    case Element::tf32:
-      return launch_element<Element::tf32>(launch, shape, stream);
-    case Element::f32:
-      return launch_split(launch, shape, stream);
-  }
+  if (layer.split()) return split_rows[row_of(split_costs, shape)].launch(launch, stream);
+  const std::array<LaunchOf, 3>& launches =
+      launch.parts < launch.layer.segments ? totals_launches : shape_rows[row_of(shape_costs, shape)].launch;
+  const LaunchOf run = launches[static_cast<std::size_t>(layer.element)];  // in the order of Element
+  if (run == nullptr) throw_no_shape(shape);
+  run(launch, stream);
 }
 
 // All but the calls and the number of items.

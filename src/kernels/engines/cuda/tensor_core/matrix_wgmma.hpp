@@ -9,6 +9,17 @@
 
 namespace halotile::tensor_core {
 
+/// What a shape was measured to cost on an H200, in nanoseconds: for ordering shapes alone.
+struct ShapeCost {
+  BlockShape shape;
+  std::int64_t resident = 0;  ///< blocks on a multiprocessor
+  double busy = 0;            ///< 128 bytes of a sum, for each of the blocks when all are there
+  double alone = 0;           ///< the same for a single block
+  double item = 0;            ///< what each item costs besides
+};
+/// Of the shapes that layers like this one have.
+[[nodiscard]] std::span<const ShapeCost> wgmma_costs(const MatrixLayer& layer);
+
 /// The shape for layers of several segments whose blocks add these themselves.
 [[nodiscard]] BlockShape totals_shape();
 
@@ -19,10 +30,9 @@ namespace halotile::tensor_core {
 /// where split layers do not have it.
 [[nodiscard]] bool wgmma_fits(const MatrixLayer& layer, BlockShape shape);
 
-/// As multiply_mma (matrix_kernels.hpp), on GPUs that have_wgmma. `shape` is one of
-/// wgmma_shapes() that fits. Several
-/// segments without call.partial: added by the blocks, of totals_shape(), with bias and ReLU into `output`;
-/// not for split layers.
+/// As multiply_mma (matrix_kernels.hpp), on GPUs that have_wgmma. `shape` is one of wgmma_shapes() that fits;
+/// throws ShapeError for another one. Several segments without call.partial: added by the blocks, of
+/// totals_shape(), with bias and ReLU into `output`; not for split layers.
 void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape shape, cudaStream_t stream);
 
 /// Products of one layer in one launch, between fixed addresses: all tiles of a stage. None of the calls may

@@ -4,13 +4,14 @@
 #include <array>
 #include <cstdint>
 #include <limits>
-#include <map>
 #include <optional>
 #include <vector>
 
 #include "kernels/engines/cuda/map_operations.hpp"
+#include "kernels/engines/cuda/op_support.hpp"
 #include "kernels/engines/cuda/tensor_core/matrix_kernels.hpp"
 #include "kernels/engines/cuda/tensor_core/matrix_wgmma.hpp"
+#include "kernels/engines/rounding.hpp"
 #include "patching/error.hpp"
 #include "patching/window.hpp"
 
@@ -22,39 +23,13 @@ using tensor_core::Element;
 using tensor_core::MatrixCall;
 using tensor_core::MatrixLayer;
 using tensor_core::PackedLayout;
+using tensor_core::ShapeCost;
 
 // From so many images on, fully connected layers go without a second pass.
 constexpr std::int64_t many_positions = 512;
 
-// Nanoseconds, for ordering shapes alone. Measured on an H200 (bench_tensor_core).
-struct ShapeCost {
-  BlockShape shape;
-  std::int64_t resident;  // blocks on a multiprocessor
-  double busy;            // 128 bytes of a sum, for each of the blocks when all are there
-  double alone;           // the same for a single block
-  double item;            // what each item costs besides
-};
-constexpr std::array<ShapeCost, 12> wgmma_costs{{{{64, 32}, 2, 158, 122, 300},
-                                                 {{64, 64}, 2, 228, 133, 300},
-                                                 {{128, 64}, 2, 335, 172, 500},
-                                                 {{128, 96}, 2, 390, 217, 2000},
-                                                 {{128, 128}, 2, 430, 290, 1000},
-                                                 {{128, 192}, 1, 470, 440, 4000},
-                                                 {{128, 256}, 1, 610, 580, 4800},
-                                                 {{192, 192}, 1, 690, 650, 5300},
-                                                 {{256, 128}, 1, 626, 590, 5400},
-                                                 {{256, 64}, 4, 228, 600, 0},
-                                                 {{256, 64, PackedLayout::planes}, 1, 300, 300, 1000},
-                                                 {{256, 96, PackedLayout::planes}, 1, 460, 460, 1000}}};
-// Of split layers.
-constexpr std::array<ShapeCost, 4> split_costs{{{{64, 64}, 2, 455, 600, 0},
-                                                {{128, 64}, 1, 660, 660, 0},
-                                                {{128, 96}, 1, 810, 810, 0},
-                                                {{128, 128}, 1, 956, 956, 0}}};
 // Few rows by many columns wait for the filters, which this shape fetches fastest.
 constexpr BlockShape few_rows_shape{64, 64};
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // For calls of these numbers of positions in one launch.
 double estimated_time(const ShapeCost& cost, const MatrixLayer& layer,
@@ -85,9 +60,9 @@ BlockShape fastest_shape(const MatrixLayer& layer, std::span<const std::int64_t>
   const auto time = [&](const ShapeCost& cost) {
     return estimated_time(cost, layer, positions, multiprocessors);
   };
-  if (layer.split()) return std::ranges::min_element(split_costs, {}, time)->shape;
-  if (layer.segments > 1 && std::ranges::max(positions) <= few_rows_shape.rows) return few_rows_shape;
-  return std::ranges::min_element(wgmma_costs, {}, time)->shape;
+  const bool few_rows = layer.segments > 1 && std::ranges::max(positions) <= few_rows_shape.rows;
+  if (few_rows && !layer.split()) return few_rows_shape;
+  return std::ranges::min_element(tensor_core::wgmma_costs(layer), {}, time)->shape;
 }
 
 // A layer's weight and bias on the device.
@@ -95,12 +70,22 @@ struct Weights {
   std::optional<MatrixLayer> layer;  // none: plain_conv2d's
   Buffer filters;
   Buffer bias;
+
+  [[nodiscard]] const float* bias_or_null() const {
+    return bias.bytes() > 0 ? reinterpret_cast<const float*>(bias.data()) : nullptr;
+  }
+};
+
+// They last as long as the parameter.
+struct HeldWeights {
+  const Weights& made;  // the engine's
+  Parameter weight;
 };
 
 // What products of matrices need besides the maps.
 class MatrixOperation : public Operation {
  public:
-  MatrixOperation(const MatrixLayer& layer, const Window& window, const Weights& weights,
+  MatrixOperation(const MatrixLayer& layer, const Window& window, const HeldWeights& weights,
                   const MapGeometry& out, bool wgmma, std::int64_t multiprocessors)
       : layer_(layer), window_(window), weights_(weights), wgmma_(wgmma) {
     const Extent2 outputs = out.rect.extent();
@@ -110,24 +95,23 @@ class MatrixOperation : public Operation {
     if (layer.packed) {
       const Extent2 packed = layer.packed_extent(outputs);
       packed_bytes_ = round_up(out.images * packed.area() * layer.groups * layer.position_channels *
-                               tensor_core::size_of(layer.element) * (layer.split() ? 2 : 1));
+                                   tensor_core::size_of(layer.element) * (layer.split() ? 2 : 1),
+                               alignment);
     }
     if (wgmma && layer.segments > 1 && positions >= many_positions && !layer.split()) {
       // Each block has enough to do to add the segments itself.
       shape_ = tensor_core::totals_shape();
     } else if (layer.segments > 1) {
-      partial_bytes_ = round_up(layer.segments * positions * layer.groups * layer.out * 4);
+      partial_bytes_ = round_up(layer.segments * positions * layer.groups * layer.out * 4, alignment);
     }
   }
 
   [[nodiscard]] std::size_t scratch_bytes() const override {
     return static_cast<std::size_t>(packed_bytes_ + partial_bytes_);
   }
-  [[nodiscard]] std::span<const std::byte> weights() const override {
-    return {weights_.filters.data(), weights_.filters.bytes()};
-  }
 
-  void run(const ConstMapView& in, const MapView& out, const RunContext& context) override {
+  void run(std::span<const ConstMapView> ins, const MapView& out, const RunContext& context) override {
+    const ConstMapView& in = ins.front();
     const cudaStream_t stream = cuda_stream(context.stream).handle();
     if (layer_.packed) {
       const tensor_core::PackedTile tile{in, out.rect, context.scratch.data()};
@@ -157,18 +141,18 @@ class MatrixOperation : public Operation {
 
   [[nodiscard]] MatrixCall call(const ConstMapView& in, const MapView& out, const RunContext& context) const {
     MatrixCall call = tensor_core::matrix_call(layer_, window_, in, out, context.scratch.data());
-    call.filters = context.weights != nullptr ? context.weights : weights_.filters.data();
-    call.bias = weights_.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights_.bias.data()) : nullptr;
+    call.filters = weights_.made.filters.data();
+    call.bias = weights_.made.bias_or_null();
     if (partial_bytes_ > 0) call.partial = reinterpret_cast<float*>(context.scratch.data() + packed_bytes_);
     return call;
   }
 
  private:
-  static std::int64_t round_up(std::int64_t bytes) { return divide_up(bytes, 256) * 256; }
+  static constexpr std::int64_t alignment = 256;  // bytes, of what follows in scratch memory
 
   MatrixLayer layer_;
   Window window_;
-  const Weights& weights_;  // the engine's
+  HeldWeights weights_;
   bool wgmma_;
   BlockShape shape_{128, 128};
   std::int64_t packed_bytes_ = 0;
@@ -181,13 +165,13 @@ class MatrixTileStep final : public TileStep {
   MatrixTileStep(CudaDevice& device, std::span<const TileCall> calls, std::int64_t multiprocessors) {
     std::vector<std::int64_t> positions;
     for (const TileCall& tile : calls) {
-      const MatrixCall call = operation(tile).call(tile.in, tile.out, tile.context);
+      const MatrixCall call = operation(tile).call(tile.in.front(), tile.out, tile.context);
       const bool sees_nothing = call.rows == 0 || call.cols == 0;
       if (sees_nothing) {
         alone_.push_back(tile);
         continue;
       }
-      packed_.push_back({tile.in, tile.out.rect, tile.context.scratch.data()});
+      packed_.push_back({tile.in.front(), tile.out.rect, tile.context.scratch.data()});
       products_.push_back(call);
       positions.push_back(call.positions());
     }
@@ -254,49 +238,7 @@ class TensorCoreEngine final : public CudaEngine {
                   : "tensor cores through warp products (mma)";
   }
 
-  [[nodiscard]] std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry&,
-                                                  const MapGeometry& out) override {
-    const Weights& weights = weights_of(layer);
-    if (!weights.layer) {
-      return launch_operation(
-          [layer, &weights](const ConstMapView& in, const MapView& to, cudaStream_t stream) {
-            const auto* const bias =
-                weights.bias.bytes() > 0 ? reinterpret_cast<const float*>(weights.bias.data()) : nullptr;
-            tensor_core::plain_conv2d(layer, reinterpret_cast<const float*>(weights.filters.data()), bias, in,
-                                      to, stream);
-          });
-    }
-    MatrixLayer matrix = *weights.layer;
-    matrix.relu = layer.relu;
-    return std::make_unique<MatrixOperation>(matrix, layer.window, weights, out, wgmma_, multiprocessors_);
-  }
-
-  [[nodiscard]] std::unique_ptr<Operation> fully_connected(const FullyConnected& layer, Interval features,
-                                                           const MapGeometry&,
-                                                           const MapGeometry& out) override {
-    if (features != Interval{0, layer.out_features})
-      throw UnsupportedError("tensor_core: fully connected layers are computed as a whole");
-    const Weights& weights = weights_of(layer);
-    MatrixLayer matrix = *weights.layer;
-    matrix.relu = layer.relu;
-    return std::make_unique<MatrixOperation>(matrix, Window{}, weights, out, wgmma_, multiprocessors_);
-  }
-
-  [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer, const MapGeometry&,
-                                               const MapGeometry&) override {
-    return launch_operation(
-        [=, power = power()](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-          cuda::lrn(layer, in, out, stream, power);
-        });
-  }
-  [[nodiscard]] bool fuses_lrn_and_pool() const override { return true; }
-  [[nodiscard]] std::unique_ptr<Operation> lrn_max_pool(const Lrn& lrn, const Pool2d& pool,
-                                                        const MapGeometry&, const MapGeometry&) override {
-    return std::make_unique<TilesOperation>(
-        [=, power = power()](std::span<const cuda::TileMaps> tiles, cudaStream_t stream) {
-          cuda::lrn_max_pool(lrn, pool, tiles, stream, power);
-        });
-  }
+  [[nodiscard]] std::string obstacle(const Op& op) const override { return cuda::tensor_core_obstacle(op); }
 
   [[nodiscard]] std::unique_ptr<TileStep> tile_step(std::span<const TileCall> calls) override {
     const auto is_product = [](const TileCall& call) {
@@ -311,31 +253,85 @@ class TensorCoreEngine final : public CudaEngine {
   }
 
  private:
+  [[nodiscard]] std::unique_ptr<Operation> make(const Op& op, std::span<const MapGeometry> in,
+                                                const MapGeometry& out) override {
+    using Made = std::unique_ptr<Operation>;
+    return std::visit(
+        Overloaded{[&](const Conv2d& layer) -> Made { return conv2d(layer, out); },
+                   [&](const FullyConnected& layer) -> Made { return product(layer, Window{}, out); },
+                   [&](const Lrn& layer) -> Made { return lrn(layer); },
+                   [&](const LrnMaxPool& both) -> Made { return lrn_max_pool(both); },
+                   [&](const auto&) -> Made { return CudaEngine::make(op, in, out); }},
+        op);
+  }
+
+  std::unique_ptr<Operation> conv2d(const Conv2d& layer, const MapGeometry& out) {
+    const Weights& weights = weights_of(layer, layer.window);
+    if (weights.layer) return product(layer, layer.window, out);
+    return launch_operation(
+        [layer, &weights](const ConstMapView& in, const MapView& to, cudaStream_t stream) {
+          tensor_core::plain_conv2d(layer, reinterpret_cast<const float*>(weights.filters.data()),
+                                    weights.bias_or_null(), in, to, stream);
+        });
+  }
+
+  template <typename Layer>
+  std::unique_ptr<Operation> product(const Layer& layer, const Window& window, const MapGeometry& out) {
+    const Weights& weights = weights_of(layer, window);
+    MatrixLayer matrix = *weights.layer;
+    matrix.relu = layer.relu;
+    return std::make_unique<MatrixOperation>(matrix, window, HeldWeights{weights, layer.weight}, out, wgmma_,
+                                             multiprocessors_);
+  }
+
+  [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer) const {
+    return launch_operation(
+        [=, power = power()](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+          cuda::lrn(layer, in, out, stream, power);
+        });
+  }
+
+  [[nodiscard]] std::unique_ptr<Operation> lrn_max_pool(const LrnMaxPool& both) const {
+    return std::make_unique<TilesOperation>(
+        [=, power = power()](std::span<const cuda::TileMaps> tiles, cudaStream_t stream) {
+          cuda::lrn_max_pool(both.lrn, both.pool, tiles, stream, power);
+        });
+  }
+
   [[nodiscard]] cuda::LrnPower power() const {
     return element_ == Element::tf32 ? cuda::LrnPower::fast : cuda::LrnPower::exact;
   }
 
+  // What a layer's weights on the device depend on, besides its weight.
+  struct Detail {
+    std::uint64_t bias = 0;
+    Extent2 stride;
+    Extent2 dilation;
+    auto operator<=>(const Detail&) const = default;
+  };
+
   // A layer's, brought to the device when first asked for.
   template <typename Layer>
-  const Weights& weights_of(const Layer& layer) {
+  const Weights& weights_of(const Layer& layer, const Window& window) {
     device_.make_current();
-    Weights& weights = weights_[layer.weight.data()];
-    if (weights.filters.bytes() > 0) return weights;
-    weights.layer = matrix_layer(layer, element_);
-    if (weights.layer) {
-      const std::vector<std::byte> host = matrix_filters(layer, *weights.layer);
-      weights.filters = device_.copy_of(host.data(), host.size());
-    } else {
-      weights.filters = device_.copy_of(layer.weight.data(), layer.weight.size_bytes());
-    }
-    if (!layer.bias.empty()) weights.bias = device_.copy_of(layer.bias.data(), layer.bias.size_bytes());
-    return weights;
+    return weights_.get(layer.weight, {layer.bias.id(), window.stride, window.dilation}, [&] {
+      Weights weights;
+      weights.layer = tensor_core::matrix_layer(layer, element_);
+      if (weights.layer) {
+        const std::vector<std::byte> host = tensor_core::matrix_filters(layer, *weights.layer);
+        weights.filters = device_.copy_of(host.data(), host.size());
+      } else {
+        weights.filters = device_.copy_of(layer.weight.data(), layer.weight.size_bytes());
+      }
+      if (!layer.bias.empty()) weights.bias = device_.copy_of(layer.bias.data(), layer.bias.size_bytes());
+      return weights;
+    });
   }
 
   Element element_;
   bool wgmma_;
   std::int64_t multiprocessors_;
-  std::map<const float*, Weights> weights_;  // by the address of the layer's own
+  MadeOfParameters<Weights, Detail> weights_;
 };
 
 }  // namespace

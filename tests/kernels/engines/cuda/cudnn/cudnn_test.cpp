@@ -10,11 +10,10 @@
 
 #include <algorithm>
 #include <array>
-#include <deque>
 #include <iostream>
 
-#include "kernels/engines/registry/cuda_engines.hpp"
 #include "kernels/engines/cuda/tensor_core/matrix_support.hpp"
+#include "kernels/engines/registry/cuda_engines.hpp"
 
 namespace halotile::testing {
 namespace {
@@ -27,17 +26,16 @@ using tensor_core::Element;
     if (!cudnn_state().obstacle.empty()) GTEST_SKIP() << "no cuDNN: " << cudnn_state().obstacle; \
   } while (false)
 
-constexpr CudnnPrecision precisions[] = {CudnnPrecision::fp32, CudnnPrecision::tf32, CudnnPrecision::bf16,
-                                         CudnnPrecision::fp16};
+constexpr Precision precisions[] = {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16};
 
-std::string precision_name(CudnnPrecision precision) {
+std::string precision_name(Precision precision) {
   const char* const names[] = {"Fp32", "Tf32", "Bf16", "Fp16"};
   return names[static_cast<std::size_t>(precision)];
 }
 
-// One for each precision: plans are kept from case to case, and so must be weights, see keep(). Never
-// destroyed: cuDNN's own exit handlers would come first.
-Engine& engine_of(CudnnPrecision precision) {
+// One for each precision: plans are kept from case to case. Never destroyed: cuDNN's own exit handlers would
+// come first.
+Engine& engine_of(Precision precision) {
   static auto* const engines = new std::array<std::unique_ptr<Engine>, 4>;
   auto& engine = engines->at(static_cast<std::size_t>(precision));
   if (engine == nullptr) {
@@ -47,17 +45,11 @@ Engine& engine_of(CudnnPrecision precision) {
   return *engine;
 }
 
-// An engine knows a layer by the address of its weights, which no later layer may have.
-const std::vector<float>& keep(std::vector<float> weights) {
-  static auto* const kept = new std::deque<std::vector<float>>;
-  return kept->emplace_back(std::move(weights));
-}
-
 // Values that the precision's products do not round.
-Element element_of(CudnnPrecision precision) {
-  return precision == CudnnPrecision::bf16   ? Element::bf16
-         : precision == CudnnPrecision::fp16 ? Element::f16
-                                             : Element::tf32;
+Element element_of(Precision precision) {
+  return precision == Precision::bf16   ? Element::bf16
+         : precision == Precision::fp16 ? Element::f16
+                                        : Element::tf32;
 }
 
 void run(Operation& operation, const ConstMapView& in, const MapView& out, CudaStream& on) {
@@ -69,7 +61,7 @@ void run(Operation& operation, const ConstMapView& in, const MapView& out, CudaS
 
 void convolve(Engine& engine, const Conv2d& layer, const ConstMapView& in, const MapView& out,
               CudaStream& on = stream()) {
-  run(*engine.conv2d(layer, in, out), in, out, on);
+  run(*engine.prepare(layer, in, out), in, out, on);
 }
 
 std::int64_t differing(const TypedMap& a, const TypedMap& b) {
@@ -94,7 +86,7 @@ struct ConvCase {
   friend void PrintTo(const ConvCase& c, std::ostream* to) { *to << c.name; }
 };
 
-using ConvParam = std::tuple<ConvCase, CudnnPrecision>;
+using ConvParam = std::tuple<ConvCase, Precision>;
 
 class CudnnConv : public ::testing::TestWithParam<ConvParam> {
  protected:
@@ -103,11 +95,11 @@ class CudnnConv : public ::testing::TestWithParam<ConvParam> {
   // Layer, input and expected sums of one kind of data.
   void make(Data data) {
     const Element element = element_of(precision);
-    if (data == Data::reals && precision == CudnnPrecision::fp32) data = Data::unrounded;
+    if (data == Data::reals && precision == Precision::fp32) data = Data::unrounded;
     const std::int64_t weights = c.out * (c.in / c.groups) * c.window.kernel.area();
     bias = make_values(data, element, c.out, 2);
-    layer = {c.in, c.out, c.groups, c.window, c.relu, keep(make_values(data, element, weights, 1)), {}};
-    if (c.bias) layer.bias = bias;
+    layer = {c.in, c.out, c.groups, c.window, c.relu, Parameter(make_values(data, element, weights, 1)), {}};
+    if (c.bias) layer.bias = Parameter(bias);
     values = make_values(data, element, c.images * c.input.area() * c.in, 3);
     expected = sums(layer, c.images, c.input, values);
     extent = output_extent(c.window, c.input);
@@ -124,7 +116,7 @@ class CudnnConv : public ::testing::TestWithParam<ConvParam> {
   }
   // cuDNN rounds an f32 bias to tf32 by adding half a unit to its bits, of which sums keep what is left:
   // 2^-137 beside a bias of 0, to be seen where a sum is 0.
-  [[nodiscard]] float slack() const { return precision == CudnnPrecision::tf32 ? 0x1p-126F : 0.0F; }
+  [[nodiscard]] float slack() const { return precision == Precision::tf32 ? 0x1p-126F : 0.0F; }
   // The map tile by tile: each from a view of what it needs, and no more, into a view of the map.
   void by_tiles(const TypedMap& in, const TypedMap& out) const {
     for (const Rect& tile : uneven_tiles(extent)) {
@@ -135,11 +127,11 @@ class CudnnConv : public ::testing::TestWithParam<ConvParam> {
   }
   [[nodiscard]] std::int64_t length() const { return c.in / c.groups * c.window.kernel.area() + 2; }
   [[nodiscard]] Tolerance tolerance() const {
-    return {precision == CudnnPrecision::fp32 ? 0x1p-24 : 0x1p-22, DType::f32};
+    return {precision == Precision::fp32 ? 0x1p-24 : 0x1p-22, DType::f32};
   }
 
   const ConvCase& c;
-  CudnnPrecision precision;
+  Precision precision;
   std::vector<float> bias;
   std::vector<float> values;
   Conv2d layer;
@@ -221,12 +213,12 @@ INSTANTIATE_TEST_SUITE_P(All, CudnnConv,
 
 TEST(Cudnn, RunsOnSeveralStreamsAndInAGraph) {
   HALOTILE_NEEDS_CUDNN();
-  Engine& engine = engine_of(CudnnPrecision::bf16);
+  Engine& engine = engine_of(Precision::bf16);
   const Window w = window({3, 3}, {1, 1}, {1, 1});
   constexpr Extent2 extent{13, 13};
-  const auto& weight = keep(make_values(Data::reals, Element::bf16, 128 * 64 * 9, 1));
+  const auto weight = make_values(Data::reals, Element::bf16, 128 * 64 * 9, 1);
   const auto bias = make_values(Data::reals, Element::bf16, 128, 2);
-  const Conv2d layer{64, 128, 1, w, true, weight, bias};
+  const Conv2d layer{64, 128, 1, w, true, Parameter(weight), Parameter(bias)};
   TypedMap in(DType::bf16, 4, 64, Rect::whole(extent), extent, Room::dense);
   in.fill(make_values(Data::reals, Element::bf16, 4 * 13 * 13 * 64, 3));
   const TypedMap first(DType::bf16, 4, 128, Rect::whole(extent), extent, Room::dense);
@@ -237,7 +229,7 @@ TEST(Cudnn, RunsOnSeveralStreamsAndInAGraph) {
   EXPECT_TRUE(same_bits(second, first)) << "another stream";
 
   const TypedMap third(DType::bf16, 4, 128, Rect::whole(extent), extent, Room::dense);
-  const auto operation = engine.conv2d(layer, in.on_device(), third.on_device());
+  const auto operation = engine.prepare(layer, in.on_device(), third.on_device());
   const Buffer scratch = device().allocate(operation->scratch_bytes());
   std::vector<std::unique_ptr<Stream>> streams;
   streams.push_back(device().make_stream());
@@ -264,8 +256,7 @@ struct FullyConnectedCase {
   friend void PrintTo(const FullyConnectedCase& c, std::ostream* to) { *to << c.name; }
 };
 
-class CudnnFullyConnected : public ::testing::TestWithParam<std::tuple<FullyConnectedCase, CudnnPrecision>> {
-};
+class CudnnFullyConnected : public ::testing::TestWithParam<std::tuple<FullyConnectedCase, Precision>> {};
 
 TEST_P(CudnnFullyConnected, IsWithinTheBoundForAnyBatch) {
   HALOTILE_NEEDS_CUDNN();
@@ -275,9 +266,9 @@ TEST_P(CudnnFullyConnected, IsWithinTheBoundForAnyBatch) {
   const DType type = engine.map_type();
   const Rect point = Rect::whole({1, 1});
   const Element element = element_of(precision);
-  const auto& weight = keep(make_values(Data::reals, element, c.in * c.out, 4));
+  const auto weight = make_values(Data::reals, element, c.in * c.out, 4);
   const auto bias = make_values(Data::reals, element, c.out, 5);
-  const FullyConnected layer{c.in, c.out, c.relu, weight, bias};
+  const FullyConnected layer{c.in, c.out, c.relu, Parameter(weight), Parameter(bias), {0, c.out}};
   const auto values = make_values(Data::reals, element, most_images * c.in, 6);
   const std::int64_t some = std::max<std::int64_t>(c.out / 40, 1);  // every some-th output is checked
   for (const std::int64_t images : {std::int64_t{1}, most_images}) {
@@ -286,9 +277,9 @@ TEST_P(CudnnFullyConnected, IsWithinTheBoundForAnyBatch) {
     const auto expected = sums(layer, images, values, some);
     for (const DType out_type : {type, DType::f32}) {  // logits are f32
       const TypedMap out(out_type, images, c.out, point, {1, 1}, Room::dense);
-      const auto operation = engine.fully_connected(layer, {0, c.out}, in.on_device(), out.on_device());
+      const auto operation = engine.prepare(layer, in.on_device(), out.on_device());
       run(*operation, in.on_device(), out.on_device(), stream());
-      const Tolerance tolerance{precision == CudnnPrecision::fp32 ? 0x1p-24 : 0x1p-22, type};
+      const Tolerance tolerance{precision == Precision::fp32 ? 0x1p-24 : 0x1p-22, type};
       EXPECT_TRUE(out.only_elements_touched());
       EXPECT_TRUE(within(out, expected, c.in + 2, some, tolerance))
           << images << " images, outputs of " << to_string(out_type) << "; " << engine.note();
@@ -309,9 +300,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Cudnn, SaysWhatItUses) {
   HALOTILE_NEEDS_CUDNN();
-  Engine& engine = engine_of(CudnnPrecision::fp32);
+  Engine& engine = engine_of(Precision::fp32);
   EXPECT_EQ(engine.name(), "cudnn");
-  EXPECT_FALSE(engine.promises_bits());
   EXPECT_NE(engine.note().find("cuDNN " + cudnn_state().version), std::string::npos) << engine.note();
 }
 

@@ -32,8 +32,8 @@ class Conv2dDirect : public ::testing::TestWithParam<ConvCase> {
     const auto weight =
         random_values(c.out_channels * (c.in_channels / c.groups) * c.window.kernel.area(), 1);
     const auto bias = random_values(c.out_channels, 2);
-    Conv2d layer{c.in_channels, c.out_channels, c.groups, c.window, c.relu, weight, {}};
-    if (c.bias) layer.bias = bias;
+    Conv2d layer{c.in_channels, c.out_channels, c.groups, c.window, c.relu, Parameter(weight), {}};
+    if (c.bias) layer.bias = Parameter(bias);
     const Extent2 whole_out = output_extent(c.window, c.map);
     const Rect out_rect = c.tile.empty() ? Rect::whole(whole_out) : c.tile;
     const Rect in_rect = needed_rect(c.window, c.map, out_rect);
@@ -47,7 +47,7 @@ class Conv2dDirect : public ::testing::TestWithParam<ConvCase> {
     ASSERT_TRUE(constant.has_value());
 
     const auto variants =
-        direct::conv2d_variants(layer, in.geometry(), out.geometry(), direct::Stage::automatic);
+        direct::conv2d_variants(layer, in.geometry(), out.geometry(), DirectStage::automatic);
     ASSERT_FALSE(variants.empty());
     for (std::size_t n = 0; n < variants.size(); ++n) {
       const direct::Conv2dVariant& variant = variants[n];
@@ -118,7 +118,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(SmallConv2dDirectTiles, EqualWholeInPlace) {
   HALOTILE_NEEDS_GPU();
   const auto weight = random_values(20 * 12 * 9, 1);
-  const Conv2d layer{12, 20, 1, window({3, 3}, {2, 1}, {1, 1}), true, weight, {}};
+  const Conv2d layer{12, 20, 1, window({3, 3}, {2, 1}, {1, 1}), true, Parameter(weight), {}};
   const Extent2 map{21, 18};
   const Extent2 whole_out = output_extent(layer.window, map);
   TwinMap in(2, 12, Rect::whole(map), map, Layout::dense);
@@ -133,7 +133,7 @@ TEST(SmallConv2dDirectTiles, EqualWholeInPlace) {
       const ConstMapView from =
           subview(ConstMapView(in.on_device()), {0, 2}, needed_rect(layer.window, map, tile));
       const MapView to = subview(out.on_device(), {0, 2}, tile);
-      const auto variants = direct::conv2d_variants(layer, from, to, direct::Stage::automatic);
+      const auto variants = direct::conv2d_variants(layer, from, to, DirectStage::automatic);
       direct::conv2d(layer, variants.front(), reinterpret_cast<const float*>(device_filters.data()), {}, from,
                      to, stream().handle());
     }
@@ -145,10 +145,10 @@ TEST(SmallConv2dDirectTiles, EqualWholeInPlace) {
 TEST(SmallConv2dDirectNothing, EmptyOutputsLaunchNothing) {
   HALOTILE_NEEDS_GPU();
   const auto weight = random_values(8 * 4, 1);
-  const Conv2d layer{4, 8, 1, window({1, 1}), false, weight, {}};
+  const Conv2d layer{4, 8, 1, window({1, 1}), false, Parameter(weight), {}};
   const MapGeometry in = dense_geometry(DType::f32, 1, 4, {}, {5, 5});
   const MapGeometry out = dense_geometry(DType::f32, 1, 8, {}, {5, 5});
-  for (const auto& variant : direct::conv2d_variants(layer, in, out, direct::Stage::automatic)) {
+  for (const auto& variant : direct::conv2d_variants(layer, in, out, DirectStage::automatic)) {
     direct::conv2d(layer, variant, nullptr, {}, {in, nullptr}, {out, nullptr}, stream().handle());
   }
   EXPECT_NO_THROW(stream().synchronize());
@@ -157,13 +157,13 @@ TEST(SmallConv2dDirectNothing, EmptyOutputsLaunchNothing) {
 TEST(SmallConv2dDirectStage, OffersTheStageThatWasAskedFor) {
   HALOTILE_NEEDS_GPU();
   const auto weight = random_values(8 * 4 * 9, 1);
-  const Conv2d layer{4, 8, 1, window({3, 3}), false, weight, {}};
+  const Conv2d layer{4, 8, 1, window({3, 3}), false, Parameter(weight), {}};
   const MapGeometry in = dense_geometry(DType::f32, 1, 4, Rect::whole({9, 9}), {9, 9});
   const MapGeometry out = dense_geometry(DType::f32, 1, 8, Rect::whole({7, 7}), {7, 7});
-  for (const auto& variant : direct::conv2d_variants(layer, in, out, direct::Stage::filter)) {
+  for (const auto& variant : direct::conv2d_variants(layer, in, out, DirectStage::filter)) {
     EXPECT_EQ(variant.kernel, direct::Conv2dKernel::filter);
   }
-  const auto staged = direct::conv2d_variants(layer, in, out, direct::Stage::input);
+  const auto staged = direct::conv2d_variants(layer, in, out, DirectStage::input);
   EXPECT_FALSE(staged.empty());
   for (const auto& variant : staged) EXPECT_NE(variant.kernel, direct::Conv2dKernel::filter);
 }

@@ -27,8 +27,8 @@ TEST_P(FullyConnectedDirect, EqualsReferenceInEveryVariantAndLayout) {
   const FullyConnectedCase& c = GetParam();
   const auto weight = random_values(c.in_features * c.out_features, 1);
   const auto bias = random_values(c.out_features, 2);
-  FullyConnected layer{c.in_features, c.out_features, c.relu, weight, {}};
-  if (c.bias) layer.bias = bias;
+  FullyConnected layer{c.in_features, c.out_features, c.relu, Parameter(weight), {}};
+  if (c.bias) layer.bias = Parameter(bias);
   const Interval features = c.features.empty() ? Interval{0, c.out_features} : c.features;
 
   const Buffer device_weight = device().copy_of(weight.data(), weight.size() * sizeof(float));

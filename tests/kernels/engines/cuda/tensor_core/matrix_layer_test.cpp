@@ -73,7 +73,7 @@ TEST_P(MatrixFilters, EveryWeightInItsPlaceAndZerosElsewhere) {
   if (element == Element::f32) {
     for (float& w : weight) w += 0x1p-12F;
   }
-  const Conv2d layer{c.in, c.out, c.groups, c.window, false, weight, {}};
+  const Conv2d layer{c.in, c.out, c.groups, c.window, false, Parameter(weight), {}};
   const auto matrix = matrix_layer(layer, element);
   ASSERT_TRUE(matrix.has_value());
   const MatrixLayer& m = *matrix;
@@ -139,8 +139,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(MatrixFilters, OfFullyConnectedLayersAreThoseOfAPointwiseConvolution) {
   const std::vector<float> weight = oracle::random_values(5, 20 * 112);
-  const FullyConnected full{112, 20, false, weight, {}};
-  const Conv2d pointwise{112, 20, 1, {}, false, weight, {}};
+  const FullyConnected full{112, 20, false, Parameter(weight), {}};
+  const Conv2d pointwise{112, 20, 1, {}, false, Parameter(weight), {}};
   for (const Element element : {Element::bf16, Element::f16, Element::tf32, Element::f32}) {
     EXPECT_EQ(matrix_filters(full, matrix_layer(full, element)),
               matrix_filters(pointwise, *matrix_layer(pointwise, element)));
@@ -155,7 +155,7 @@ TEST(MatrixFilters, AreRoundedToNearestEven) {
     weight[0] = 1 + unit / 2;
     weight[1] = 1 + 3 * unit / 2;
     weight[2] = -1 - unit * 0.51F;
-    const FullyConnected layer{16, 1, false, weight, {}};
+    const FullyConnected layer{16, 1, false, Parameter(weight), {}};
     const MatrixLayer m = matrix_layer(layer, element);
     const auto filters = matrix_filters(layer, m);
     EXPECT_EQ(filter_at(m, filters, 0, 0, 0, 0), 1.0F);
@@ -167,7 +167,7 @@ TEST(MatrixFilters, AreRoundedToNearestEven) {
 TEST(MatrixLayer, SegmentsCoverAllStages) {
   for (const auto& [in, out] : {std::pair{9216, 4096}, {4096, 1000}, {4096, 10}, {100, 10}, {25088, 4096}}) {
     const std::vector<float> weight;
-    const MatrixLayer m = matrix_layer(FullyConnected{in, out, false, weight, {}}, Element::bf16);
+    const MatrixLayer m = matrix_layer(FullyConnected{in, out, false, Parameter(weight), {}}, Element::bf16);
     ASSERT_GE(m.segments, 1);
     EXPECT_EQ(m.segment_begin(0), 0);
     EXPECT_EQ(m.segment_begin(m.segments), m.stages());
@@ -178,7 +178,7 @@ TEST(MatrixLayer, SegmentsCoverAllStages) {
 TEST(MatrixLayer, IsNotMadeOfGroupsOfFewChannelsNorOfVeryWideKernels) {
   const std::vector<float> weight;
   const auto layer = [&](std::int64_t channels, std::int64_t groups, Window w) {
-    return matrix_layer(Conv2d{channels, channels, groups, w, false, weight, {}}, Element::bf16);
+    return matrix_layer(Conv2d{channels, channels, groups, w, false, Parameter(weight), {}}, Element::bf16);
   };
   EXPECT_FALSE(layer(32, 32, window({3, 3})).has_value());
   EXPECT_FALSE(layer(32, 8, window({3, 3})).has_value());

@@ -9,7 +9,7 @@
 
 #include "kernels/engines/cuda/support.hpp"
 #include "kernels/engines/cuda/tensor_core/matrix_kernels.hpp"
-#include "kernels/engines/layers.hpp"
+#include "kernels/engines/op.hpp"
 
 namespace halotile::testing {
 

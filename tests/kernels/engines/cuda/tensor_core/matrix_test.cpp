@@ -159,8 +159,8 @@ class TensorCoreConv : public ::testing::TestWithParam<ConvParam> {
   void make(Data data) {
     weight = make_values(data, element, c.out * (c.in / c.groups) * c.window.kernel.area(), 1);
     bias = make_values(data, Element::tf32, c.out, 2);
-    layer = {c.in, c.out, c.groups, c.window, c.relu, weight, {}};
-    if (c.bias) layer.bias = bias;
+    layer = {c.in, c.out, c.groups, c.window, c.relu, Parameter(weight), {}};
+    if (c.bias) layer.bias = Parameter(bias);
     values = make_values(data, element, c.images * c.input.area() * c.in, 3);
     expected = sums(layer, c.images, c.input, values);
   }
@@ -328,7 +328,7 @@ TEST_P(TensorCoreFullyConnected, RowsAreRightAndIndependent) {
   for (const Data data : {Data::integers, Data::reals}) {
     const auto weight = make_values(data, element, c.in * c.out, 4);
     const auto bias = make_values(data, Element::tf32, c.out, 5);
-    const FullyConnected layer{c.in, c.out, c.relu, weight, bias};
+    const FullyConnected layer{c.in, c.out, c.relu, Parameter(weight), Parameter(bias)};
     const DeviceLayer on_device(layer, tensor_core::matrix_layer(layer, element), Window{});
     const auto values = make_values(data, element, most_images * c.in, 6);
     TypedMap in(type, most_images, c.in, point, {1, 1}, Room::wide);
@@ -397,7 +397,7 @@ TEST(TensorCoreTf32, InputsAreRoundedToNearest) {
   std::vector<float> values = nearest;
   for (float& x : values) x *= 1 - 0x1p-12F;
 
-  const FullyConnected layer{in, out, false, weight, {}};
+  const FullyConnected layer{in, out, false, Parameter(weight), {}};
   const DeviceLayer on_device(layer, tensor_core::matrix_layer(layer, Element::tf32), Window{});
   const Rect point = Rect::whole({1, 1});
   TypedMap map(DType::f32, images, in, point, {1, 1}, Room::dense);
@@ -423,7 +423,7 @@ TEST(TensorCoreSplit, ErrorsAreNoLargerThanPlainFp32s) {
     constexpr std::int64_t images = 64;
     const auto weight = make_values(Data::unrounded, Element::f32, in * out, 8);
     const auto values = make_values(Data::unrounded, Element::f32, images * in, 9);
-    const FullyConnected layer{in, out, false, weight, {}};
+    const FullyConnected layer{in, out, false, Parameter(weight), {}};
     MatrixLayer matrix = tensor_core::matrix_layer(layer, Element::f32);
     matrix.segments = 1;  // one chain, as a convolution's
     const DeviceLayer on_device(layer, matrix, Window{});
@@ -462,7 +462,7 @@ TEST_P(TensorCorePacking, EqualsTheDefinition) {
   const auto& [c, element] = GetParam();
   const auto weight =
       std::vector<float>(static_cast<std::size_t>(c.out * (c.in / c.groups) * c.window.kernel.area()), 0.0F);
-  const Conv2d layer{c.in, c.out, c.groups, c.window, false, weight, {}};
+  const Conv2d layer{c.in, c.out, c.groups, c.window, false, Parameter(weight), {}};
   const auto matrix = tensor_core::matrix_layer(layer, element);
   ASSERT_TRUE(matrix.has_value());
   if (!matrix->packed) GTEST_SKIP() << "this element type needs no packing";
@@ -536,7 +536,7 @@ TEST_P(PlainConv, IsWithinTheBoundAndTilesEqualTheWhole) {
   const auto weight =
       make_values(Data::reals, element, c.out * (c.in / c.groups) * c.window.kernel.area(), 1);
   const auto bias = make_values(Data::reals, Element::tf32, c.out, 2);
-  const Conv2d layer{c.in, c.out, c.groups, c.window, c.relu, weight, bias};
+  const Conv2d layer{c.in, c.out, c.groups, c.window, c.relu, Parameter(weight), Parameter(bias)};
   const auto values = make_values(Data::reals, element, c.images * c.input.area() * c.in, 3);
   const Buffer device_weight = device().copy_of(weight.data(), weight.size() * sizeof(float));
   const Buffer device_bias = device().copy_of(bias.data(), bias.size() * sizeof(float));
