@@ -9,6 +9,7 @@
 #include <set>
 #include <sstream>
 
+#include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
 #include "pipeline/experiment/config_keys.hpp"
 #include "sweeping/identity.hpp"
@@ -160,7 +161,10 @@ class Planner {
     plan_.name = base_.name;
     plan_.axes = axes_json(axes_);
     const std::vector<std::vector<std::size_t>> settings = product(axes_);
-    for (const std::size_t i : interleaved(settings)) add(settings[i]);
+    for (const std::size_t i : interleaved(settings)) {
+      throw_if_stopped();
+      add(settings[i]);
+    }
     if (!problems_.empty()) throw ConfigError(problem_text());
     put_reference_first();
   }

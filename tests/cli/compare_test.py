@@ -164,6 +164,16 @@ class Stores(Case):
         ):
             self.assertIn(why, self.halotile("explain", "a.db", *words, status=2).stderr.decode())
 
+    def test_what_is_no_store(self):
+        self.write("notes.txt", "some words\n")
+        self.write("bytes", bytes(range(256)))
+        for name in ("notes.txt", "bytes"):
+            for command in (("explain",), ("report",), ("export",)):
+                self.refused(*command, name, saying=(name, "is no store of halotile"))
+            self.refused("compare", name, "a.db", saying=(name, "neither a store"))
+        self.refused("explain", "notes.txt", saying="nor a config that can be read")
+        self.refused("explain", "nothing.db", saying="nothing.db: cannot be opened")
+
     def test_a_config_is_explained_beside_its_unpatched_run(self):
         # Runs so long that the layers' share is not lost in starting and waiting.
         long = ("engine=onednn", "threads=auto", "input.batch=64", "measure.warmup=2", "measure.min_runs=5")

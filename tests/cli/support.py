@@ -100,9 +100,8 @@ class Case(unittest.TestCase):
 
     def start(self, *words, **how):
         """Starts the program in the test's folder."""
-        process = subprocess.Popen(
-            [PROGRAM, *words], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how
-        )
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen([PROGRAM, *words], cwd=self.folder, **{**streams, **how})
         self.addCleanup(process.kill)
         return process
 

@@ -7,7 +7,9 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <memory>
 #include <stdexcept>
+#include <vector>
 
 #include "formats/input_file.hpp"
 #include "support.hpp"
@@ -137,6 +139,31 @@ TEST(AtomicFile, ReportsAFullDisk) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
   EXPECT_EQ(read_text(path), "kept");
   EXPECT_EQ(entries(folder.path()), 1);
+}
+
+TEST(AtomicFile, LeavesNothingBehindWhereAProcessEndsAtOnce) {
+  const TemporaryFolder folder;
+  {
+    AtomicFile finished(folder.path() / "finished");
+    finished.write("whole");
+    finished.finish();
+    EXPECT_FALSE(fs::exists(folder.path() / "finished"));
+    finished.commit();
+  }
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::vector<std::unique_ptr<AtomicFile>> open;
+    for (const char* const name : {"a", "b", "c"})
+      open.push_back(std::make_unique<AtomicFile>(folder.path() / name));
+    open[1].reset();
+    open.push_back(std::make_unique<AtomicFile>(folder.path() / "d"));
+    remove_temporary_files();
+    std::_Exit(entries(folder.path()) == 1 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(read_text(folder.path() / "finished"), "whole");
 }
 
 TEST(InputFile, ReadsParts) {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/engine.hpp"
 #include "kernels/engines/thread_count.hpp"
 #include "patching/error.hpp"
@@ -26,6 +27,7 @@ double best_seconds(double budget, const std::function<void()>& work) {
   double best = 1e300;
   const Clock::time_point begin = Clock::now();
   for (int runs = 0; runs < 3 || seconds(Clock::now() - begin) < budget; ++runs) {
+    throw_if_stopped();
     const Clock::time_point start = Clock::now();
     work();
     best = std::min(best, seconds(Clock::now() - start));

@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <span>
 
+#include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/pointwise.hpp"
 
 namespace halotile {
 namespace {
+
+// Positions of a map behind which its copying looks whether it shall stop.
+constexpr std::int64_t positions_between_looks = 4096;
 
 // The map as float32 in PyTorch's order (N, C, H, W), behind what `values` holds.
 void append_nchw(const ConstMapView& map, const MapShape& memory, std::vector<float>& values) {
@@ -20,6 +24,7 @@ void append_nchw(const ConstMapView& map, const MapShape& memory, std::vector<fl
              {dense_geometry(DType::f32, 1, map.channels, map.rect, map.whole), image.data()});
     float* const out = values.data() + begin + static_cast<std::size_t>(n * per_image);
     for (std::int64_t p = 0; p < area; ++p) {
+      if (p % positions_between_looks == 0) throw_if_stopped();
       for (std::int64_t c = 0; c < memory.channels; ++c)
         out[c * area + p] = image[static_cast<std::size_t>(p * memory.channels + c)];
     }

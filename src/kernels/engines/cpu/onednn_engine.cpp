@@ -13,6 +13,7 @@
 #include <dnnl.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "kernels/devices/stop.hpp"
 #include "kernels/engines/cpu/conv2d_plain.hpp"
@@ -152,7 +153,7 @@ class OneDnnEngine final : public CpuEngine {
     const ThreadCount count(threads());
     try {
       return std::all_of(bands.begin(), bands.end(), [&](const Band& band) {
-        return accepted_.get(layer.weight, conv_detail(layer, band.shape), [&] {
+        return accepted_.get(layer.weight, {conv_detail(layer, band.shape), kernel}, [&] {
           throw_if_stopped();
           return conv_desc(layer, band.shape, kernel).has_value();
         });
@@ -325,7 +326,7 @@ class OneDnnEngine final : public CpuEngine {
   dnnl::stream stream_;
   // Of the layers' weights. Primitives read biases where they are: the bias is part of the detail.
   MadeOfParameters<ConvPrimitive, ConvDetail> convolutions_;
-  MadeOfParameters<bool, ConvDetail> accepted_;
+  MadeOfParameters<bool, std::pair<ConvDetail, std::string>> accepted_;
   MadeOfParameters<bool> finite_weights_;
   MadeOfParameters<std::string, std::array<Extent2, 5>> conv_kernels_;
   MadeOfParameters<Buffer> plain_weights_;
