@@ -328,9 +328,14 @@ void check_outputs(const Case& c, Layer& layer, const GuardedMap& in, const std:
   layer.run(in, out);
   ASSERT_TRUE(as_defined(out, expected, tolerance));
   // A tile does not see what lies beside its windows.
-  if (!touched || !reads_beside(c)) {
+  if (c.subject.promises_bits && (!touched || !reads_beside(c))) {
     ASSERT_TRUE(tiles_equal_whole(layer, in, out, {4, 3}));
   }
+}
+
+bool left_out(const Case& c, float value) {
+  const bool fused = c.layer.conv.relu || c.layer.fully_connected.relu;
+  return fused && !c.subject.fused_relu_keeps_nan && !std::isfinite(value);
 }
 
 void check_inputs(const Case& c) {
@@ -339,6 +344,7 @@ void check_inputs(const Case& c) {
                           Extent2{size.height - 1, size.width / 3}};
   Layer layer(c, oracle::random_values(seed, weight_count(c.layer)));
   for (const auto& [name, value] : values_of(layer.in_type())) {
+    if (left_out(c, value)) continue;
     std::int64_t channel = 0;
     for (const Extent2 place : places) {
       SCOPED_TRACE(std::string(name) + " in the input at " + to_string(place) + ", channel " +
@@ -368,6 +374,7 @@ void check_weights(const Case& c) {
   if (count == 0) return;
   for (const std::int64_t place : {std::int64_t{0}, count / 2}) {
     for (const auto& [name, value] : values_of(c.subject.make()->map_type())) {
+      if (left_out(c, value)) continue;
       SCOPED_TRACE(std::string(name) + " in the weight at " + std::to_string(place) + " of " +
                    std::to_string(count));
       std::vector<float> weight = oracle::random_values(seed, count);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -70,11 +71,27 @@ struct Weights {
   std::optional<MatrixLayer> layer;  // none: plain_conv2d's
   Buffer filters;
   Buffer bias;
+  Buffer padding;  // outputs that see padding alone, where these are not the bias
 
   [[nodiscard]] const float* bias_or_null() const {
     return bias.bytes() > 0 ? reinterpret_cast<const float*>(bias.data()) : nullptr;
   }
 };
+
+// What outputs are that see padding alone, if not the bias: zeros times what is not finite are NaN.
+std::vector<float> padding_outputs(std::span<const float> weight, std::span<const float> bias,
+                                   std::int64_t outputs) {
+  const auto finite = [](float w) { return std::isfinite(w); };
+  if (std::ranges::all_of(weight, finite)) return {};
+  std::vector<float> values(bias.begin(), bias.end());
+  values.resize(static_cast<std::size_t>(outputs));
+  const std::size_t terms = weight.size() / values.size();
+  for (std::size_t o = 0; o < values.size(); ++o) {
+    if (!std::ranges::all_of(weight.subspan(o * terms, terms), finite))
+      values[o] = std::numeric_limits<float>::quiet_NaN();
+  }
+  return values;
+}
 
 // They last as long as the parameter.
 struct HeldWeights {
@@ -121,7 +138,10 @@ class MatrixOperation : public Operation {
     if (call.rows == 0 || call.cols == 0) {  // nothing but padding: sums of nothing
       MatrixLayer empty = layer_;
       empty.segments = 0;
-      tensor_core::add_segments(empty, call, stream);
+      MatrixCall sums = call;
+      if (weights_.made.padding.bytes() > 0)
+        sums.bias = reinterpret_cast<const float*>(weights_.made.padding.data());
+      tensor_core::add_segments(empty, sums, stream);
       return;
     }
     if (wgmma_) {
@@ -310,6 +330,9 @@ class TensorCoreEngine final : public CudaEngine {
     auto operator<=>(const Detail&) const = default;
   };
 
+  static std::int64_t out_of(const Conv2d& layer) { return layer.out_channels; }
+  static std::int64_t out_of(const FullyConnected& layer) { return layer.out_features; }
+
   // A layer's, brought to the device when first asked for.
   template <typename Layer>
   const Weights& weights_of(const Layer& layer, const Window& window) {
@@ -324,6 +347,9 @@ class TensorCoreEngine final : public CudaEngine {
         weights.filters = device_.copy_of(layer.weight.data(), layer.weight.size_bytes());
       }
       if (!layer.bias.empty()) weights.bias = device_.copy_of(layer.bias.data(), layer.bias.size_bytes());
+      if (const std::vector<float> alone = padding_outputs(layer.weight, layer.bias, out_of(layer));
+          !alone.empty())
+        weights.padding = device_.copy_of(alone.data(), alone.size() * sizeof(float));
       return weights;
     });
   }
