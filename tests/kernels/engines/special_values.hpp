@@ -29,8 +29,8 @@ struct Subject {
   /// Strided convolutions of few channels multiply positions up to a multiple of the stride by zeros, where
   /// infinities and NaN make NaN.
   bool reads_beside_strided_windows = false;
-  bool fused_relu_keeps_nan = true;  ///< otherwise what is not finite is left out in front of one
-  bool promises_bits = true;         ///< otherwise tiles are not compared with the whole
+  bool own_convolutions = true;  ///< otherwise a library's, which are left out
+  bool promises_bits = true;     ///< otherwise tiles are not compared with the whole
 };
 
 enum class Kind : std::uint8_t {
