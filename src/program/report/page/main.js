@@ -116,8 +116,9 @@ function heading() {
   const engines = [...new Set(points.map((p) => p.engine).filter(Boolean))];
   const gpu = /cuda/.test(first.device) && Array.isArray(machine.cuda) ? machine.cuda[0]?.name : null;
   document.getElementById("eyebrow").textContent = ["Sweep report", days].filter(Boolean).join(", ");
-  document.getElementById("lede").textContent = `${integers.format(points.length)} settings of ${first.network || "one network"} on ${gpu || machine.cpu || first.device || "one machine"}${machine.cores && !gpu ? ` (${machine.cores} cores)` : ""}, engine ${engines.length ? engines.join(" and ") : "unknown"}. Each was first compared with the unpatched run, bit for bit, and then timed. ${engines.map((e) => data.engines[e]).filter(Boolean).join(" ")}`;
-  document.getElementById("footer").textContent = `Written by halotile ${data.version} from ${data.store} at ${data.written}. This file needs no network.${library ? " Charts: Apache ECharts, Apache License 2.0." : ""}`;
+  document.getElementById("lede").textContent = `${integers.format(points.length)} settings of ${first.network || "one network"} on ${gpu || machine.cpu || first.device || "one machine"}${machine.cores && !gpu ? ` (${machine.cores} cores)` : ""}, engine ${engines.length ? engines.join(" and ") : "unknown"}. Each was first compared with the unpatched run, bit for bit, and then timed.`;
+  const promises = engines.map((e) => data.engines[e]).filter(Boolean);
+  document.getElementById("footer").textContent = `${promises.map((p) => p + " ").join("")}Written by halotile ${data.version} from ${data.store} at ${data.written}. This file needs no network.${library ? " Charts: Apache ECharts, Apache License 2.0." : ""}`;
 }
 
 // What the page shows first: of the choices with the most points, that of the fastest.
