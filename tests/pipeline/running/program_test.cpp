@@ -17,6 +17,12 @@ using support::Draw;
 using support::FarEngine;
 using support::Way;
 
+#ifdef HALOTILE_SANITIZED
+constexpr int cases = 40;
+#else
+constexpr int cases = 250;
+#endif
+
 // What happened before each instruction, as far as queues and waits promise: per stream, how many of its own.
 class Clocks {
  public:
@@ -128,7 +134,7 @@ class Order : public ::testing::Test {
 TEST_F(Order, OnTheHost) {
   const auto engine = make_reference_engine();
   Draw draw(20140904);
-  for (int n = 0; n < 250; ++n) {
+  for (int n = 0; n < cases; ++n) {
     const Way way =
         support::random_way(draw, model_.network(), batch, draw.once_in(2) ? keep_ : std::set<std::size_t>{});
     const auto executor = make_executor(model_, *engine, way);
@@ -139,7 +145,7 @@ TEST_F(Order, OnTheHost) {
 TEST_F(Order, OnADeviceWithMemoryOfItsOwn) {
   FarEngine engine;
   Draw draw(3);
-  for (int n = 0; n < 250; ++n) {
+  for (int n = 0; n < cases; ++n) {
     Way way = support::random_way(draw, model_.network(), batch,
                                   draw.once_in(2) ? keep_ : std::set<std::size_t>{}, 6);
     way.settings.memory = draw.once_in(2) ? MemoryMode::arena : MemoryMode::pool;
@@ -153,7 +159,7 @@ TEST_F(Order, OnADeviceWithMemoryOfItsOwn) {
 TEST_F(Order, OfGroupsAndParts) {
   FarEngine engine;
   Draw draw(4);
-  for (int n = 0; n < 150; ++n) {
+  for (int n = 0; n < cases; ++n) {
     Way way = support::random_way(draw, model_.network(), batch, keep_, 1);
     if (draw.once_in(2)) way.stages = fused_stages(model_.network());
     way.settings.batched = true;
