@@ -48,14 +48,6 @@ std::unique_ptr<Operation> make_vector_operation(const Network& network, Engine&
   return engine.prepare(fc, in, out);
 }
 
-MapView as_vectors(MapView map) {
-  map.channels = map.image_stride;
-  map.whole = {1, 1};
-  map.rect = Rect::whole(map.whole);
-  map.row_stride = map.col_stride = map.channels;
-  return map;
-}
-
 TileOperations::Key TileOperations::key_of(const Caller& caller, const MapGeometry& in,
                                            const MapGeometry& out) {
   Key key{caller.stream, caller.stage, caller.call, out.images};

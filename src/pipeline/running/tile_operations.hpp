@@ -26,9 +26,6 @@ namespace halotile {
                                                                const MapGeometry& in, const MapGeometry& out,
                                                                const DropoutSample& dropout);
 
-/// A dense map as vectors: one position, all elements of an image its channels.
-[[nodiscard]] MapView as_vectors(MapView map);
-
 /// Operations of tiles; those that agree in stream, place in the stage and geometry are the same.
 class TileOperations {
  public:
