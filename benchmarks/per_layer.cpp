@@ -66,7 +66,8 @@ struct Parts {
 
 // A step on whole maps.
 struct LayerRun {
-  const Layer* layer = nullptr;
+  const Node* layer = nullptr;
+  std::size_t value = 0;  // that it makes
   MapGeometry in;
   MapGeometry out;
   std::unique_ptr<Operation> operation;
@@ -84,42 +85,28 @@ MapGeometry whole_map(const MapShape& shape, std::int64_t images) {
   return dense_geometry(DType::f32, images, shape.channels, Rect::whole(shape.extent), shape.extent);
 }
 
-std::unique_ptr<Operation> prepare(Engine& engine, const Step& step, const Layer& layer,
-                                   const MapGeometry& in, const MapGeometry& out) {
-  switch (layer.kind) {
-    case LayerKind::conv: {
-      Conv2d conv = layer.conv;
-      conv.relu = step.relu;
-      return engine.prepare(conv, in, out);
-    }
-    case LayerKind::max_pool:
-    case LayerKind::avg_pool:
-    case LayerKind::adaptive_avg_pool:
-      return engine.prepare(layer.pool, in, out);
-    case LayerKind::lrn:
-      return engine.prepare(layer.lrn, in, out);
-    case LayerKind::relu:
-      return engine.prepare(Relu{}, in, out);
-    default:
-      throw UnsupportedError(fmt::format("layer {}: {} is not run layer by layer; end before it with --until",
-                                         layer.name, to_string(layer.kind)));
-  }
-}
-
 std::vector<LayerRun> prepare_all(const Network& network, Engine& engine, std::int64_t images) {
   std::vector<LayerRun> runs;
-  MapGeometry in = whole_map(network.input, images);
-  for (const Step& step : lower(network, 0, network.spatial_layers(), {})) {
-    const Layer& layer = network.layers[step.layer];
+  std::vector<std::size_t> nodes(network.spatial_nodes());
+  std::iota(nodes.begin(), nodes.end(), std::size_t{0});
+  MapGeometry in = whole_map(network.input(), images);
+  for (const Step& step : lower(network, nodes, {})) {
+    const Node& node = network.nodes[step.node];
+    if (step.inputs != std::vector<std::size_t>{runs.empty() ? 0 : runs.back().value}) {
+      throw UnsupportedError(fmt::format(
+          "layer {}: reads another layer than the one before; only chains are run layer by layer, "
+          "end before it with --until",
+          node.name));
+    }
     LayerRun run;
-    run.layer = &layer;
+    run.layer = &node;
+    run.value = step.output;
     run.in = in;
-    run.out = in = whole_map(layer.memory, images);
-    run.operation = prepare(engine, step, layer, run.in, run.out);
-    run.weights = layer.conv.weight;
+    run.out = in = whole_map(network.values[step.output].memory, images);
+    run.operation = engine.prepare(op_of(network, step), run.in, run.out);
+    if (const auto* const conv = node.as<Conv2d>()) run.weights = conv->weight;
     run.output.resize(static_cast<std::size_t>(run.out.elements()));
-    for (std::size_t l = step.first; l < step.last; ++l)
-      run.flops += network.layers[l].flops * static_cast<double>(images);
+    for (const std::size_t n : step.nodes) run.flops += network.nodes[n].flops * static_cast<double>(images);
     runs.push_back(std::move(run));
   }
   return runs;
@@ -260,7 +247,7 @@ nlohmann::json lines_of(const LayerRun& layer, double per_run) {
     return nlohmann::json{
         {"name", layer.layer->name}, {"kind", kind}, {"flops", flops}, {"stream_ms", seconds * per_run}};
   };
-  return {line(to_string(layer.layer->kind), layer.flops, layer.seconds.kernels),
+  return {line(layer.layer->type(), layer.flops, layer.seconds.kernels),
           line("allocation", 0, layer.seconds.allocation),
           line("host_to_device", 0, layer.seconds.host_to_device),
           line("device_to_host", 0, layer.seconds.device_to_host)};
@@ -277,7 +264,7 @@ nlohmann::json report(const Options& options, const Network& network, const std:
   std::size_t scratch_bytes = 0;
   for (const LayerRun& layer : layers) {
     for (nlohmann::json& line : lines_of(layer, per_run)) lines.push_back(std::move(line));
-    nlohmann::json& of_kind = kernels[to_string(layer.layer->kind)];
+    nlohmann::json& of_kind = kernels[layer.layer->type()];
     of_kind = of_kind.is_null() ? layer.seconds.kernels * per_run
                                 : of_kind.get<double>() + layer.seconds.kernels * per_run;
     sum.allocation += layer.seconds.allocation;
@@ -287,7 +274,7 @@ nlohmann::json report(const Options& options, const Network& network, const std:
     scratch_bytes = std::max(scratch_bytes, layer.operation->scratch_bytes() + layer.weights.size_bytes());
   }
   return {{"network", network.name},
-          {"until", network.layers[network.spatial_layers() - 1].name},
+          {"until", network.nodes[network.spatial_nodes() - 1].name},
           {"engine", "direct"},
           {"device", gpu_name(options.gpu)},
           {"batch", options.batch},
@@ -308,12 +295,12 @@ nlohmann::json report(const Options& options, const Network& network, const std:
 
 void run(const Options& options, Engine& engine) {
   Network network = read_network(options.model, std::nullopt, options.until);
-  if (network.spatial_layers() == 0)
+  if (network.spatial_nodes() == 0)
     throw UnsupportedError(
         fmt::format("{}: no layer on feature maps: there is nothing to time", options.model));
   const Weights weights = Weights::random(network, weights_seed);
   weights.bind(network);
-  const std::vector<float> input = make_input(network.input, options.batch);
+  const std::vector<float> input = make_input(network.input(), options.batch);
   OnDevice device(engine, prepare_all(network, engine, options.batch));
   check_against_host(device, network, input, options.batch);
   const std::vector<double> ms = time_runs(device, input, options);

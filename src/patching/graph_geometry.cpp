@@ -25,15 +25,4 @@ std::vector<PlaneStride> plane_strides(const GraphGeometry& graph) {
   return all;
 }
 
-GraphGeometry chain_geometry(std::span<const LayerGeometry> layers) {
-  GraphGeometry graph;
-  for (const LayerGeometry& l : layers) {
-    if (graph.values.empty()) graph.values.push_back({"", l.input, l.in_channels, 0});
-    graph.values.back().extent = l.input;
-    graph.edges.push_back({plane_map(l.window), graph.edges.size(), graph.edges.size() + 1});
-    graph.values.push_back({l.name, l.output, l.out_channels, l.flops_per_position});
-  }
-  return graph;
-}
-
 }  // namespace halotile

@@ -43,19 +43,4 @@ struct PlaneStride {
 /// Of every value: strides() of both axes, sources at 1.
 [[nodiscard]] std::vector<PlaneStride> plane_strides(const GraphGeometry& graph);
 
-/// What the plan must know of one spatial layer of a chain.
-struct LayerGeometry {
-  std::string name;
-  Window window;
-  Extent2 input;
-  Extent2 output;
-  std::int64_t in_channels = 0;
-  std::int64_t out_channels = 0;
-  double flops_per_position = 0;  ///< work of all channels of one output position of one image
-};
-
-/// Value l is the map before layer l, the last value the output; edge l is layer l. Extents are taken from
-/// the layers as they are.
-[[nodiscard]] GraphGeometry chain_geometry(std::span<const LayerGeometry> layers);
-
 }  // namespace halotile

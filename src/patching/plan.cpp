@@ -165,7 +165,7 @@ StagePlan::StagePlan(std::int64_t number, const GraphGeometry& graph, std::span<
     : number_(number), numbers_(values_of(graph, stage)), graph_(part_of(graph, stage, numbers_)) {
   for (std::size_t v = 0; v < numbers_.size(); ++v) {
     strides_.push_back(strides[numbers_[v]]);
-    if (!holds(stage.made, numbers_[v])) inputs_.push_back(v);
+    (holds(stage.made, numbers_[v]) ? made_ : inputs_).push_back(v);
     if (holds(stage.outputs, numbers_[v])) outputs_.push_back(v);
   }
   tiling_ = index_of(numbers_, stage.tiling);
@@ -182,6 +182,17 @@ StagePlan::StagePlan(std::int64_t number, const GraphGeometry& graph, std::span<
 Extent2 StagePlan::grid() const {
   return {static_cast<std::int64_t>(axes_[0].needed.size()),
           static_cast<std::int64_t>(axes_[1].needed.size())};
+}
+
+std::string StagePlan::name() const {
+  const std::string& first = graph_.values[made_.front()].name;
+  return made_.size() == 1 ? first : first + ".." + graph_.values[made_.back()].name;
+}
+
+std::size_t StagePlan::value(std::size_t number_in_graph) const {
+  if (holds(numbers_, number_in_graph)) return index_of(numbers_, number_in_graph);
+  throw ShapeError("stage " + std::to_string(number_) + " neither makes nor reads value " +
+                   std::to_string(number_in_graph));
 }
 
 void StagePlan::check_output(std::size_t value) const {
@@ -250,8 +261,7 @@ Halo StagePlan::halo(std::int64_t row, std::int64_t column, std::size_t input) c
 
 double StagePlan::flops(std::int64_t row, std::int64_t column) const {
   double sum = 0;
-  for (std::size_t v = 0; v < graph_.values.size(); ++v) {
-    if (holds(inputs_, v)) continue;
+  for (const std::size_t v : made_) {
     sum += graph_.values[v].flops_per_position * static_cast<double>(needed(row, column, v).area());
   }
   return sum;
@@ -266,8 +276,7 @@ LayerWork StagePlan::value_work(std::size_t value) const {
 
 double StagePlan::flops() const {
   double sum = 0;
-  for (std::size_t v = 0; v < graph_.values.size(); ++v) {
-    if (holds(inputs_, v)) continue;
+  for (const std::size_t v : made_) {
     sum += graph_.values[v].flops_per_position * static_cast<double>(value_work(v).computed);
   }
   return sum;
@@ -275,8 +284,7 @@ double StagePlan::flops() const {
 
 double StagePlan::recomputed_flops() const {
   double sum = 0;
-  for (std::size_t v = 0; v < graph_.values.size(); ++v) {
-    if (holds(inputs_, v)) continue;
+  for (const std::size_t v : made_) {
     const LayerWork w = value_work(v);
     sum += graph_.values[v].flops_per_position * static_cast<double>(w.computed - w.distinct);
   }
@@ -296,31 +304,6 @@ std::vector<StagePlan> make_plan(const GraphGeometry& graph, std::span<const Sta
   std::vector<StagePlan> plan;
   for (const StageValues& stage : stages)
     plan.emplace_back(static_cast<std::int64_t>(plan.size()), graph, strides, stage, patch);
-  return plan;
-}
-
-std::vector<StagePlan> make_plan(std::span<const LayerGeometry> layers, std::span<const StageRange> stages,
-                                 const PatchSpec& patch) {
-  check_patch(patch);
-  check_stage_count(stages.size());
-  const GraphGeometry graph = chain_geometry(layers);
-  const std::vector<PlaneStride> strides = plane_strides(graph);
-  std::vector<StagePlan> plan;
-  std::size_t next = 0;
-  for (const StageRange range : stages) {
-    if (range.first != next || range.last <= range.first || range.last > layers.size()) {
-      throw ShapeError("stages must cover the layers in order, each with at least one layer");
-    }
-    next = range.last;
-    StageValues values{{}, {range.last}, range.last};
-    for (std::size_t v = range.first + 1; v <= range.last; ++v) values.made.push_back(v);
-    StagePlan& stage =
-        plan.emplace_back(static_cast<std::int64_t>(plan.size()), graph, strides, values, patch);
-    stage.range_ = range;
-    stage.layers_.assign(layers.begin() + static_cast<std::ptrdiff_t>(range.first),
-                         layers.begin() + static_cast<std::ptrdiff_t>(range.last));
-  }
-  if (next != layers.size()) throw ShapeError("stages must cover all spatial layers");
   return plan;
 }
 

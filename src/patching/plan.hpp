@@ -28,14 +28,6 @@ struct StageValues {
   std::size_t tiling = 0;            ///< the output on which tiles are cut
 };
 
-/// Layers [first, last) of a chain that are a stage.
-struct StageRange {
-  std::size_t first = 0;
-  std::size_t last = 0;
-
-  bool operator==(const StageRange&) const = default;
-};
-
 /// Work on one value over all tiles of a stage, for one image.
 struct LayerWork {
   std::int64_t computed = 0;  ///< positions computed, summed over tiles
@@ -66,9 +58,15 @@ class StagePlan {
   [[nodiscard]] const GraphGeometry& graph() const { return graph_; }
   /// Number in the whole graph of one of the stage's values.
   [[nodiscard]] std::size_t number_in_graph(std::size_t value) const { return numbers_.at(value); }
+  /// The other way round. Throws ShapeError when the stage neither makes nor reads the value.
+  [[nodiscard]] std::size_t value(std::size_t number_in_graph) const;
   [[nodiscard]] const std::vector<std::size_t>& inputs() const { return inputs_; }
   [[nodiscard]] const std::vector<std::size_t>& outputs() const { return outputs_; }
   [[nodiscard]] std::size_t tiling() const { return tiling_; }
+  /// What it makes.
+  [[nodiscard]] const std::vector<std::size_t>& made() const { return made_; }
+  /// "conv1", or "conv1..pool1": the first and the last value that it makes.
+  [[nodiscard]] std::string name() const;
   [[nodiscard]] PlaneStride stride(std::size_t value) const { return strides_.at(value); }
 
   /// Tiles down and across.
@@ -113,18 +111,7 @@ class StagePlan {
   [[nodiscard]] double flops() const;
   [[nodiscard]] double recomputed_flops() const;
 
-  // Of a stage of a chain (made by make_plan from layers): value l is the map before layer l, the last value
-  // the output.
-  [[nodiscard]] StageRange range() const { return range_; }
-  [[nodiscard]] const std::vector<LayerGeometry>& layers() const { return layers_; }
-  [[nodiscard]] Extent2 input_extent() const { return graph_.values.front().extent; }
-  [[nodiscard]] Extent2 output_extent() const { return graph_.values.back().extent; }
-  [[nodiscard]] LayerWork work(std::size_t layer) const { return value_work(layer + 1); }
-
  private:
-  friend std::vector<StagePlan> make_plan(std::span<const LayerGeometry> layers,
-                                          std::span<const StageRange> stages, const PatchSpec& patch);
-
   void check_output(std::size_t value) const;
 
   std::int64_t number_;
@@ -134,9 +121,8 @@ class StagePlan {
   std::vector<std::size_t> inputs_;
   std::vector<std::size_t> outputs_;
   std::size_t tiling_ = 0;
+  std::vector<std::size_t> made_;
   std::vector<AxisTiles> axes_;  // rows, columns
-  StageRange range_;
-  std::vector<LayerGeometry> layers_;
 };
 
 /// All stages of a graph, in the order in which they run.
@@ -146,11 +132,5 @@ class StagePlan {
 /// stage, row or column does not fit a TileKey.
 [[nodiscard]] std::vector<StagePlan> make_plan(const GraphGeometry& graph,
                                                std::span<const StageValues> stages, const PatchSpec& patch);
-
-/// All stages of a chain of spatial layers.
-/// Throws ShapeError when the ranges do not cover the layers in order without gaps, when a patch is below
-/// 1x1, or when a stage, row or column does not fit a TileKey.
-[[nodiscard]] std::vector<StagePlan> make_plan(std::span<const LayerGeometry> layers,
-                                               std::span<const StageRange> stages, const PatchSpec& patch);
 
 }  // namespace halotile

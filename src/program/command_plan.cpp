@@ -24,46 +24,94 @@ nlohmann::json to_json(const Halo& halo) {
 
 nlohmann::json to_json(Extent2 e) { return {e.height, e.width}; }
 
-// Bytes of one image's rectangle of the map before a stage's layer `boundary`, in f32.
-std::int64_t bytes(const StagePlan& stage, const Rect& rect, std::size_t boundary) {
-  const auto& layers = stage.layers();
-  const std::int64_t channels =
-      boundary < layers.size() ? layers[boundary].in_channels : layers.back().out_channels;
-  return 4 * rect.area() * channels;
+// Bytes of one image's rectangle of a value, in f32.
+std::int64_t bytes(const StagePlan& stage, const Rect& rect, std::size_t value) {
+  return 4 * rect.area() * stage.graph().values[value].channels;
 }
 
-// The largest rectangles that a tile holds between layers, one image, f32.
+// When each value that a tile holds inside the stage is of no more use: of outputs at once, since they are
+// placed; of others when the last value that reads them is there.
+std::vector<std::size_t> last_readers(const StagePlan& stage) {
+  std::vector<std::size_t> last(stage.graph().values.size(), 0);
+  for (const PlaneEdge& edge : stage.graph().edges) last[edge.from] = std::max(last[edge.from], edge.to);
+  for (const std::size_t input : stage.inputs()) last[input] = 0;
+  return last;
+}
+
+// The largest rectangles that a tile holds between layers, one image, f32: while a value is made, it and all
+// that is still to be read. What the last layer makes lies in the map.
 std::int64_t in_flight(const StagePlan& stage) {
   std::int64_t largest = 0;
   const Extent2 grid = stage.grid();
+  const std::vector<std::size_t> last = last_readers(stage);
   for (std::int64_t row = 0; row < grid.height; ++row) {
     throw_if_stopped();
     for (std::int64_t column = 0; column < grid.width; ++column) {
-      std::int64_t held = 0;
-      for (std::size_t b = 1; b < stage.layers().size(); ++b) {
-        held = std::max(held, bytes(stage, stage.needed(row, column, b), b) +
-                                  bytes(stage, stage.needed(row, column, b + 1), b + 1));
+      const auto held = [&](std::size_t value) {
+        return bytes(stage, stage.needed(row, column, value), value);
+      };
+      for (const std::size_t now : stage.made()) {
+        std::int64_t sum = 0;
+        for (const std::size_t v : stage.made()) {
+          if (v < now && last[v] >= now) sum += held(v);
+        }
+        if (sum > 0) largest = std::max(largest, sum + held(now));
       }
-      largest = std::max(largest, held);
     }
   }
   return largest;
+}
+
+std::int64_t bytes_read(const StagePlan& stage, std::int64_t row, std::int64_t column) {
+  std::int64_t sum = 0;
+  for (const std::size_t v : stage.inputs()) sum += bytes(stage, stage.needed(row, column, v), v);
+  return sum;
+}
+
+std::int64_t bytes_written(const StagePlan& stage, std::int64_t row, std::int64_t column) {
+  std::int64_t sum = 0;
+  for (const std::size_t v : stage.outputs()) sum += bytes(stage, stage.core(row, column, v), v);
+  return sum;
+}
+
+// Over all inputs.
+Halo halo_of(const StagePlan& stage, std::int64_t row, std::int64_t column) {
+  Halo halo;
+  for (const std::size_t v : stage.inputs()) {
+    const Halo h = stage.halo(row, column, v);
+    halo = {std::max(halo.top, h.top), std::max(halo.left, h.left), std::max(halo.bottom, h.bottom),
+            std::max(halo.right, h.right)};
+  }
+  return halo;
+}
+
+// What a tile needs of each value that `value` is made of: an object, or of joins a list.
+nlohmann::json of_inputs(const StagePlan& stage, std::size_t value, const auto& of_edge) {
+  nlohmann::json all = nlohmann::json::array();
+  for (std::size_t e = 0; e < stage.graph().edges.size(); ++e) {
+    if (stage.graph().edges[e].to == value) all.push_back(of_edge(e));
+  }
+  return all.size() == 1 ? all.front() : all;
 }
 
 nlohmann::json tile_json(const StagePlan& stage, std::int64_t number, std::int64_t row, std::int64_t column) {
   nlohmann::json json{{"key", {{"stage", number}, {"row", row}, {"column", column}}},
                       {"packed_key", TileKey{0, number, row, column}.pack()},
                       {"core", to_json(stage.core(row, column))},
-                      {"halo", to_json(stage.halo(row, column))},
+                      {"halo", to_json(halo_of(stage, row, column))},
                       {"flops", stage.flops(row, column)},
-                      {"bytes_read", bytes(stage, stage.needed(row, column, 0), 0)},
-                      {"bytes_written", bytes(stage, stage.core(row, column), stage.layers().size())},
+                      {"bytes_read", bytes_read(stage, row, column)},
+                      {"bytes_written", bytes_written(stage, row, column)},
                       {"layers", nlohmann::json::array()}};
-  for (std::size_t l = 0; l < stage.layers().size(); ++l) {
-    json["layers"].push_back({{"layer", stage.layers()[l].name},
-                              {"needs", to_json(stage.needed(row, column, l))},
-                              {"computes", to_json(stage.needed(row, column, l + 1))},
-                              {"outside_image", to_json(stage.outside(row, column, l))}});
+  for (const std::size_t v : stage.made()) {
+    const auto needs = [&](std::size_t e) {
+      return to_json(stage.needed(row, column, stage.graph().edges[e].from));
+    };
+    const auto outside = [&](std::size_t e) { return to_json(stage.outside(row, column, e)); };
+    json["layers"].push_back({{"layer", stage.graph().values[v].name},
+                              {"needs", of_inputs(stage, v, needs)},
+                              {"computes", to_json(stage.needed(row, column, v))},
+                              {"outside_image", of_inputs(stage, v, outside)}});
   }
   return json;
 }
@@ -71,16 +119,16 @@ nlohmann::json tile_json(const StagePlan& stage, std::int64_t number, std::int64
 nlohmann::json stage_json(const StagePlan& stage, std::int64_t number) {
   nlohmann::json json{{"stage", number},
                       {"grid", to_json(stage.grid())},
-                      {"input", to_json(stage.input_extent())},
-                      {"output", to_json(stage.output_extent())},
+                      {"input", to_json(stage.graph().values[stage.inputs().front()].extent)},
+                      {"output", to_json(stage.graph().values[stage.tiling()].extent)},
                       {"flops", stage.flops()},
                       {"recomputed_flops", stage.recomputed_flops()},
                       {"in_flight_bytes", in_flight(stage)},
                       {"layers", nlohmann::json::array()},
                       {"tiles", nlohmann::json::array()}};
-  for (std::size_t l = 0; l < stage.layers().size(); ++l) {
-    const LayerWork work = stage.work(l);
-    json["layers"].push_back({{"name", stage.layers()[l].name},
+  for (const std::size_t v : stage.made()) {
+    const LayerWork work = stage.value_work(v);
+    json["layers"].push_back({{"name", stage.graph().values[v].name},
                               {"computed_positions", work.computed},
                               {"distinct_positions", work.distinct},
                               {"recomputed_share", work.recomputed_share()}});
@@ -93,11 +141,6 @@ nlohmann::json stage_json(const StagePlan& stage, std::int64_t number) {
     }
   }
   return json;
-}
-
-std::string stage_names(const StagePlan& stage) {
-  const auto& layers = stage.layers();
-  return layers.size() == 1 ? layers.front().name : layers.front().name + ".." + layers.back().name;
 }
 
 void print_plan(const std::vector<StagePlan>& plan, const Network& network, std::string_view engine) {
@@ -116,26 +159,29 @@ void print_plan(const std::vector<StagePlan>& plan, const Network& network, std:
       for (std::int64_t column = 0; column < grid.width; ++column) {
         const Extent2 e = stage.core(row, column).extent();
         core = {std::max(core.height, e.height), std::max(core.width, e.width)};
-        const Halo h = stage.halo(row, column);
+        const Halo h = halo_of(stage, row, column);
         halo = {std::max(halo.top, h.top), std::max(halo.left, h.left), std::max(halo.bottom, h.bottom),
                 std::max(halo.right, h.right)};
       }
     }
     flops += stage.flops();
     recomputed += stage.recomputed_flops();
-    const auto output_bytes =
-        static_cast<std::size_t>(bytes(stage, Rect::whole(stage.output_extent()), stage.layers().size()));
-    rows.push_back({fmt::format("{}", s), stage_names(stage), to_string(stage.output_extent()),
-                    to_string(grid), to_string(core),
+    const Extent2 output = stage.graph().values[stage.tiling()].extent;
+    std::int64_t output_bytes = 0;
+    for (const std::size_t v : stage.outputs())
+      output_bytes += bytes(stage, Rect::whole(stage.graph().values[v].extent), v);
+    rows.push_back({fmt::format("{}", s), stage.name(), to_string(output), to_string(grid), to_string(core),
                     fmt::format("{}/{}/{}/{}", halo.top, halo.left, halo.bottom, halo.right),
                     fmt::format("{:.3f}", 1e-9 * stage.flops()),
                     percent(stage.flops() > 0 ? stage.recomputed_flops() / stage.flops() : 0),
-                    bytes_text(output_bytes), bytes_text(static_cast<std::size_t>(in_flight(stage)))});
+                    bytes_text(static_cast<std::size_t>(output_bytes)),
+                    bytes_text(static_cast<std::size_t>(in_flight(stage)))});
   }
-  print_text("{}: input {} x {} channels, engine {}\n\n{}\n", network.name, to_string(network.input.extent),
-             network.input.channels, engine, table(rows));
+  print_text("{}: input {} x {} channels, engine {}\n\n{}\n", network.name, to_string(network.input().extent),
+             network.input().channels, engine, table(rows));
   double behind = 0;
-  for (const Layer& layer : network.layers) behind += layer.spatial ? 0 : layer.flops;
+  for (std::size_t n = network.spatial_nodes(); n < network.nodes.size(); ++n)
+    behind += network.nodes[n].flops;
   print_text(
       "work of one image: {} in stages, of it {} recomputed because of halos; {} behind the feature maps\n",
       flops_text(flops), percent(flops > 0 ? recomputed / flops : 0), flops_text(behind));
@@ -146,12 +192,12 @@ void print_plan(const std::vector<StagePlan>& plan, const Network& network, std:
 
 Image first_image(const Experiment& experiment, const Network& network) {
   Preprocess preprocess = experiment.preprocess;
-  if (preprocess.crop == Extent2{0, 0}) preprocess.crop = network.input.extent;
+  if (preprocess.crop == Extent2{0, 0}) preprocess.crop = network.input().extent;
   if (const auto* images = std::get_if<ImageInput>(&experiment.input.source)) {
     return resize_and_crop(read_image(list_images(images->paths).front()), preprocess);
   }
   // No photograph to draw on: a grey one.
-  const Extent2 e = network.input.extent;
+  const Extent2 e = network.input().extent;
   return {e.height, e.width, std::vector<std::uint8_t>(static_cast<std::size_t>(e.area() * 3), 96)};
 }
 
@@ -185,7 +231,7 @@ int command_plan(const CommandLine& line) {
         {"command", "plan"},
         {"network", network.name},
         {"engine", engine.name()},
-        {"input", {{"channels", network.input.channels}, {"extent", to_json(network.input.extent)}}},
+        {"input", {{"channels", network.input().channels}, {"extent", to_json(network.input().extent)}}},
         {"stages", nlohmann::json::array()},
         {"config", to_json(experiment)}};
     for (std::size_t s = 0; s < plan.size(); ++s)

@@ -223,7 +223,7 @@ class Run {
   [[nodiscard]] std::unique_ptr<Prefetcher> prefetch() const {
     const PrefetchSettings settings{session_.batch(), session_.decoders(),
                                     session_.experiment().input.on_error};
-    return std::make_unique<Prefetcher>(session_.input(), session_.network().input, session_.input_type(),
+    return std::make_unique<Prefetcher>(session_.input(), session_.network().input(), session_.input_type(),
                                         settings);
   }
 

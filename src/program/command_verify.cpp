@@ -91,7 +91,8 @@ int command_verify(const CommandLine& line) {
              session.engine().name(), word(session.experiment().precision), v.images);
   std::vector<std::vector<std::string>> rows{
       {"stage", "output of", "bits", "max abs", "max rel", "max ulp", "different", "first difference"}};
-  for (std::size_t s = 0; s < v.stages.size(); ++s) rows.push_back(row(fmt::format("{}", s), v.stages[s]));
+  for (const Comparison& c : v.stages)
+    rows.push_back(row(c.stage < 0 ? "output" : fmt::format("{}", c.stage), c));
   rows.push_back(row("logits", v.logits));
   print_text("{}\n{}\n{}\n", table(rows),
              equal ? "EQUAL: every map and the logits have the same bits as the unpatched run."

@@ -74,7 +74,7 @@ Surface photo_surface(const Image& photo) {
 
 // The share of the stage's input that the core stands on: the needed rectangle less its halo.
 Rect owned(const StagePlan& stage, std::int64_t row, std::int64_t column) {
-  const Rect need = stage.needed(row, column, 0);
+  const Rect need = stage.needed(row, column, stage.inputs().front());
   const Halo halo = stage.halo(row, column);
   return {{need.rows.begin + halo.top, need.rows.end - halo.bottom},
           {need.cols.begin + halo.left, need.cols.end - halo.right}};
@@ -110,7 +110,7 @@ void draw_plan(const StagePlan& stage, std::int64_t stage_number, const Image& p
   const double zoom = long_side / static_cast<double>(std::max(photo.width, photo.height));
   const double width = zoom * static_cast<double>(photo.width);
   const double height = zoom * static_cast<double>(photo.height);
-  const Extent2 in = stage.input_extent();
+  const Extent2 in = stage.graph().values[stage.inputs().front()].extent;
   const Scale scale{width / static_cast<double>(in.width), height / static_cast<double>(in.height)};
 
   const Surface canvas(cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(width),
@@ -132,7 +132,7 @@ void draw_plan(const StagePlan& stage, std::int64_t stage_number, const Image& p
   const auto each_tile = [&](const auto& draw) {
     for (std::int64_t row = 0; row < grid.height; ++row) {
       for (std::int64_t column = 0; column < grid.width; ++column) {
-        if (!stage.needed(row, column, 0).empty()) draw(row, column);
+        if (!stage.needed(row, column, stage.inputs().front()).empty()) draw(row, column);
       }
     }
   };
@@ -140,7 +140,9 @@ void draw_plan(const StagePlan& stage, std::int64_t stage_number, const Image& p
   cairo_set_dash(c, dash.data(), 2, 0);
   cairo_set_line_width(c, 1);
   set_color(c, halo_color, 0.8);
-  each_tile([&](std::int64_t row, std::int64_t column) { add_rect(c, stage.needed(row, column, 0), scale); });
+  each_tile([&](std::int64_t row, std::int64_t column) {
+    add_rect(c, stage.needed(row, column, stage.inputs().front()), scale);
+  });
   cairo_stroke(c);
   cairo_set_dash(c, nullptr, 0, 0);
   cairo_set_line_width(c, 1.5);
@@ -148,7 +150,7 @@ void draw_plan(const StagePlan& stage, std::int64_t stage_number, const Image& p
   each_tile([&](std::int64_t row, std::int64_t column) { add_rect(c, owned(stage, row, column), scale); });
   cairo_stroke(c);
 
-  const Rect chosen = stage.needed(chosen_row, chosen_column, 0);
+  const Rect chosen = stage.needed(chosen_row, chosen_column, stage.inputs().front());
   if (!chosen.empty()) {
     // The halo alone is filled: the needed rectangle with the core as a hole.
     cairo_set_fill_rule(c, CAIRO_FILL_RULE_EVEN_ODD);
@@ -178,11 +180,11 @@ void draw_plan(const StagePlan& stage, std::int64_t stage_number, const Image& p
   cairo_fill(c);
   const Halo halo = stage.halo(chosen_row, chosen_column);
   label(c,
-        fmt::format("stage {} ({} to {}): {} tiles; solid: cores, dashed: with halo; tile {},{} reads +{} "
+        fmt::format("stage {} ({}): {} tiles; solid: cores, dashed: with halo; tile {},{} reads +{} "
                     "top +{} left +{} "
                     "bottom +{} right",
-                    stage_number, stage.layers().front().name, stage.layers().back().name, to_string(grid),
-                    chosen_row, chosen_column, halo.top, halo.left, halo.bottom, halo.right),
+                    stage_number, stage.name(), to_string(grid), chosen_row, chosen_column, halo.top,
+                    halo.left, halo.bottom, halo.right),
         width / 2, height + caption / 2, 13, core_color);
 
   std::vector<std::byte> png;

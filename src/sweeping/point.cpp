@@ -28,8 +28,7 @@ void add_layers(const Session& session, const Executor& executor, double seconds
                 BatchMeasurement& result) {
   const auto count = static_cast<std::int64_t>(runs);
   const std::map<std::string, double> traffic =
-      least_bytes(session.network(), executor.plan(), session.engine(), session.batch(),
-                  saved_layers(session.experiment(), session.network()));
+      least_bytes(session.network(), executor.plan(), session.engine(), session.batch());
   for (LayerTime& l : executor.times()) {
     // Copies know their bytes; their lines may bear a layer's name.
     if (const auto found = traffic.find(l.name);
@@ -41,17 +40,15 @@ void add_layers(const Session& session, const Executor& executor, double seconds
   for (const double busy : executor.busy_seconds()) result.stream_busy_share.push_back(busy / seconds);
 }
 
-void add_stages(const Executor& executor, const Network& network, double images, BatchMeasurement& result) {
+void add_stages(const Executor& executor, double images, BatchMeasurement& result) {
   double flops = 0;
   double recomputed = 0;
   for (std::size_t s = 0; s < executor.plan().size(); ++s) {
     const StagePlan& stage = executor.plan()[s];
     const StageWork work = executor.work(s);
-    const std::string& first = network.layers[stage.range().first].name;
-    const std::string& last = network.layers[stage.range().last - 1].name;
     const Extent2 grid = stage.grid();
-    result.stages.push_back({first == last ? first : first + ".." + last, grid.height, grid.width,
-                             images * work.flops, images * work.recomputed_flops});
+    result.stages.push_back(
+        {stage.name(), grid.height, grid.width, images * work.flops, images * work.recomputed_flops});
     flops += work.flops;
     recomputed += work.recomputed_flops;
   }
@@ -149,7 +146,7 @@ BatchMeasurement measure_batch(const Session& session, Executor& executor) {
   }
   const double seconds = 1e-3 * std::accumulate(timed.begin(), timed.end(), 0.0);
   add_layers(session, executor, seconds, timed.size(), result);
-  add_stages(executor, session.network(), static_cast<double>(session.batch()), result);
+  add_stages(executor, static_cast<double>(session.batch()), result);
   result.memory = executor.memory();
   return result;
 }

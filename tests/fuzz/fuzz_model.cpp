@@ -8,11 +8,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static fuzz::MemoryFile file;
   try {
     const Network network = read_network(file.fill(data, size), {}, "");
-    for (std::size_t i = 1; i < network.layers.size(); ++i) {
-      if (network.layers[i].in != network.layers[i - 1].out) std::abort();
-      if (network.index_of(network.layers[i].name) != i) std::abort();
+    for (std::size_t n = 0; n < network.nodes.size(); ++n) {
+      for (const std::size_t value : network.nodes[n].inputs) {
+        if (value > n) std::abort();
+      }
+      if (network.index_of(network.nodes[n].name) != n) std::abort();
     }
-    if (network.geometry().size() != network.spatial_layers()) std::abort();
+    if (network.geometry().values.size() != network.spatial_nodes() + 1) std::abort();
   } catch (const ConfigError& e) {
     if (std::string_view(e.what()).empty()) std::abort();
   }

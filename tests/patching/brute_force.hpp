@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "patching/plan.hpp"
+#include "chain.hpp"
 
 namespace halotile::brute_force {
 

@@ -18,9 +18,8 @@ constexpr std::uint64_t seed = 20120930;
 constexpr int chains = 30000;
 
 // Per boundary of a stage's layers, the bounds of what the outputs `core` depend on along one axis.
-std::vector<Interval> needed_by(const StagePlan& stage, Interval core, AxisWindow (Window::*axis)() const,
-                                std::int64_t Extent2::*edge) {
-  const auto& layers = stage.layers();
+std::vector<Interval> needed_by(std::span<const LayerGeometry> layers, Interval core,
+                                AxisWindow (Window::*axis)() const, std::int64_t Extent2::*edge) {
   std::vector<Interval> needed(layers.size() + 1);
   Positions set(static_cast<std::size_t>(layers.back().output.*edge));
   for (std::int64_t p = core.begin; p < core.end; ++p) set.at(static_cast<std::size_t>(p)) = true;
@@ -54,10 +53,10 @@ std::int64_t owned_before(std::int64_t output, std::int64_t outputs, std::int64_
   return count;
 }
 
-std::int64_t stage_stride(const StagePlan& stage, AxisWindow (Window::*axis)() const,
+std::int64_t stage_stride(std::span<const LayerGeometry> layers, AxisWindow (Window::*axis)() const,
                           std::int64_t Extent2::*edge) {
   std::int64_t stride = 1;
-  for (const LayerGeometry& l : stage.layers()) {
+  for (const LayerGeometry& l : layers) {
     const AxisWindow w = (l.window.*axis)();
     stride *= w.adaptive_output > 0 ? std::max<std::int64_t>(1, l.input.*edge / w.adaptive_output) : w.stride;
   }
@@ -100,7 +99,8 @@ struct AxisTiles {
   std::vector<std::vector<Interval>> needed;  // per tile row (or column), per boundary
 };
 
-void check_stage(const StagePlan& stage, const PatchSpec& patch, Extent2 image_stride) {
+void check_stage(const StagePlan& stage, std::span<const LayerGeometry> chain, const PatchSpec& patch,
+                 Extent2 image_stride) {
   const Extent2 grid = stage.grid();
   AxisTiles rows;
   AxisTiles cols;
@@ -108,23 +108,23 @@ void check_stage(const StagePlan& stage, const PatchSpec& patch, Extent2 image_s
   std::vector<Interval> col_cores;
   for (std::int64_t r = 0; r < grid.height; ++r) {
     row_cores.push_back(stage.core(r, 0).rows);
-    rows.needed.push_back(needed_by(stage, row_cores.back(), &Window::rows, &Extent2::height));
+    rows.needed.push_back(needed_by(chain, row_cores.back(), &Window::rows, &Extent2::height));
   }
   for (std::int64_t c = 0; c < grid.width; ++c) {
     col_cores.push_back(stage.core(0, c).cols);
-    cols.needed.push_back(needed_by(stage, col_cores.back(), &Window::cols, &Extent2::width));
+    cols.needed.push_back(needed_by(chain, col_cores.back(), &Window::cols, &Extent2::width));
   }
-  const Extent2 out = stage.output_extent();
+  const Extent2 out = stage.graph().values.back().extent;
   ASSERT_NO_FATAL_FAILURE(
       check_cores(row_cores, out.height, patch.kind, patch.value.height, image_stride.height));
   ASSERT_NO_FATAL_FAILURE(
       check_cores(col_cores, out.width, patch.kind, patch.value.width, image_stride.width));
 
-  const std::size_t layers = stage.layers().size();
+  const std::size_t layers = chain.size();
   std::vector<std::int64_t> computed(layers);
   std::vector<std::vector<bool>> touched(layers);
   for (std::size_t l = 0; l < layers; ++l)
-    touched[l].resize(static_cast<std::size_t>(stage.layers()[l].output.area()));
+    touched[l].resize(static_cast<std::size_t>(chain[l].output.area()));
   double all_flops = 0;
   for (std::int64_t r = 0; r < grid.height; ++r) {
     for (std::int64_t c = 0; c < grid.width; ++c) {
@@ -140,7 +140,7 @@ void check_stage(const StagePlan& stage, const PatchSpec& patch, Extent2 image_s
             << "boundary " << b << ": is " << to_string(stage.needed(r, c, b)) << ", brute force says "
             << to_string(expected);
         if (b == 0) continue;
-        const LayerGeometry& layer = stage.layers()[b - 1];
+        const LayerGeometry& layer = chain[b - 1];
         Halo outside;
         if (!expected.empty()) {
           std::tie(outside.top, outside.bottom) =
@@ -163,9 +163,9 @@ void check_stage(const StagePlan& stage, const PatchSpec& patch, Extent2 image_s
       Halo halo;
       if (!input.empty()) {
         const Rect core = stage.core(r, c);
-        const Extent2 in = stage.input_extent();
-        const std::int64_t row_stride = stage_stride(stage, &Window::rows, &Extent2::height);
-        const std::int64_t col_stride = stage_stride(stage, &Window::cols, &Extent2::width);
+        const Extent2 in = stage.graph().values.front().extent;
+        const std::int64_t row_stride = stage_stride(chain, &Window::rows, &Extent2::height);
+        const std::int64_t col_stride = stage_stride(chain, &Window::cols, &Extent2::width);
         const auto over = [](std::int64_t x) { return std::max<std::int64_t>(0, x); };
         halo.top = over(owned_before(core.rows.begin, out.height, in.height, row_stride) - input.rows.begin);
         halo.left = over(owned_before(core.cols.begin, out.width, in.width, col_stride) - input.cols.begin);
@@ -178,9 +178,9 @@ void check_stage(const StagePlan& stage, const PatchSpec& patch, Extent2 image_s
   double recomputed = 0;
   for (std::size_t l = 0; l < layers; ++l) {
     const std::int64_t distinct = std::count(touched[l].begin(), touched[l].end(), true);
-    ASSERT_EQ(stage.work(l).computed, computed[l]) << "layer " << l;
-    ASSERT_EQ(stage.work(l).distinct, distinct) << "layer " << l;
-    recomputed += stage.layers()[l].flops_per_position * static_cast<double>(computed[l] - distinct);
+    ASSERT_EQ(stage.value_work(l + 1).computed, computed[l]) << "layer " << l;
+    ASSERT_EQ(stage.value_work(l + 1).distinct, distinct) << "layer " << l;
+    recomputed += chain[l].flops_per_position * static_cast<double>(computed[l] - distinct);
   }
   ASSERT_DOUBLE_EQ(stage.flops(), all_flops);
   ASSERT_DOUBLE_EQ(stage.recomputed_flops(), recomputed);
@@ -197,10 +197,12 @@ TEST(PlanProperty, EveryTileNeedsExactlyWhatItsCoreDependsOn) {
     ASSERT_EQ(plan.size(), c.stages.size());
     Extent2 image_stride{1, 1};
     for (std::size_t s = 0; s < plan.size(); ++s) {
-      ASSERT_EQ(plan[s].range(), c.stages[s]);
-      image_stride.height *= stage_stride(plan[s], &Window::rows, &Extent2::height);
-      image_stride.width *= stage_stride(plan[s], &Window::cols, &Extent2::width);
-      ASSERT_NO_FATAL_FAILURE(check_stage(plan[s], c.patch, image_stride)) << "stage " << s;
+      const auto [first, last] = c.stages[s];
+      const std::span<const LayerGeometry> chain = std::span(c.layers).subspan(first, last - first);
+      ASSERT_EQ(plan[s].made().size(), chain.size());
+      image_stride.height *= stage_stride(chain, &Window::rows, &Extent2::height);
+      image_stride.width *= stage_stride(chain, &Window::cols, &Extent2::width);
+      ASSERT_NO_FATAL_FAILURE(check_stage(plan[s], chain, c.patch, image_stride)) << "stage " << s;
       tiles += plan[s].grid().area();
     }
   }

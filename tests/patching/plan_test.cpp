@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "chain.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {
@@ -39,11 +40,11 @@ TEST(Plan, TwoPaddedConvolutionsInFourTiles) {
   EXPECT_EQ(stage.outside(0, 1, 0), (Halo{1, 0, 0, 1}));
   EXPECT_EQ(stage.outside(0, 1, 1), (Halo{1, 0, 0, 1}));
   EXPECT_EQ(stage.halo(0, 1), (Halo{0, 2, 2, 0}));
-  EXPECT_EQ(stage.work(0).computed, 4 * 25);
-  EXPECT_EQ(stage.work(0).distinct, 64);
-  EXPECT_DOUBLE_EQ(stage.work(0).recomputed_share(), 0.36);
-  EXPECT_EQ(stage.work(1).computed, 64);
-  EXPECT_EQ(stage.work(1).recomputed_share(), 0);
+  EXPECT_EQ(stage.value_work(0 + 1).computed, 4 * 25);
+  EXPECT_EQ(stage.value_work(0 + 1).distinct, 64);
+  EXPECT_DOUBLE_EQ(stage.value_work(0 + 1).recomputed_share(), 0.36);
+  EXPECT_EQ(stage.value_work(1 + 1).computed, 64);
+  EXPECT_EQ(stage.value_work(1 + 1).recomputed_share(), 0);
   EXPECT_DOUBLE_EQ(stage.flops(), 164);
   EXPECT_DOUBLE_EQ(stage.flops(1, 1), 41);
   EXPECT_DOUBLE_EQ(stage.recomputed_flops(), 36);
@@ -52,7 +53,7 @@ TEST(Plan, TwoPaddedConvolutionsInFourTiles) {
 TEST(Plan, AlexNetsFirstPoolNeedsOverlappingRows) {
   const StagePlan stage =
       fused(chain({227, 227}, {alexnet_conv1, pool_3x3_2}), {PatchSpec::Kind::grid, {3, 3}});
-  ASSERT_EQ(stage.output_extent(), (Extent2{27, 27}));
+  ASSERT_EQ(stage.graph().values.back().extent, (Extent2{27, 27}));
   EXPECT_EQ(stage.core(1, 1), (Rect{{9, 18}, {9, 18}}));
   EXPECT_EQ(stage.needed(1, 1, 1), (Rect{{18, 37}, {18, 37}}));
   EXPECT_EQ(stage.needed(1, 1, 0), (Rect{{72, 155}, {72, 155}}));
@@ -116,7 +117,7 @@ TEST(Plan, WholeIsTheDefault) {
 TEST(Plan, TileOfPaddingOnlyNeedsNothing) {
   const Window far{{1, 1}, {1, 1}, {3, 0}};
   const StagePlan stage = fused(chain({2, 2}, {same_3x3, far}), {PatchSpec::Kind::grid, {4, 1}});
-  ASSERT_EQ(stage.output_extent(), (Extent2{8, 2}));
+  ASSERT_EQ(stage.graph().values.back().extent, (Extent2{8, 2}));
   EXPECT_EQ(stage.core(0, 0), (Rect{{0, 2}, {0, 2}}));
   EXPECT_EQ(stage.needed(0, 0, 1), Rect{});
   EXPECT_EQ(stage.needed(0, 0, 0), Rect{});

@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "chain.hpp"
 #include "patching/error.hpp"
 
 namespace halotile {

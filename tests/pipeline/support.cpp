@@ -114,14 +114,14 @@ std::string random_model(Draw& draw, const ModelLimits& limits) {
   const std::string input = model;
   const std::int64_t count = draw.integer(1, limits.layers);
   std::int64_t made = 0;
-  std::int64_t channels = network_of(input + "  - {type: relu}\n").input.channels;
+  std::int64_t channels = network_of(input + "  - {type: relu}\n").input().channels;
   // Layers that do not fit behind what is there (a kernel larger than the map) are drawn again.
   for (int tries = 0; made < count && tries < 100; ++tries) {
     const std::string next = model + "  - {" + spatial_text(draw, channels, limits) + "}\n";
     try {
-      const Layer last = network_of(next).layers.back();
-      if (last.out.extent.area() > 2 * limits.edge * limits.edge) continue;
-      channels = last.out.channels;
+      const MapShape last = network_of(next).values.back().shape;
+      if (last.extent.area() > 2 * limits.edge * limits.edge) continue;
+      channels = last.channels;
     } catch (const ConfigError&) {
       continue;
     }

@@ -36,20 +36,20 @@ void append_nchw(const ConstMapView& map, const MapShape& memory, std::vector<fl
 Harvest::Harvest(const Session& session)
     : session_(session), network_(session.network()), predictions_(session) {
   const auto collected = [this](std::size_t layer) {
-    return Collected{layer, network_.layers[layer].out.elements(), {}};
+    return Collected{layer, network_.out(layer).shape.elements(), {}};
   };
-  logits_ = collected(network_.logits_layer());
+  logits_ = collected(network_.logits());
   for (const auto& [name, file] : session.experiment().output.save) {
     const std::size_t index = name == "logits" ? logits_.layer : network_.index_of(name);
-    const Layer& layer = network_.layers[index];
-    std::vector<std::int64_t> shape{layer.out.channels};
-    if (layer.spatial) shape.insert(shape.end(), {layer.out.extent.height, layer.out.extent.width});
+    const Value& value = network_.out(index);
+    std::vector<std::int64_t> shape{value.shape.channels};
+    if (value.spatial) shape.insert(shape.end(), {value.shape.extent.height, value.shape.extent.width});
     saved_.push_back({collected(index), NpyWriter(session.experiment().output.directory / file, shape)});
   }
 }
 
 void Harvest::collect(Executor& executor, Collected& collected) const {
-  append_nchw(executor.output(collected.layer), network_.layers[collected.layer].memory, collected.values);
+  append_nchw(executor.output(collected.layer), network_.out(collected.layer).memory, collected.values);
 }
 
 void Harvest::take(Executor& executor) {

@@ -45,8 +45,8 @@ std::vector<std::int64_t> largest_of(std::span<const Value> values) {
 }
 
 std::int64_t classes_of(const Network& network) {
-  const Layer& logits = network.layers[network.logits_layer()];
-  return logits.spatial || logits.out.channels < 2 ? 0 : logits.out.channels;
+  const Value& logits = network.out(network.logits());
+  return logits.spatial || logits.shape.channels < 2 ? 0 : logits.shape.channels;
 }
 
 }  // namespace

@@ -35,8 +35,8 @@ Network load_network(const Experiment& experiment) {
   Network network = network_of(experiment);
   if (experiment.dropout.samples == 0) return network;
   bool any = false;
-  for (Layer& layer : network.layers) {
-    if (layer.kind == LayerKind::dropout) any = layer.sampled = true;
+  for (Node& node : network.nodes) {
+    if (auto* const dropout = std::get_if<Dropout>(&node.op)) any = dropout->sampled = true;
   }
   if (!any) {
     throw ConfigError(
@@ -45,53 +45,57 @@ Network load_network(const Experiment& experiment) {
   return network;
 }
 
-std::vector<StageRange> make_stages(const Experiment& experiment, const Network& network,
-                                    const std::set<std::size_t>& keep, bool lrn_with_pools) {
-  std::vector<StageRange> stages;
-  switch (experiment.stages.kind) {
-    case StagesConfig::Kind::per_conv:
-      stages = per_conv_stages(network);
-      if (lrn_with_pools) stages = halotile::lrn_with_pools(network, std::move(stages));
-      break;
-    case StagesConfig::Kind::fused:
-      stages = fused_stages(network);
-      break;
-    case StagesConfig::Kind::groups: {
-      std::size_t next = 0;
-      for (const std::vector<std::string>& group : experiment.stages.groups) {
-        for (const std::string& name : group) {
-          const std::size_t layer = network.index_of(name);
-          // Layers left unnamed between two named ones (a ReLU, say) belong to the group before.
-          if (layer < next || layer >= network.spatial_layers()) {
-            throw ConfigError(
-                fmt::format("patch.stages: '{}' is out of order or behind the feature maps; name the spatial "
-                            "layers in their order",
-                            name));
-          }
-          if (&name == &group.front()) {
-            if (!stages.empty()) stages.back().last = layer;
-            stages.push_back({stages.empty() ? 0 : layer, layer + 1});
-          }
-          next = layer + 1;
-          stages.back().last = next;
-        }
-        if (group.empty())
-          throw ConfigError("patch.stages: a group is empty; name at least one layer in each");
+namespace {
+
+NodeGroups named_groups(const std::vector<std::vector<std::string>>& groups, const Network& network) {
+  std::vector<std::size_t> firsts;
+  std::size_t next = 0;
+  for (const std::vector<std::string>& group : groups) {
+    for (const std::string& name : group) {
+      const std::size_t node = network.index_of(name);
+      // Layers left unnamed between two named ones (a ReLU, say) belong to the group before.
+      if (node < next || node >= network.spatial_nodes()) {
+        throw ConfigError(
+            fmt::format("patch.stages: '{}' is out of order or behind the feature maps; name the spatial "
+                        "layers in their order",
+                        name));
       }
-      if (stages.empty())
-        throw ConfigError("patch.stages: the list is empty; use per_conv, fused, or groups of layers");
-      stages.back().last = network.spatial_layers();
-      break;
+      if (&name == &group.front()) firsts.push_back(firsts.empty() ? 0 : node);
+      next = node + 1;
     }
+    if (group.empty()) throw ConfigError("patch.stages: a group is empty; name at least one layer in each");
   }
-  return split_behind(std::move(stages), {keep.begin(), keep.end()});
+  if (firsts.empty())
+    throw ConfigError("patch.stages: the list is empty; use per_conv, fused, or groups of layers");
+  return groups_from(network, firsts);
+}
+
+NodeGroups groups_of(const StagesConfig& config, const Network& network, bool lrn_with_pools) {
+  switch (config.kind) {
+    case StagesConfig::Kind::fused:
+      return fused_groups(network);
+    case StagesConfig::Kind::groups:
+      return named_groups(config.groups, network);
+    case StagesConfig::Kind::per_conv:
+      break;
+  }
+  NodeGroups groups = per_conv_groups(network);
+  return lrn_with_pools ? halotile::lrn_with_pools(network, std::move(groups)) : groups;
+}
+
+}  // namespace
+
+std::vector<StageValues> make_stages(const Experiment& experiment, const Network& network,
+                                     const std::set<std::size_t>& keep, bool lrn_with_pools) {
+  const NodeGroups groups = groups_of(experiment.stages, network, lrn_with_pools);
+  return stages_of(network, split_behind(groups, keep), keep);
 }
 
 std::set<std::size_t> saved_layers(const Experiment& experiment, const Network& network) {
   std::set<std::size_t> layers;
   for (const auto& [name, file] : experiment.output.save) {
     // "logits" is the usual name for what the network ends with.
-    layers.insert(name == "logits" ? network.logits_layer() : network.index_of(name));
+    layers.insert(name == "logits" ? network.logits() : network.index_of(name));
   }
   return layers;
 }
@@ -101,7 +105,7 @@ Session::Session(const Experiment& experiment) : experiment_(experiment), networ
   threads_ =
       experiment.threads > 0 ? experiment.threads : std::max(1, available_cores() / experiment.streams);
   if (reference) threads_ = 1;
-  input_ = open_input(experiment_, network_.input);
+  input_ = open_input(experiment_, network_.input());
   constexpr std::int64_t largest_default_batch = 32;
   // A photograph's views stay together.
   const std::int64_t views = input_->views();
@@ -135,7 +139,7 @@ std::vector<Interval> Session::batches() const {
   return batches;
 }
 
-std::vector<StageRange> Session::stages(const std::set<std::size_t>& keep) const {
+std::vector<StageValues> Session::stages(const std::set<std::size_t>& keep) const {
   return make_stages(experiment_, network_, keep, engine_->supports(LrnMaxPool{}));
 }
 
@@ -174,9 +178,9 @@ std::unique_ptr<Executor> Session::make_whole_executor(std::int64_t batch,
   settings.keep = keep;
   settings.download = false;
   settings.dropout_seed = experiment_.dropout.seed;
-  std::vector<StageRange> stages = per_conv_stages(network_);
-  if (engine_->supports(LrnMaxPool{})) stages = lrn_with_pools(network_, std::move(stages));
-  stages = split_behind(std::move(stages), {keep.begin(), keep.end()});
+  NodeGroups groups = per_conv_groups(network_);
+  if (engine_->supports(LrnMaxPool{})) groups = lrn_with_pools(network_, std::move(groups));
+  const std::vector<StageValues> stages = stages_of(network_, split_behind(std::move(groups), keep), keep);
   return std::make_unique<Executor>(network_, make_plan(network_.geometry(), stages, PatchSpec{}), *engine_,
                                     settings);
 }

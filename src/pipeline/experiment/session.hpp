@@ -8,6 +8,7 @@
 #include "pipeline/experiment/config.hpp"
 #include "pipeline/experiment/input.hpp"
 #include "pipeline/network/network.hpp"
+#include "pipeline/network/stages.hpp"
 #include "pipeline/network/weights.hpp"
 #include "pipeline/running/executor.hpp"
 
@@ -24,8 +25,8 @@ namespace halotile {
 /// ConfigError when there is no such group, one is empty, or one names a layer that is unknown, out of order
 /// or behind the spatial layers.
 /// `lrn_with_pools`: per_conv puts an LRN to the max pool behind it, for engines that fuse the two.
-[[nodiscard]] std::vector<StageRange> make_stages(const Experiment& experiment, const Network& network,
-                                                  const std::set<std::size_t>& keep, bool lrn_with_pools);
+[[nodiscard]] std::vector<StageValues> make_stages(const Experiment& experiment, const Network& network,
+                                                   const std::set<std::size_t>& keep, bool lrn_with_pools);
 
 /// Layers named in output.save.
 [[nodiscard]] std::set<std::size_t> saved_layers(const Experiment& experiment, const Network& network);
@@ -52,7 +53,7 @@ class Session {
   [[nodiscard]] std::vector<Interval> batches() const;
 
   /// The experiment's stages on its engine, with one ending behind each kept spatial layer.
-  [[nodiscard]] std::vector<StageRange> stages(const std::set<std::size_t>& keep) const;
+  [[nodiscard]] std::vector<StageValues> stages(const std::set<std::size_t>& keep) const;
   /// Element type of the maps that Executor::input() takes.
   [[nodiscard]] DType input_type() const;
 

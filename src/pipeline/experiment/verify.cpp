@@ -44,8 +44,8 @@ bool equal(const Element& a, const Element& b) {
 }
 
 template <typename T>
-void compare_elements(const ConstMapView& expected, const ConstMapView& got, const StagePlan* stage,
-                      std::int64_t stage_number, std::int64_t first_image, Comparison& result) {
+void compare_elements(const ConstMapView& expected, const ConstMapView& got, const MapOwner& owner,
+                      std::int64_t first_image, Comparison& result) {
   for (std::int64_t n = 0; n < expected.images; ++n) {
     for (std::int64_t y = expected.rect.rows.begin; y < expected.rect.rows.end; ++y) {
       for (std::int64_t x = expected.rect.cols.begin; x < expected.rect.cols.end; ++x) {
@@ -64,9 +64,9 @@ void compare_elements(const ConstMapView& expected, const ConstMapView& got, con
               std::max(result.max_ulp, static_cast<std::uint64_t>(std::abs(want.rank - have.rank)));
           if (result.different++ > 0) continue;
           FirstDifference first{{first_image + n, -1, 0, 0}, y, x, c, want.value, have.value};
-          if (stage != nullptr) {
-            const auto [rows, cols] = stage->tiles_meeting(Rect{{y, y + 1}, {x, x + 1}});
-            first.tile.stage = stage_number;
+          if (owner.stage != nullptr) {
+            const auto [rows, cols] = owner.stage->tiles_meeting(Rect{{y, y + 1}, {x, x + 1}}, owner.output);
+            first.tile.stage = owner.stage->number();
             first.tile.row = rows.begin;
             first.tile.column = cols.begin;
           }
@@ -90,17 +90,43 @@ void add_to(Hash& hash, const ConstMapView& map) {
   });
 }
 
-// Outputs of one layer, where they lie: on a device of its own memory, only maps that differ are fetched.
-Comparison compare_outputs(Engine& engine, Executor& whole, Executor& patched, std::size_t layer,
-                           const StagePlan* stage, std::int64_t stage_number, std::int64_t first_image) {
-  const ConstMapView expected = whole.device_output(layer);
-  const ConstMapView got = patched.device_output(layer);
+// Outputs of one node, where they lie: on a device of its own memory, only maps that differ are fetched.
+Comparison compare_bits(Engine& engine, Executor& whole, Executor& patched, std::size_t node,
+                        const MapOwner& owner, std::int64_t first_image) {
+  const ConstMapView expected = whole.device_output(node);
+  const ConstMapView got = patched.device_output(node);
   if (expected.data != nullptr && got.data != nullptr && engine.differing(expected, got) == 0) {
     Comparison equal;
     equal.elements = expected.elements();
     return equal;
   }
-  return compare(whole.output(layer), patched.output(layer), stage, stage_number, first_image);
+  return compare(whole.output(node), patched.output(node), owner, first_image);
+}
+
+// Whose output is compared, and who owns it.
+struct Compared {
+  std::size_t node = 0;
+  MapOwner owner;
+};
+
+// What every stage makes; behind the feature maps, what the network puts out. Then the logits, which may be
+// among them.
+std::vector<Compared> what_to_compare(const Network& network, const std::vector<StagePlan>& plan) {
+  std::vector<Compared> all;
+  const std::size_t logits = network.logits();
+  Compared last{logits, {}};
+  for (const StagePlan& stage : plan) {
+    for (const std::size_t output : stage.outputs()) {
+      all.push_back({stage.number_in_graph(output) - 1, {&stage, output}});
+      if (all.back().node == logits) last = all.back();
+    }
+  }
+  for (const std::size_t value : network.outputs) {
+    const bool of_logits = value == network.outputs.front();
+    if (!network.values[value].spatial && !of_logits) all.push_back({value - 1, {}});
+  }
+  all.push_back(last);
+  return all;
 }
 
 void fill_inputs(const Session& session, Interval batch, Executor& whole, Executor& patched) {
@@ -120,6 +146,7 @@ void fill_inputs(const Session& session, Interval batch, Executor& whole, Execut
 
 void Comparison::merge(const Comparison& other) {
   layer = other.layer;
+  stage = other.stage;
   elements += other.elements;
   different += other.different;
   max_abs = std::max(max_abs, other.max_abs);
@@ -128,13 +155,13 @@ void Comparison::merge(const Comparison& other) {
   if (!first) first = other.first;
 }
 
-Comparison compare(const ConstMapView& expected, const ConstMapView& got, const StagePlan* stage,
-                   std::int64_t stage_number, std::int64_t first_image) {
+Comparison compare(const ConstMapView& expected, const ConstMapView& got, const MapOwner& owner,
+                   std::int64_t first_image) {
   Comparison result;
   result.elements = expected.elements();
   if (expected.dtype != got.dtype) throw ShapeError("compare: the maps must have the same element type");
   with_element_type(expected.dtype, [&](auto type) {
-    compare_elements<decltype(type)>(expected, got, stage, stage_number, first_image, result);
+    compare_elements<decltype(type)>(expected, got, owner, first_image, result);
   });
   return result;
 }
@@ -159,10 +186,10 @@ std::int64_t Verification::different() const {
 Verification verify(const Session& session) {
   const Network& network = session.network();
   std::set<std::size_t> keep;
-  for (const StageRange& stage : session.stages(saved_layers(session.experiment(), network))) {
-    keep.insert(stage.last - 1);
+  for (const StageValues& stage : session.stages(saved_layers(session.experiment(), network))) {
+    for (const std::size_t value : stage.outputs) keep.insert(value - 1);
   }
-  const std::size_t logits = network.logits_layer();
+  const std::size_t logits = network.logits();
   keep.insert(logits);
   Verification result;
   std::unique_ptr<Executor> patched;
@@ -180,24 +207,15 @@ Verification verify(const Session& session) {
     fill_inputs(session, batch, *whole, *patched);
     whole->run();
     patched->run();
-    result.stages.resize(patched->plan().size());
-    for (std::size_t s = 0; s < patched->plan().size(); ++s) {
-      const StagePlan& stage = patched->plan()[s];
-      const std::size_t layer = stage.range().last - 1;
-      Comparison compared = compare_outputs(session.engine(), *whole, *patched, layer, &stage,
-                                            static_cast<std::int64_t>(s), batch.begin);
-      compared.layer = network.layers[layer].name;
-      result.stages[s].merge(compared);
+    const std::vector<Compared> all = what_to_compare(network, patched->plan());
+    result.stages.resize(all.size() - 1);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const auto& [node, owner] = all[i];
+      Comparison compared = compare_bits(session.engine(), *whole, *patched, node, owner, batch.begin);
+      compared.layer = network.nodes[node].name;
+      compared.stage = owner.stage == nullptr ? -1 : owner.stage->number();
+      (i + 1 < all.size() ? result.stages[i] : result.logits).merge(compared);
     }
-    // Logits in a feature map are a stage's output too; softmax behind them may be a further stage.
-    const std::vector<StagePlan>& plan = patched->plan();
-    const auto owner = std::find_if(plan.begin(), plan.end(),
-                                    [logits](const StagePlan& s) { return s.range().last == logits + 1; });
-    Comparison compared =
-        compare_outputs(session.engine(), *whole, *patched, logits, owner == plan.end() ? nullptr : &*owner,
-                        owner - plan.begin(), batch.begin);
-    compared.layer = network.layers[logits].name;
-    result.logits.merge(compared);
     add_to(logits_hash, patched->output(logits));
     result.images += batch.size();
   }

@@ -21,7 +21,8 @@ struct FirstDifference {
 
 /// How two maps of equal shape and type differ.
 struct Comparison {
-  std::string layer;  ///< whose output
+  std::string layer;        ///< whose output
+  std::int64_t stage = -1;  ///< that makes it; behind the feature maps -1
   std::int64_t elements = 0;
   std::int64_t different = 0;  ///< elements whose bits differ; any NaN that was written equals any other
   double max_abs = 0;          ///< infinite where one side is NaN or infinite and the other is not the same
@@ -34,14 +35,19 @@ struct Comparison {
   void merge(const Comparison& other);
 };
 
-/// `stage` (with its number) tells the owner of an element; null behind the feature maps. `first_image`
-/// numbers images.
-[[nodiscard]] Comparison compare(const ConstMapView& expected, const ConstMapView& got,
-                                 const StagePlan* stage, std::int64_t stage_number, std::int64_t first_image);
+/// Whose tiles own the elements of a map: an output of a stage; none behind the feature maps.
+struct MapOwner {
+  const StagePlan* stage = nullptr;
+  std::size_t output = 0;  ///< its number in the stage
+};
+
+/// `first_image` numbers images.
+[[nodiscard]] Comparison compare(const ConstMapView& expected, const ConstMapView& got, const MapOwner& owner,
+                                 std::int64_t first_image);
 
 struct Verification {
-  std::vector<Comparison> stages;  ///< every stage's rebuilt map
-  Comparison logits;               ///< the network's output
+  std::vector<Comparison> stages;  ///< every stage's rebuilt maps
+  Comparison logits;               ///< the network's first output, before softmax
   std::int64_t images = 0;
   std::string logits_hash;  ///< of the patched run's: equal for equal bits
 

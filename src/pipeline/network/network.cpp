@@ -4,333 +4,157 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
-#include <set>
 
-#include "formats/home_path.hpp"
-#include "formats/printable.hpp"
 #include "patching/error.hpp"
-#include "pipeline/network/yaml_reader.hpp"
+#include "pipeline/network/op_table.hpp"
 
 namespace halotile {
-namespace {
 
-const std::array<std::string, 10>& type_names() {
-  static const std::array<std::string, 10> names{"conv",     "relu",     "lrn",
-                                                 "max_pool", "avg_pool", "adaptive_avg_pool",
-                                                 "flatten",  "dropout",  "fully_connected",
-                                                 "softmax"};
-  return names;
+bool Node::identity() const {
+  const auto* const dropout = as<Dropout>();
+  return is<Flatten>() || (dropout != nullptr && !dropout->sampled);
 }
 
-Window read_window(YamlMap& map, bool is_conv, bool has_dilation, bool has_ceil_mode) {
-  Window w;
-  if (const auto kernel = map.require("kernel", "kernel: 3")) {
-    w.kernel = kernel->extent(1, largest_size).value_or(Extent2{1, 1});
-  }
-  w.stride = map.extent("stride", is_conv ? Extent2{1, 1} : w.kernel, 1, largest_size);
-  const Extent2 padding = map.extent("padding", {0, 0}, 0, largest_size);
-  w.padding = padding;
-  if (has_dilation) w.dilation = map.extent("dilation", {1, 1}, 1, largest_size);
-  if (has_ceil_mode) w.ceil_mode = map.boolean("ceil_mode", false);
-  if (!is_conv && (2 * padding.height > w.kernel.height || 2 * padding.width > w.kernel.width)) {
-    map.error(fmt::format(
-        "has padding {} with kernel {}; a pool's padding may be at most half its kernel, or windows "
-        "would hold nothing but padding",
-        to_string(padding), to_string(w.kernel)));
-  }
-  return w;
+const std::string& Node::type() const { return row->type; }
+
+std::size_t Network::origin(std::size_t value) const {
+  while (value > 0 && nodes[value - 1].identity()) value = nodes[value - 1].inputs.front();
+  return value;
 }
 
-void read_conv(YamlMap& map, Layer& layer) {
-  Conv2d& conv = layer.conv;
-  conv.in_channels = layer.in.channels;
-  if (const auto channels = map.require("out_channels", "out_channels: 96")) {
-    conv.out_channels = channels->integer(1, largest_size).value_or(1);
-  }
-  conv.groups = map.integer("groups", 1, 1, largest_size);
-  layer.bias = map.boolean("bias", true);
-  conv.window = layer.window = read_window(map, true, true, false);
-  if (conv.in_channels % conv.groups != 0 || conv.out_channels % conv.groups != 0) {
-    map.error(fmt::format("has groups {}, which does not divide its {} input and {} output channels",
-                          conv.groups, conv.in_channels, conv.out_channels));
-    conv.groups = 1;
-  }
+std::size_t Network::spatial_nodes() const {
+  const auto first =
+      std::find_if(values.begin() + 1, values.end(), [](const Value& v) { return !v.spatial; });
+  return static_cast<std::size_t>(first - values.begin()) - 1;
 }
 
-void read_pool(YamlMap& map, Layer& layer) {
-  layer.pool.kind = layer.kind == LayerKind::max_pool ? PoolKind::max : PoolKind::average;
-  if (layer.kind == LayerKind::adaptive_avg_pool) {
-    Window w;
-    if (const auto output = map.require("output", "output: [6, 6]")) {
-      w.adaptive_output = output->extent(1, largest_size).value_or(Extent2{1, 1});
-    }
-    layer.pool.window = layer.window = w;
-    return;
-  }
-  layer.pool.window = layer.window = read_window(map, false, layer.kind == LayerKind::max_pool, true);
-  if (layer.kind == LayerKind::avg_pool)
-    layer.pool.count_include_pad = map.boolean("count_include_pad", true);
-}
-
-void read_lrn(YamlMap& map, Layer& layer) {
-  layer.lrn.size = map.integer("size", 5, 1, largest_size);
-  layer.lrn.alpha = static_cast<float>(map.number("alpha", 1e-4, 0, 1e6));
-  layer.lrn.beta = static_cast<float>(map.number("beta", 0.75, 0, 1e3));
-  layer.lrn.k = static_cast<float>(map.number("k", 1.0, 0, 1e6));
-}
-
-void check_weights(std::int64_t inputs, std::int64_t outputs) {
-  (void)checked_multiply(checked_multiply(inputs, outputs, "the number of weights"), 4,
-                         "the bytes of the weights");
-}
-
-// Works out the layer's output and work. Throws ShapeError.
-void infer(Layer& layer) {
-  const std::int64_t k_area = layer.window.kernel.area();
-  layer.out = layer.in;
-  switch (layer.kind) {
-    case LayerKind::conv: {
-      layer.out = {layer.conv.out_channels, output_extent(layer.window, layer.in.extent)};
-      const std::int64_t reduction =
-          checked_multiply(k_area, layer.conv.in_channels / layer.conv.groups, "the filter's size");
-      check_weights(reduction, layer.conv.out_channels);
-      layer.flops = 2.0 * static_cast<double>(reduction) * static_cast<double>(layer.out.elements());
-      break;
-    }
-    case LayerKind::max_pool:
-    case LayerKind::avg_pool:
-      layer.out.extent = output_extent(layer.window, layer.in.extent);
-      layer.flops = static_cast<double>(k_area) * static_cast<double>(layer.out.elements());
-      break;
-    case LayerKind::adaptive_avg_pool:
-      layer.out.extent = output_extent(layer.window, layer.in.extent);
-      layer.flops = static_cast<double>(layer.in.elements());
-      break;
-    case LayerKind::lrn:
-      // Squares, window sums, scale and offset, two roots' product and a division: about 2 * size + 6 each.
-      layer.flops = static_cast<double>(2 * layer.lrn.size + 6) * static_cast<double>(layer.in.elements());
-      break;
-    case LayerKind::flatten:
-      layer.out = {layer.in.elements(), {1, 1}};
-      break;
-    case LayerKind::fully_connected:
-      layer.fully_connected.in_features = layer.in.elements();
-      check_weights(layer.fully_connected.in_features, layer.fully_connected.out_features);
-      layer.fully_connected.features = {0, layer.fully_connected.out_features};
-      layer.out = {layer.fully_connected.out_features, {1, 1}};
-      layer.flops = 2.0 * static_cast<double>(layer.in.elements()) * static_cast<double>(layer.out.channels);
-      break;
-    case LayerKind::relu:
-      layer.flops = static_cast<double>(layer.in.elements());
-      break;
-    case LayerKind::softmax:
-      layer.flops = 4.0 * static_cast<double>(layer.in.elements());
-      break;
-    case LayerKind::dropout:
-      break;
-  }
-  (void)checked_multiply(layer.out.elements(), 4, "the bytes of a map");
-}
-
-class NetworkReader {
- public:
-  NetworkReader(const std::filesystem::path& file, std::optional<Extent2> input_override)
-      : diagnostics_(shown_path(file)), root_(diagnostics_, load_yaml(file), "") {
-    network_.name = file.stem().string();
-    if (const auto name = root_.find("name")) network_.name = name->text().value_or(network_.name);
-    if (const auto weights = root_.find("weights")) {
-      YamlMap map(diagnostics_, weights->node(), "weights");
-      network_.rename = map.words("rename");
-      map.finish();
-    }
-    if (const auto names = root_.find("class_names")) {
-      read_class_names(*names, file.parent_path());
-    }
-    read_input(input_override);
-    read_layers();
-    root_.finish();
-    diagnostics_.throw_if_any();
-  }
-
-  [[nodiscard]] Network take() { return std::move(network_); }
-
- private:
-  void read_class_names(const YamlValue& names, const std::filesystem::path& folder) {
-    try {
-      const std::filesystem::path given = expand_home(names.text().value_or(""));
-      network_.class_names = given.is_absolute() ? given : folder / given;
-    } catch (const ConfigError& e) {
-      names.error(e.what());
-    }
-  }
-
-  void read_input(std::optional<Extent2> input_override) {
-    const auto input = root_.require("input", "input: {channels: 3, height: 227, width: 227}");
-    if (!input) return;
-    YamlMap map(diagnostics_, input->node(), "input");
-    const auto size = [&map](const char* key) {
-      const auto value = map.require(key, fmt::format("{}: 224", key));
-      return value ? value->integer(1, largest_size).value_or(1) : 1;
-    };
-    network_.input = {size("channels"), {size("height"), size("width")}};
-    map.finish();
-    if (input_override) network_.input.extent = *input_override;
-  }
-
-  void read_layers() {
-    const auto layers =
-        root_.require("layers", "layers: [{type: conv, out_channels: 96, kernel: 11, stride: 4}]");
-    if (!layers) return;
-    MapShape shape = network_.input;
-    MapShape memory = network_.input;
-    bool spatial = true;
-    try {
-      (void)checked_multiply(shape.elements(), 4, "the bytes of the input");
-    } catch (const ShapeError& e) {
-      layers->error(fmt::format("the input is too large: {}", e.what()));
-      return;
-    }
-    const auto values = layers->list();
-    if (layers->is_list() && values.empty()) layers->error("holds no layers; a network needs at least one");
-    for (const YamlValue& value : values) {
-      Layer layer;
-      layer.in = shape;
-      if (!read_layer(value, layer, spatial)) return;  // the shapes behind it are unknown
-      // Flattening moves nothing: the values stay in NHWC order until a fully connected layer mixes them.
-      layer.memory = layer.spatial || layer.kind == LayerKind::fully_connected ? layer.out : memory;
-      shape = layer.out;
-      memory = layer.memory;
-      spatial = spatial && layer.spatial;
-      network_.layers.push_back(std::move(layer));
-    }
-  }
-
-  // False when the layer's output shape cannot be told.
-  bool read_layer(const YamlValue& value, Layer& layer, bool spatial) {
-    YamlMap map(diagnostics_, value.node(), value.path());
-    const auto type = map.require("type", "type: conv");
-    if (!type) return false;
-    const auto known = type->choice(type_names());
-    if (!known) return false;
-    layer.kind = static_cast<LayerKind>(std::find(type_names().begin(), type_names().end(), *known) -
-                                        type_names().begin());
-    layer.name = fmt::format("{}{}", *known, ++counts_[*known]);
-    if (const auto name = map.find("name")) layer.name = name->text().value_or(layer.name);
-    if (!names_.insert(layer.name).second) {
-      value.error(
-          fmt::format("has the name '{}', which an earlier layer has; names must differ", layer.name));
-    }
-    switch (layer.kind) {
-      case LayerKind::conv:
-        read_conv(map, layer);
-        break;
-      case LayerKind::max_pool:
-      case LayerKind::avg_pool:
-      case LayerKind::adaptive_avg_pool:
-        read_pool(map, layer);
-        break;
-      case LayerKind::lrn:
-        read_lrn(map, layer);
-        break;
-      case LayerKind::dropout:
-        layer.drop = static_cast<float>(map.number("p", 0.5, 0, 1));
-        break;
-      case LayerKind::fully_connected:
-        if (const auto features = map.require("out_features", "out_features: 4096")) {
-          layer.fully_connected.out_features = features->integer(1, largest_size).value_or(1);
-        }
-        layer.bias = map.boolean("bias", true);
-        break;
-      case LayerKind::relu:
-      case LayerKind::flatten:
-      case LayerKind::softmax:
-        break;
-    }
-    map.finish();
-    const bool needs_map = layer.kind == LayerKind::conv || layer.kind == LayerKind::lrn ||
-                           layer.kind == LayerKind::max_pool || layer.kind == LayerKind::avg_pool ||
-                           layer.kind == LayerKind::adaptive_avg_pool;
-    if (needs_map && !spatial) {
-      value.error(
-          fmt::format("is a {} layer behind flatten or fully_connected; it needs a feature map", *known));
-      return false;
-    }
-    layer.spatial = spatial && layer.kind != LayerKind::flatten && layer.kind != LayerKind::fully_connected;
-    try {
-      infer(layer);
-    } catch (const ShapeError& e) {
-      value.error(fmt::format("({}, on a {} map of {} channels): {}", layer.name, to_string(layer.in.extent),
-                              layer.in.channels, e.what()));
-      return false;
-    }
-    return true;
-  }
-
-  Diagnostics diagnostics_;
-  YamlMap root_;
-  Network network_;
-  std::map<std::string, int> counts_;
-  std::set<std::string> names_;
-};
-
-}  // namespace
-
-std::span<const std::string> layer_type_names() { return type_names(); }
-
-const std::string& to_string(LayerKind kind) { return type_names().at(static_cast<std::size_t>(kind)); }
-
-std::size_t Network::spatial_layers() const {
-  const auto first = std::find_if(layers.begin(), layers.end(), [](const Layer& l) { return !l.spatial; });
-  return static_cast<std::size_t>(first - layers.begin());
-}
-
-std::size_t Network::index_of(const std::string& layer_name) const {
+std::size_t Network::index_of(const std::string& node_name) const {
   std::vector<std::string> names;
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    if (layers[i].name == layer_name) return i;
-    names.push_back(layers[i].name);
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].name == node_name) return i;
+    names.push_back(nodes[i].name);
   }
-  const auto near = nearest_name(layer_name, names);
-  throw ConfigError(fmt::format("network {} has no layer '{}'; {}", name, layer_name,
+  const auto near = nearest_name(node_name, names);
+  throw ConfigError(fmt::format("network {} has no layer '{}'; {}", name, node_name,
                                 near ? fmt::format("did you mean '{}'?", *near)
                                      : fmt::format("its layers are {}", fmt::join(names, ", "))));
 }
 
-std::size_t Network::logits_layer() const {
-  std::size_t layer = layers.size() - 1;
-  const auto passes_on = [](const Layer& l) {
-    return l.kind == LayerKind::softmax || (l.kind == LayerKind::dropout && l.identity());
-  };
-  while (layer > 0 && passes_on(layers[layer])) --layer;
-  return layer;
+std::size_t Network::logits() const {
+  std::size_t node = outputs.front() - 1;
+  const auto passes_on = [](const Node& n) { return n.is<Softmax>() || (n.is<Dropout>() && n.identity()); };
+  while (passes_on(nodes[node]) && nodes[node].inputs.front() > 0) node = nodes[node].inputs.front() - 1;
+  return node;
 }
 
-std::vector<LayerGeometry> Network::geometry() const {
-  std::vector<LayerGeometry> geometry;
-  for (std::size_t i = 0; i < spatial_layers(); ++i) {
-    const Layer& l = layers[i];
-    geometry.push_back({l.name, l.window, l.in.extent, l.out.extent, l.in.channels, l.out.channels,
-                        l.flops / static_cast<double>(l.out.extent.area())});
+GraphGeometry Network::geometry() const {
+  GraphGeometry geometry;
+  const std::size_t maps = spatial_nodes() + 1;
+  for (std::size_t v = 0; v < maps; ++v) {
+    const MapShape& shape = values[v].shape;
+    const double flops = v == 0 ? 0 : nodes[v - 1].flops / static_cast<double>(shape.extent.area());
+    geometry.values.push_back({v == 0 ? "input" : nodes[v - 1].name, shape.extent, shape.channels, flops});
+  }
+  for (std::size_t n = 0; n + 1 < maps; ++n) {
+    const Node& node = nodes[n];
+    std::vector<MapShape> shapes;
+    for (const std::size_t v : node.inputs) shapes.push_back(values[v].shape);
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+      const PlaneMap map = node.row->reads == nullptr ? PlaneMap{} : node.row->reads(node, i, shapes);
+      geometry.edges.push_back({map, node.inputs[i], n + 1});
+    }
   }
   return geometry;
 }
 
 double Network::flops() const {
   double sum = 0;
-  for (const Layer& l : layers) sum += l.flops;
+  for (const Node& node : nodes) sum += node.flops;
   return sum;
 }
 
-Network read_network(const std::filesystem::path& file, std::optional<Extent2> input_override,
-                     const std::string& until) {
-  Network network = NetworkReader(file, input_override).take();
-  if (!until.empty()) {
-    const std::size_t end = network.index_of(until) + 1;
-    for (std::size_t i = end; i < network.layers.size(); ++i) network.cut.insert(network.layers[i].name);
-    network.layers.resize(end);
+void Network::set_input(const MapShape& shape) {
+  (void)checked_multiply(shape.elements(), 4, "the bytes of the input");
+  values.front() = {shape, shape, true};
+}
+
+std::size_t Network::add(Node node) {
+  std::vector<MapShape> shapes;
+  bool spatial = !node.row->makes_vector;
+  for (const std::size_t v : node.inputs) {
+    shapes.push_back(values.at(v).shape);
+    spatial = spatial && values[v].spatial;
   }
-  return network;
+  if (node.row->complete != nullptr) node.row->complete(node, shapes);
+  Value made;
+  made.spatial = spatial;
+  for (const std::size_t v : node.inputs) {
+    if (!spatial && values[v].memory != values[node.inputs.front()].memory)
+      throw ShapeError(
+          "its inputs are flattened maps of different shapes, whose elements lie in different orders");
+  }
+  made.shape = node.row->shape == nullptr ? shapes.front() : node.row->shape(node, shapes);
+  // Flattening moves nothing: values stay in NHWC order until a fully connected layer mixes them.
+  const bool in_order = spatial || node.is<FullyConnected>();
+  made.memory = in_order ? made.shape : values[node.inputs.front()].memory;
+  (void)checked_multiply(made.shape.elements(), 4, "the bytes of a map");
+  if (node.row->flops != nullptr) node.flops = node.row->flops(node, shapes, made.shape);
+  nodes.push_back(std::move(node));
+  values.push_back(made);
+  return values.size() - 1;
+}
+
+void Network::finish() {
+  if (outputs.empty()) {
+    std::vector<bool> read(values.size());
+    for (const Node& node : nodes) {
+      for (const std::size_t v : node.inputs) read[v] = true;
+    }
+    for (std::size_t v = 1; v < values.size(); ++v) {
+      if (!read[v]) outputs.push_back(v);
+    }
+  }
+  keep_what_outputs_need();
+}
+
+void Network::end_at(std::size_t node) {
+  outputs = {node + 1};
+  keep_what_outputs_need();
+}
+
+void Network::keep_what_outputs_need() {
+  std::vector<bool> wanted(values.size());
+  for (const std::size_t v : outputs) wanted[v] = true;
+  for (std::size_t n = nodes.size(); n-- > 0;) {
+    for (const std::size_t v : nodes[n].inputs) wanted[v] = wanted[v] || wanted[n + 1];
+  }
+  std::vector<std::size_t> order;  // nodes
+  for (const bool spatial : {true, false}) {
+    for (std::size_t n = 0; n < nodes.size(); ++n) {
+      if (wanted[n + 1] && values[n + 1].spatial == spatial) order.push_back(n);
+    }
+  }
+  for (std::size_t n = 0; n < nodes.size(); ++n) {
+    if (!wanted[n + 1]) cut.insert(nodes[n].name);
+  }
+  renumber(order);
+}
+
+// The nodes of these numbers, in this order, are all that remain.
+void Network::renumber(const std::vector<std::size_t>& order) {
+  std::vector<std::size_t> number(values.size());
+  std::vector<Node> ordered;
+  std::vector<Value> made{values.front()};
+  for (const std::size_t n : order) {
+    Node node = std::move(nodes[n]);
+    for (std::size_t& v : node.inputs) v = number[v];
+    ordered.push_back(std::move(node));
+    made.push_back(values[n + 1]);
+    number[n + 1] = ordered.size();
+  }
+  for (std::size_t& v : outputs) v = number[v];
+  nodes = std::move(ordered);
+  values = std::move(made);
 }
 
 }  // namespace halotile

@@ -1,99 +1,136 @@
 #include "pipeline/network/steps.hpp"
 
 #include <algorithm>
+#include <type_traits>
+
+#include "patching/error.hpp"
 
 namespace halotile {
+namespace {
 
-std::vector<Step> lower(const Network& network, std::size_t first, std::size_t last,
-                        const std::set<std::size_t>& keep, bool lrn_and_pool) {
-  std::vector<Step> steps;
-  std::size_t begin = first;  // identity layers so far belong to the next step
-  for (std::size_t i = first; i < last; ++i) {
-    const Layer& layer = network.layers[i];
-    if (layer.identity()) {
-      if (!steps.empty()) steps.back().last = begin = i + 1;
-      continue;
+template <typename Type, typename Variant>
+struct IsOneOf;
+template <typename Type, typename... Types>
+struct IsOneOf<Type, std::variant<Types...>> : std::disjunction<std::is_same<Type, Types>...> {};
+
+// How often each value is read, under any of its names: of origins.
+std::vector<int> readers_of(const Network& network, const std::set<std::size_t>& kept) {
+  std::vector<int> readers(network.values.size());
+  for (const Node& node : network.nodes) {
+    if (node.identity()) continue;
+    for (const std::size_t v : node.inputs) ++readers[network.origin(v)];
+  }
+  // One more, who must find the value itself.
+  for (const std::size_t v : kept) readers[network.origin(v)] += 2;
+  return readers;
+}
+
+class StepMaker {
+ public:
+  StepMaker(const Network& network, std::span<const std::size_t> nodes, const std::set<std::size_t>& kept,
+            bool lrn_and_pool)
+      : network_(network), nodes_(nodes), readers_(readers_of(network, kept)), lrn_and_pool_(lrn_and_pool) {}
+
+  void add(std::size_t number) {
+    const Node& node = network_.nodes[number];
+    if (node.identity() || fuse(number, node)) return;
+    Step step{number, {number}, {}, number + 1};
+    for (const std::size_t v : node.inputs) step.inputs.push_back(origin(v));
+    steps_.push_back(std::move(step));
+  }
+
+  // Of a value that is another name of one made elsewhere.
+  void add_copy_if_made_elsewhere(std::size_t value) {
+    const std::size_t from = origin(value);
+    if (!made_here(from)) steps_.push_back({value - 1, {}, {from}, value, false, true, {}});
+  }
+
+  [[nodiscard]] std::vector<Step> take() { return std::move(steps_); }
+
+ private:
+  [[nodiscard]] bool made_here(std::size_t value) const {
+    return value > 0 && std::ranges::binary_search(nodes_, value - 1);
+  }
+
+  // Before the identity nodes that are here.
+  [[nodiscard]] std::size_t origin(std::size_t value) const {
+    while (made_here(value) && network_.nodes[value - 1].identity())
+      value = network_.nodes[value - 1].inputs.front();
+    return value;
+  }
+
+  bool fuse(std::size_t number, const Node& node) {
+    const std::size_t input = origin(node.inputs.front());
+    const auto before = std::ranges::find(steps_, input, &Step::output);
+    if (before == steps_.end() || before->copy || readers_[input] != 1) return false;
+    const Node& made = network_.nodes[before->node];
+    if (node.is<Relu>() && !before->relu && (made.is<Conv2d>() || made.is<FullyConnected>())) {
+      before->relu = true;
+      before->output = number + 1;
+      before->nodes.push_back(number);
+      return true;
     }
-    // Kept from the step's layer on: through the identity layers between, all these outputs are the same.
-    if (!steps.empty() && keep.lower_bound(steps.back().layer) == keep.lower_bound(i)) {
-      const LayerKind before = network.layers[steps.back().layer].kind;
-      const bool relu = layer.kind == LayerKind::relu && !steps.back().relu;
-      if (lrn_and_pool && layer.kind == LayerKind::max_pool && before == LayerKind::lrn) {
-        const Step lrn = steps.back();
-        steps.back() = {i, lrn.first, i + 1, false, false, lrn.layer};
-        begin = i + 1;
-        continue;
-      }
-      if (relu && (before == LayerKind::conv || before == LayerKind::fully_connected)) {
-        steps.back().relu = true;
-        steps.back().last = begin = i + 1;
-        continue;
-      }
+    const auto* const pool = node.as<Pool2d>();
+    if (lrn_and_pool_ && made.is<Lrn>() && pool != nullptr && pool->kind == PoolKind::max) {
+      Step both{number, {before->node, number}, before->inputs, number + 1};
+      both.lrn = before->node;
+      steps_.erase(before);
+      steps_.push_back(std::move(both));
+      return true;
     }
-    steps.push_back({i, begin, i + 1, false, false, {}});
-    begin = i + 1;
+    return false;
   }
-  if (steps.empty() && first < last) steps.push_back({last - 1, first, last, false, true, {}});
-  return steps;
-}
 
-std::size_t value_end(const Network& network, const Step& step) {
-  std::size_t end = step.last;
-  while (end > step.layer + 1 && network.layers[end - 1].identity()) --end;
-  return end;
-}
+  const Network& network_;
+  const std::span<const std::size_t> nodes_;
+  const std::vector<int> readers_;
+  const bool lrn_and_pool_;
+  std::vector<Step> steps_;
+};
 
-DType output_type(const Network& network, std::size_t layer, DType map_type) {
-  if (layer < network.spatial_layers()) return map_type;
-  const auto behind = network.layers.begin() + static_cast<std::ptrdiff_t>(layer) + 1;
-  const bool feeds = std::any_of(behind, network.layers.end(),
-                                 [](const Layer& next) { return next.kind == LayerKind::fully_connected; });
-  return feeds ? map_type : DType::f32;
-}
+}  // namespace
 
-std::vector<StageRange> per_conv_stages(const Network& network) {
-  std::vector<StageRange> stages;
-  const std::size_t end = network.spatial_layers();
-  for (std::size_t i = 0; i < end; ++i) {
-    const LayerKind kind = network.layers[i].kind;
-    const bool starts = kind == LayerKind::conv || kind == LayerKind::max_pool ||
-                        kind == LayerKind::avg_pool || kind == LayerKind::adaptive_avg_pool;
-    if (stages.empty() || starts) {
-      stages.push_back({i, i + 1});
-    } else {
-      stages.back().last = i + 1;
-    }
+std::vector<Step> lower(const Network& network, std::span<const std::size_t> nodes,
+                        const std::set<std::size_t>& kept, bool lrn_and_pool) {
+  StepMaker maker(network, nodes, kept, lrn_and_pool);
+  for (const std::size_t n : nodes) {
+    maker.add(n);
+    if (kept.contains(n + 1) && network.values[n + 1].spatial) maker.add_copy_if_made_elsewhere(n + 1);
   }
-  return stages;
+  return maker.take();
 }
 
-std::vector<StageRange> lrn_with_pools(const Network& network, std::vector<StageRange> stages) {
-  for (std::size_t s = 0; s + 1 < stages.size(); ++s) {
-    if (network.layers[stages[s + 1].first].kind != LayerKind::max_pool) continue;
-    std::size_t lrn = stages[s].last - 1;
-    while (lrn > stages[s].first && network.layers[lrn].identity()) --lrn;
-    if (lrn == stages[s].first || network.layers[lrn].kind != LayerKind::lrn) continue;
-    stages[s].last = stages[s + 1].first = lrn;
+Op op_of(const Network& network, const Step& step) {
+  const Node& node = network.nodes[step.node];
+  if (step.lrn) return LrnMaxPool{*network.nodes[*step.lrn].as<Lrn>(), *node.as<Pool2d>()};
+  std::optional<Op> op;
+  const auto take = [&op](const auto& of_node) {
+    if constexpr (IsOneOf<std::decay_t<decltype(of_node)>, Op>::value) op = of_node;
+  };
+  std::visit(take, node.op);
+  if (!op) throw UnsupportedError("layer " + node.name + " is no operation of an engine");
+  if (auto* const conv = std::get_if<Conv2d>(&*op)) conv->relu = step.relu;
+  if (auto* const fc = std::get_if<FullyConnected>(&*op)) fc->relu = step.relu;
+  return *op;
+}
+
+std::string name_of(const Network& network, const Step& step) {
+  const std::string& name = network.nodes[step.node].name;
+  return step.lrn ? network.nodes[*step.lrn].name + "+" + name : name;
+}
+
+DType output_type(const Network& network, std::size_t value, DType map_type) {
+  if (network.values[value].spatial) return map_type;
+  // Whether a fully connected layer is made of it.
+  std::vector<bool> of_it(network.values.size());
+  of_it[value] = true;
+  for (std::size_t n = 0; n < network.nodes.size(); ++n) {
+    const Node& node = network.nodes[n];
+    if (std::ranges::none_of(node.inputs, [&](std::size_t v) { return of_it[v]; })) continue;
+    if (node.is<FullyConnected>()) return map_type;
+    of_it[n + 1] = true;
   }
-  return stages;
-}
-
-std::vector<StageRange> fused_stages(const Network& network) {
-  const std::size_t end = network.spatial_layers();
-  if (end == 0) return {};
-  return {{0, end}};
-}
-
-std::vector<StageRange> split_behind(std::vector<StageRange> stages, const std::vector<std::size_t>& layers) {
-  for (const std::size_t layer : layers) {
-    const auto stage = std::find_if(stages.begin(), stages.end(),
-                                    [layer](StageRange s) { return s.first <= layer && layer + 1 < s.last; });
-    if (stage == stages.end()) continue;
-    const StageRange behind{layer + 1, stage->last};
-    stage->last = layer + 1;
-    stages.insert(stage + 1, behind);
-  }
-  return stages;
+  return DType::f32;
 }
 
 }  // namespace halotile

@@ -1,10 +1,11 @@
-// Lowers layers to steps: what an engine runs as one operation. ReLU right behind a convolution or fully
+// Lowers nodes to steps: what an engine runs as one operation. ReLU right behind a convolution or fully
 // connected layer is fused into it; LRN into the max pool right behind it where the engine has that; dropout
 // (identity in inference) and flatten (a change of name) cost nothing.
 #pragma once
 
 #include <optional>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "pipeline/network/network.hpp"
@@ -12,37 +13,31 @@
 namespace halotile {
 
 struct Step {
-  std::size_t layer = 0;  ///< the layer that is computed
-  std::size_t first = 0;  ///< the step stands for layers [first, last)
-  std::size_t last = 0;
+  std::size_t node = 0;                 ///< what is computed
+  std::vector<std::size_t> nodes;       ///< all that it stands for but identity nodes, ascending
+  std::vector<std::size_t> inputs;      ///< values that it reads: those before identity nodes among `nodes`
+  std::size_t output = 0;               ///< the value that it writes
   bool relu = false;                    ///< with a fused ReLU
-  bool copy = false;                    ///< nothing to compute: layers that are all identity
-  std::optional<std::size_t> lrn = {};  ///< of a max pool: the LRN layer that is fused into it
+  bool copy = false;                    ///< nothing to compute: the output is the input under another name
+  std::optional<std::size_t> lrn = {};  ///< of a max pool: the LRN node that is fused into it
 
   bool operator==(const Step&) const = default;
 };
 
-/// Steps for layers [first, last) of a network; empty for an empty range. Nothing is fused behind a layer in
-/// `keep`. `lrn_and_pool`: the engine supports LrnMaxPool.
-[[nodiscard]] std::vector<Step> lower(const Network& network, std::size_t first, std::size_t last,
-                                      const std::set<std::size_t>& keep, bool lrn_and_pool = false);
+/// Steps for `nodes`, ascending numbers of a network's. Nothing is fused behind a value that is read by other
+/// nodes too, or in `kept`. A kept map that is another name of one made elsewhere is copied. `lrn_and_pool`:
+/// the engine supports LrnMaxPool.
+[[nodiscard]] std::vector<Step> lower(const Network& network, std::span<const std::size_t> nodes,
+                                      const std::set<std::size_t>& kept, bool lrn_and_pool = false);
 
-/// One behind the last layer of the step that changes values.
-[[nodiscard]] std::size_t value_end(const Network& network, const Step& step);
+/// What an engine runs for a step. Throws UnsupportedError for a step that is no operation of an engine's.
+[[nodiscard]] Op op_of(const Network& network, const Step& step);
 
-/// Element type of a layer's output in memory: `map_type` before the last fully connected layer, f32 from
-/// there on (and for feature maps always `map_type`).
-[[nodiscard]] DType output_type(const Network& network, std::size_t layer, DType map_type);
+/// "conv1", or "lrn1+pool1".
+[[nodiscard]] std::string name_of(const Network& network, const Step& step);
 
-/// The stages of `stages: per_conv`: every convolution and every pooling starts one, pointwise layers stay
-/// with what is before them. A network that begins with pointwise layers has them in a stage of their own.
-[[nodiscard]] std::vector<StageRange> per_conv_stages(const Network& network);
-/// The same stages with an LRN right before a max pool at the pool's stage instead of the convolution's.
-[[nodiscard]] std::vector<StageRange> lrn_with_pools(const Network& network, std::vector<StageRange> stages);
-/// All spatial layers in one stage.
-[[nodiscard]] std::vector<StageRange> fused_stages(const Network& network);
-/// Splits stages so that one ends behind each of the `layers` that are spatial.
-[[nodiscard]] std::vector<StageRange> split_behind(std::vector<StageRange> stages,
-                                                   const std::vector<std::size_t>& layers);
+/// Element type of a value in memory: `map_type` before the last fully connected layer, f32 from there on
+/// (and for feature maps always `map_type`).
+[[nodiscard]] DType output_type(const Network& network, std::size_t value, DType map_type);
 
 }  // namespace halotile

@@ -9,6 +9,7 @@
 
 #include "formats/printable.hpp"
 #include "patching/error.hpp"
+#include "pipeline/network/op_table.hpp"
 #include "pipeline/network/random.hpp"
 
 namespace halotile {
@@ -26,35 +27,20 @@ std::vector<std::size_t> flattening(const MapShape& memory) {
   return index;
 }
 
-const MapShape& memory_before(const Network& network, std::size_t layer) {
-  return layer == 0 ? network.input : network.layers[layer - 1].memory;
-}
-
-using Shape = std::vector<std::int64_t>;
-
-Shape weight_shape(const Layer& layer) {
-  if (layer.kind == LayerKind::conv) {
-    const Extent2 kernel = layer.window.kernel;
-    return {layer.conv.out_channels, layer.conv.in_channels / layer.conv.groups, kernel.height, kernel.width};
-  }
-  return {layer.fully_connected.out_features, layer.fully_connected.in_features};
-}
-
-// A tensor of the network: where it goes, and the name and shape it must have.
+// A tensor of the network: where it goes.
 struct Expected {
-  std::size_t layer;
-  bool is_bias;
-  Shape shape;
+  std::size_t node;
+  std::size_t number;  // of the node's
+  ParameterSlot slot;
 };
 
-std::map<std::string, Expected> expected_tensors(const Network& network) {
+// By name. The slots are those of `network`'s own nodes.
+std::map<std::string, Expected> expected_tensors(Network& network) {
   std::map<std::string, Expected> tensors;
-  for (std::size_t i = 0; i < network.layers.size(); ++i) {
-    const Layer& layer = network.layers[i];
-    if (layer.kind != LayerKind::conv && layer.kind != LayerKind::fully_connected) continue;
-    const Shape shape = weight_shape(layer);
-    tensors[layer.name + ".weight"] = {i, false, shape};
-    if (layer.bias) tensors[layer.name + ".bias"] = {i, true, {shape.front()}};
+  for (std::size_t n = 0; n < network.nodes.size(); ++n) {
+    const std::vector<ParameterSlot> slots = parameters_of(network.nodes[n]);
+    for (std::size_t i = 0; i < slots.size(); ++i)
+      tensors.emplace(network.nodes[n].name + "." + slots[i].suffix, Expected{n, i, slots[i]});
   }
   return tensors;
 }
@@ -77,14 +63,19 @@ std::vector<float> to_memory_order(std::vector<float> weight, const MapShape& me
   return moved;
 }
 
-std::vector<float> allocate_weight(const Layer& layer, std::int64_t outputs, std::int64_t fan_in) {
-  const std::int64_t count = outputs * fan_in;
+std::int64_t elements_of(const ParameterSlot& slot) {
+  std::int64_t count = 1;
+  for (const std::int64_t size : slot.shape) count *= size;
+  return count;
+}
+
+std::vector<float> allocate(const Node& node, std::int64_t count) {
   try {
     return std::vector<float>(static_cast<std::size_t>(count));
   } catch (const std::exception&) {  // out of memory, or more than a vector holds
     throw ConfigError(
         fmt::format("layer {}: its weights take {} MiB, more memory than there is; make it smaller",
-                    layer.name, count * 4 >> 20));
+                    node.name, count * 4 >> 20));
   }
 }
 
@@ -93,44 +84,35 @@ std::uint64_t mix(std::uint64_t hash, std::span<const float> values) {
   return hash;
 }
 
+// Element i in PyTorch's order is element i of the sequence, whatever the order in memory.
+std::vector<float> random_values(const Node& node, const ParameterSlot& slot, const MapShape& memory,
+                                 std::uint64_t seed) {
+  const auto fan_in = static_cast<float>(slot.fan_in);
+  const float bound = slot.shape.size() > 1 ? std::sqrt(6.0F / fan_in) : 1.0F / std::sqrt(fan_in);
+  const RandomSequence sequence(seed, node.name + "." + slot.suffix);
+  std::vector<float> values = allocate(node, elements_of(slot));
+  if (slot.flattened_rows && memory.extent.area() > 1) {
+    const std::vector<std::size_t> order = flattening(memory);
+    for (std::size_t row = 0; row < values.size(); row += order.size()) {
+      for (std::size_t k = 0; k < order.size(); ++k)
+        values[row + k] = bound * sequence.uniform(row + order[k]);
+    }
+  } else {
+    for (std::size_t k = 0; k < values.size(); ++k) values[k] = bound * sequence.uniform(k);
+  }
+  return values;
+}
+
 }  // namespace
 
 Weights Weights::random(const Network& network, std::uint64_t seed) {
   Weights weights;
-  weights.layers_.resize(network.layers.size());
-  for (std::size_t i = 0; i < network.layers.size(); ++i) {
-    const Layer& layer = network.layers[i];
-    std::int64_t outputs = 0;
-    std::int64_t fan_in = 0;
-    if (layer.kind == LayerKind::conv) {
-      outputs = layer.conv.out_channels;
-      fan_in = layer.conv.in_channels / layer.conv.groups * layer.window.kernel.area();
-    } else if (layer.kind == LayerKind::fully_connected) {
-      outputs = layer.fully_connected.out_features;
-      fan_in = layer.fully_connected.in_features;
-    } else {
-      continue;
-    }
-    const float weight_bound = std::sqrt(6.0F / static_cast<float>(fan_in));
-    const float bias_bound = 1.0F / std::sqrt(static_cast<float>(fan_in));
-    const RandomSequence weight_values(seed, layer.name + ".weight");
-    std::vector<float> weight = allocate_weight(layer, outputs, fan_in);
-    if (layer.kind == LayerKind::fully_connected && memory_before(network, i).extent.area() > 1) {
-      const std::vector<std::size_t> order = flattening(memory_before(network, i));
-      for (std::size_t o = 0, at = 0; o < static_cast<std::size_t>(outputs); ++o) {
-        const std::size_t row = o * order.size();
-        for (const std::size_t k : order) weight[at++] = weight_bound * weight_values.uniform(row + k);
-      }
-    } else {
-      for (std::size_t k = 0; k < weight.size(); ++k) weight[k] = weight_bound * weight_values.uniform(k);
-    }
-    weights.layers_[i].weight = Parameter(std::move(weight));
-    if (layer.bias) {
-      const RandomSequence bias_values(seed, layer.name + ".bias");
-      std::vector<float> bias(static_cast<std::size_t>(outputs));
-      for (std::size_t k = 0; k < bias.size(); ++k) bias[k] = bias_bound * bias_values.uniform(k);
-      weights.layers_[i].bias = Parameter(std::move(bias));
-    }
+  Network expecting = network;
+  for (std::size_t n = 0; n < network.nodes.size(); ++n) {
+    Node& node = expecting.nodes[n];
+    std::vector<Parameter>& values = weights.nodes_.emplace_back();
+    for (const ParameterSlot& slot : parameters_of(node))
+      values.emplace_back(random_values(node, slot, expecting.in(n).memory, seed));
   }
   return weights;
 }
@@ -139,10 +121,11 @@ Weights Weights::from_file(const Network& network, const TensorFile& file,
                            const std::map<std::string, std::string>& rename) {
   std::map<std::string, std::string> names = network.rename;
   for (const auto& [from, to] : rename) names[from] = to;
-  std::map<std::string, Expected> wanted = expected_tensors(network);
+  Network expecting = network;
+  const std::map<std::string, Expected> wanted = expected_tensors(expecting);
   std::vector<std::string> problems;
   Weights weights;
-  weights.layers_.resize(network.layers.size());
+  for (Node& node : expecting.nodes) weights.nodes_.emplace_back(parameters_of(node).size());
   std::map<std::string, std::string> taken;  // name here -> name in the file
   for (const std::string& name : file.names()) {
     const std::string here = renamed(name, names);
@@ -154,30 +137,23 @@ Weights Weights::from_file(const Network& network, const TensorFile& file,
       }
       continue;
     }
+    const auto& [node, number, slot] = expected->second;
     if (!taken.emplace(here, name).second) {
       problems.push_back(fmt::format("{} and {} both stand for {}", shown_name(taken[here]), shown_name(name),
                                      shown_name(here)));
-    } else if (file.shape(name) != expected->second.shape) {
+    } else if (file.shape(name) != slot.shape) {
       problems.push_back(fmt::format("{} has shape ({}); ({}) is expected", shown_name(name),
-                                     fmt::join(file.shape(name), ", "),
-                                     fmt::join(expected->second.shape, ", ")));
+                                     fmt::join(file.shape(name), ", "), fmt::join(slot.shape, ", ")));
     } else if (problems.empty()) {
-      LayerWeights& layer = weights.layers_[expected->second.layer];
       std::vector<float> values = file.read(name);
-      if (expected->second.is_bias) {
-        layer.bias = Parameter(std::move(values));
-      } else if (network.layers[expected->second.layer].kind == LayerKind::fully_connected) {
-        layer.weight =
-            Parameter(to_memory_order(std::move(values), memory_before(network, expected->second.layer)));
-      } else {
-        layer.weight = Parameter(std::move(values));
-      }
+      if (slot.flattened_rows) values = to_memory_order(std::move(values), network.in(node).memory);
+      weights.nodes_[node][number] = Parameter(std::move(values));
     }
   }
   for (const auto& [name, expected] : wanted) {
     if (taken.contains(name)) continue;
     problems.push_back(fmt::format("{} is missing; shape ({}) is expected (weights.rename maps other names)",
-                                   shown_name(name), fmt::join(expected.shape, ", ")));
+                                   shown_name(name), fmt::join(expected.slot.shape, ", ")));
   }
   if (!problems.empty()) {
     std::string message;
@@ -191,30 +167,25 @@ Weights Weights::from_file(const Network& network, const TensorFile& file,
 }
 
 void Weights::bind(Network& network) const {
-  for (std::size_t i = 0; i < network.layers.size(); ++i) {
-    Layer& layer = network.layers[i];
-    layer.conv.weight = layer.fully_connected.weight = {};
-    layer.conv.bias = layer.fully_connected.bias = {};
-    if (layer.kind == LayerKind::conv) {
-      layer.conv.weight = layers_[i].weight;
-      layer.conv.bias = layers_[i].bias;
-    } else if (layer.kind == LayerKind::fully_connected) {
-      layer.fully_connected.weight = layers_[i].weight;
-      layer.fully_connected.bias = layers_[i].bias;
-    }
+  for (std::size_t n = 0; n < network.nodes.size(); ++n) {
+    const std::vector<ParameterSlot> slots = parameters_of(network.nodes[n]);
+    for (std::size_t i = 0; i < slots.size(); ++i) *slots[i].values = nodes_[n][i];
   }
 }
 
 std::uint64_t Weights::hash() const {
   std::uint64_t hash = 0;
-  for (const LayerWeights& layer : layers_) hash = mix(mix(hash, layer.weight), layer.bias);
+  for (const std::vector<Parameter>& node : nodes_) {
+    for (const Parameter& values : node) hash = mix(hash, values);
+  }
   return hash;
 }
 
 std::size_t Weights::bytes() const {
   std::size_t bytes = 0;
-  for (const LayerWeights& layer : layers_)
-    bytes += (layer.weight.size() + layer.bias.size()) * sizeof(float);
+  for (const std::vector<Parameter>& node : nodes_) {
+    for (const Parameter& values : node) bytes += values.size_bytes();
+  }
   return bytes;
 }
 

@@ -11,14 +11,8 @@
 
 namespace halotile {
 
-/// One layer's values. Fully connected weights lie in the order of the input in memory (NHWC of the flattened
-/// map).
-struct LayerWeights {
-  Parameter weight;
-  Parameter bias;
-};
-
-/// Weights that the layers of networks share the ownership of.
+/// Weights that the nodes of networks share the ownership of. Fully connected ones lie in the order of the
+/// input in memory (NHWC of the flattened map).
 class Weights {
  public:
   /// Seeded He initialization (uniform): weights in [-b, b), b = sqrt(6 / fan_in); biases in [-1, 1) /
@@ -32,14 +26,14 @@ class Weights {
   [[nodiscard]] static Weights from_file(const Network& network, const TensorFile& file,
                                          const std::map<std::string, std::string>& rename);
 
-  /// Gives the layers of `network` these weights.
+  /// Gives the nodes of `network` these weights.
   void bind(Network& network) const;
   /// 64-bit hash of all values, for provenance.
   [[nodiscard]] std::uint64_t hash() const;
   [[nodiscard]] std::size_t bytes() const;
 
  private:
-  std::vector<LayerWeights> layers_;  // one per layer of the network
+  std::vector<std::vector<Parameter>> nodes_;  // of each node, those of its parameters_of()
 };
 
 }  // namespace halotile

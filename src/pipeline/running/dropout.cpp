@@ -11,13 +11,13 @@
 namespace halotile {
 namespace {
 
-class Dropout final : public Operation {
+class SampledDropout final : public Operation {
  public:
-  Dropout(const Layer& layer, const DropoutSample& sample)
-      : name_(layer.name),
-        p_(layer.drop),
-        scale_(layer.drop < 1.0F ? 1.0F / (1.0F - layer.drop) : 0.0F),
-        memory_(layer.memory),
+  SampledDropout(const Node& node, const MapShape& memory, const DropoutSample& sample)
+      : name_(node.name),
+        p_(node.as<Dropout>()->probability),
+        scale_(p_ < 1.0F ? 1.0F / (1.0F - p_) : 0.0F),
+        memory_(memory),
         sample_(sample) {}
 
   void run(std::span<const ConstMapView> ins, const MapView& out, const RunContext& context) override {
@@ -80,14 +80,15 @@ DropoutSample first_sample(std::uint64_t seed, std::int64_t batch) {
   return first;
 }
 
-std::unique_ptr<Operation> make_dropout(const Layer& layer, const DropoutSample& sample, Engine& engine) {
+std::unique_ptr<Operation> make_dropout(const Node& node, const MapShape& memory, const DropoutSample& sample,
+                                        Engine& engine) {
   if (!engine.device().host_memory()) {
     throw UnsupportedError(fmt::format(
         "dropout: engine {} on {} cannot sample dropout masks (layer {}); use device: cpu, or leave "
         "dropout out",
-        engine.name(), engine.device().name(), layer.name));
+        engine.name(), engine.device().name(), node.name));
   }
-  return std::make_unique<Dropout>(layer, sample);
+  return std::make_unique<SampledDropout>(node, memory, sample);
 }
 
 }  // namespace halotile

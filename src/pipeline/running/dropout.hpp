@@ -32,9 +32,9 @@ struct DropoutSample {
 /// Sample 0 of images 0 to batch - 1.
 [[nodiscard]] DropoutSample first_sample(std::uint64_t seed, std::int64_t batch);
 
-/// The operation of a dropout layer that samples. Throws UnsupportedError for an engine whose maps are not in
-/// host memory.
-[[nodiscard]] std::unique_ptr<Operation> make_dropout(const Layer& layer, const DropoutSample& sample,
-                                                      Engine& engine);
+/// The operation of a dropout node that samples, on maps that lie in memory as `memory`. Throws
+/// UnsupportedError for an engine whose maps are not in host memory.
+[[nodiscard]] std::unique_ptr<Operation> make_dropout(const Node& node, const MapShape& memory,
+                                                      const DropoutSample& sample, Engine& engine);
 
 }  // namespace halotile

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <numeric>
 #include <utility>
 
 #include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
 #include "pipeline/running/lowering.hpp"
+#include "pipeline/running/run_values.hpp"
 
 namespace halotile {
 namespace {
@@ -55,9 +57,9 @@ class Executor::State {
   void run(bool profiled);
   void load_input();
   [[nodiscard]] MapView input() const { return host_ != nullptr ? host_->input() : maps_->whole(0).view(); }
-  [[nodiscard]] ConstMapView output(std::size_t layer);
-  [[nodiscard]] ConstMapView device_output(std::size_t layer) const {
-    return maps_->whole(map_of_layer(layer)).view();
+  [[nodiscard]] ConstMapView output(std::size_t node);
+  [[nodiscard]] ConstMapView device_output(std::size_t node) const {
+    return maps_->whole(map_of_node(node)).view();
   }
   [[nodiscard]] StageWork work(std::size_t stage) const;
   [[nodiscard]] MemoryUse memory() const { return {map_bytes_, arena_.bytes() - map_bytes_}; }
@@ -73,7 +75,7 @@ class Executor::State {
   void lower_vectors();
   void add_other_lines();
   // Where tiles are computed as parts of several; else null.
-  [[nodiscard]] std::unique_ptr<MergedStage> merge(std::size_t stage, std::span<const Step> steps);
+  [[nodiscard]] std::unique_ptr<MergedStage> merge(std::size_t stage);
   void make_maps();
   void make_streams();
   void lower();
@@ -81,9 +83,16 @@ class Executor::State {
   void prepare_merged();
 
   // Arithmetic of one image in a step, and what of it is repeated.
-  [[nodiscard]] StageWork work_of(const MergedStage* merged, std::size_t stage, std::size_t step,
-                                  const Step& layers) const;
-  [[nodiscard]] std::size_t map_of_layer(std::size_t layer) const;
+  [[nodiscard]] StageWork work_of(std::size_t stage, std::size_t step) const;
+  [[nodiscard]] std::size_t map_of_node(std::size_t node) const { return values_.shown(network_, node + 1); }
+  // All tiles of a stage are cut and placed at once. Batched copies go between fixed addresses; with a pool
+  // each tile is copied on its own.
+  [[nodiscard]] bool packs_at_once() const {
+    return own_memory_ && settings_.storage == Storage::packed && settings_.memory != MemoryMode::pool;
+  }
+  [[nodiscard]] bool has_parts() const {
+    return std::ranges::any_of(merged_, [](const auto& merged) { return merged != nullptr; });
+  }
   void synchronize();
   void release_leftovers();
 
@@ -93,12 +102,14 @@ class Executor::State {
   const ExecutorSettings settings_;
   TileOperations operations_;
   std::vector<LoweredStage> stages_;
+  std::vector<std::unique_ptr<MergedStage>> merged_;  // per stage
   std::vector<LoweredVectors> vectors_;
   OtherLines lines_;
   std::vector<Reassembler> reassemblers_;
   Arena arena_;
-  std::unique_ptr<RunMaps> maps_;  // 0: the input; s + 1: the output of stage s
-  std::size_t map_bytes_ = 0;      // of the arena: input, feature maps, outputs
+  RunValues values_;
+  std::unique_ptr<RunMaps> maps_;
+  std::size_t map_bytes_ = 0;  // of the arena: input, feature maps, outputs
   std::unique_ptr<Lowering> lowering_;
   Space* borders_ = nullptr;  // that parts keep for each other
 
@@ -132,38 +143,37 @@ Executor::State::State(const Network& network, std::vector<StagePlan> plan, Engi
 
 void Executor::State::lower_stages() {
   const auto batch = static_cast<double>(settings_.batch);
+  const bool lrn_and_pool = engine_.supports(LrnMaxPool{});
+  const bool packs_each = settings_.storage == Storage::packed && !packs_at_once();
   for (std::size_t s = 0; s < plan_.size(); ++s) {
-    const StageRange range = plan_[s].range();
-    LoweredStage& made = stages_.emplace_back();
-    made.steps =
-        halotile::lower(network_, range.first, range.last, settings_.keep, engine_.supports(LrnMaxPool{}));
-    made.merged = merge(s, made.steps);
+    stages_.push_back(lower_stage(network_, plan_[s], lrn_and_pool, packs_each));
+    merged_.push_back(merge(s));
+    LoweredStage& made = stages_.back();
     for (std::size_t i = 0; i < made.steps.size(); ++i) {
       const Step& step = made.steps[i];
-      const Layer& layer = network_.layers[step.layer];
-      const std::string name = step.lrn ? network_.layers[*step.lrn].name + "+" + layer.name : layer.name;
-      const double flops = work_of(made.merged.get(), s, i, step).flops * batch;
-      made.lines.push_back(times_.add_line(name, to_string(layer.kind), flops));
+      made.lines.push_back(times_.add_line(name_of(network_, step), network_.nodes[step.node].type(),
+                                           work_of(s, i).flops * batch));
     }
-    made.name = program_.add_name(network_.layers[range.first].name);
+    made.name = program_.add_name(network_.nodes[nodes_of(plan_[s]).front()].name);
     reassemblers_.emplace_back(plan_[s], static_cast<std::int64_t>(s), settings_.batch);
   }
 }
 
 void Executor::State::lower_vectors() {
   const auto batch = static_cast<double>(settings_.batch);
-  for (const Step& step :
-       halotile::lower(network_, network_.spatial_layers(), network_.layers.size(), settings_.keep)) {
-    if (step.copy) continue;  // flatten alone: the output is the map under another name
-    const Layer& layer = network_.layers[step.layer];
+  std::vector<std::size_t> nodes(network_.nodes.size() - network_.spatial_nodes());
+  std::iota(nodes.begin(), nodes.end(), network_.spatial_nodes());
+  std::set<std::size_t> kept;
+  for (const std::size_t n : settings_.keep) kept.insert(n + 1);
+  for (Step& step : halotile::lower(network_, nodes, kept)) {
+    const Node& node = network_.nodes[step.node];
     double flops = 0;
-    for (std::size_t l = step.first; l < step.last; ++l) flops += network_.layers[l].flops;
-    LoweredVectors made{step,
-                        {},
-                        times_.add_line(layer.name, to_string(layer.kind), flops * batch),
-                        program_.add_name(layer.name)};
-    const std::int64_t features = layer.out.channels;
-    const bool in_blocks = layer.kind == LayerKind::fully_connected && !own_memory_;
+    for (const std::size_t n : step.nodes) flops += network_.nodes[n].flops;
+    LoweredVectors made{std::move(step)};
+    made.line = times_.add_line(node.name, node.type(), flops * batch);
+    made.name = program_.add_name(node.name);
+    const std::int64_t features = network_.values[made.step.output].shape.channels;
+    const bool in_blocks = node.is<FullyConnected>() && !own_memory_;
     const std::int64_t block = in_blocks ? feature_block : features;
     for (std::int64_t begin = 0; begin < features; begin += block)
       made.blocks.push_back({begin, std::min(features, begin + block)});
@@ -172,52 +182,43 @@ void Executor::State::lower_vectors() {
 }
 
 void Executor::State::add_other_lines() {
-  if (settings_.storage == Storage::packed) {
-    lines_.pack = times_.add_line("pack", "pack", 0);
-    lines_.place = times_.add_line("place", "place", 0);
-  }
-  if (std::ranges::any_of(stages_, [](const LoweredStage& stage) { return stage.merged != nullptr; }))
-    lines_.borders = times_.add_line("borders", "borders", 0);
+  const bool packed = settings_.storage == Storage::packed;
+  const bool places = std::ranges::any_of(stages_, [](const LoweredStage& stage) {
+    return std::ranges::find(stage.calls, StageCall::Kind::place, &StageCall::kind) != stage.calls.end();
+  });
+  if (packed) lines_.pack = times_.add_line("pack", "pack", 0);
+  if (packed || places) lines_.place = times_.add_line("place", "place", 0);
+  if (has_parts()) lines_.borders = times_.add_line("borders", "borders", 0);
   if (own_memory_) lines_.allocation = times_.add_line("allocation", "allocation", 0);
 }
 
-std::unique_ptr<MergedStage> Executor::State::merge(std::size_t stage, std::span<const Step> steps) {
+std::unique_ptr<MergedStage> Executor::State::merge(std::size_t stage) {
+  const std::vector<Step>& steps = stages_[stage].steps;
   if (!settings_.batched || settings_.storage == Storage::packed || steps.size() < 2) return nullptr;
+  if (!stages_[stage].chain()) return nullptr;
   std::set<std::int64_t, std::greater<>> sizes;
   for (const Interval chunk : chunks_of(settings_.batch, settings_.sub_batch, settings_.first_sub_batches))
     sizes.insert(chunk.size());
   const std::vector<std::int64_t> images(sizes.begin(), sizes.end());
-  const MergedStage::Stage made{network_, plan_[stage], steps, static_cast<std::int64_t>(stage),
-                                engine_.map_type()};
+  const MergedStage::Stage made{network_, plan_[stage], steps, engine_.map_type()};
   return std::make_unique<MergedStage>(made, operations_, images, settings_.ring_bytes);
 }
 
 void Executor::State::make_maps() {
-  const DType type = engine_.map_type();
-  std::vector<MapStore> maps{{network_.input, type, true}};
-  for (std::size_t s = 0; s < stages_.size(); ++s) {
-    const std::size_t last = plan_[s].range().last - 1;
-    const bool whole = s + 1 == stages_.size() || settings_.keep.contains(last);
-    maps.push_back({network_.layers[last].memory, type, whole, s, s + 1});
-  }
-  for (const LoweredVectors& vectors : vectors_) {
-    const std::size_t layer = vectors.step.layer;
-    maps.push_back({network_.layers[layer].memory, output_type(network_, layer, type), true});
-  }
+  values_ = connect(network_, plan_, stages_, vectors_, settings_.keep, engine_.map_type());
   std::vector<Interval> chunks = chunks_of(settings_.batch, settings_.sub_batch, settings_.first_sub_batches);
   const auto slots = std::min<std::int64_t>(settings_.streams, static_cast<std::int64_t>(chunks.size()));
-  maps_ = std::make_unique<RunMaps>(std::move(maps), settings_.batch, std::move(chunks),
+  maps_ = std::make_unique<RunMaps>(values_.maps, settings_.batch, std::move(chunks),
                                     largest_sub_batch(settings_), slots, settings_.memory == MemoryMode::pool,
                                     arena_);
   if (own_memory_) {
-    // Batched copies go between fixed addresses; with a pool each tile is copied on its own.
-    if (settings_.storage == Storage::packed && settings_.memory != MemoryMode::pool) {
+    if (packs_at_once()) {
       packed_ =
-          std::make_unique<PackedTiles>(network_, plan_, engine_.map_type(), largest_sub_batch(settings_));
+          std::make_unique<PackedTiles>(stages_, plan_, engine_.map_type(), largest_sub_batch(settings_));
     }
     std::set<std::size_t> downloads;
     if (settings_.download) {
-      for (const std::size_t layer : settings_.keep) downloads.insert(map_of_layer(layer));
+      for (const std::size_t node : settings_.keep) downloads.insert(map_of_node(node));
     }
     host_ = std::make_unique<HostCopies>(engine_, settings_.pixels, std::move(downloads), times_);
     pixels_ = &arena_.add(host_->pixel_bytes(maps_->whole(0)));
@@ -229,9 +230,7 @@ void Executor::State::make_maps() {
 void Executor::State::make_streams() {
   Device& device = engine_.device();
   for (int s = 0; s < settings_.streams; ++s) streams_.push_back(device.make_stream());
-  const bool parts =
-      std::ranges::any_of(stages_, [](const LoweredStage& stage) { return stage.merged != nullptr; });
-  for (int s = 0; s < (parts ? 2 : 0); ++s) streams_.push_back(device.make_background_stream());
+  for (int s = 0; s < (has_parts() ? 2 : 0); ++s) streams_.push_back(device.make_background_stream());
 }
 
 void Executor::State::lower() {
@@ -239,15 +238,15 @@ void Executor::State::lower() {
     const Space& memory = arena_.add(packed_->slot_bytes() * maps_->slots());
     packed_->set_memory(memory, maps_->slots());
   }
-  const LoweringInput input{network_,    plan_,  engine_,     settings_,     stages_,       vectors_, lines_,
-                            operations_, *maps_, host_.get(), packed_.get(), reassemblers_, streams_};
+  const LoweringInput input{plan_,       engine_, settings_,   stages_,       merged_,       vectors_, lines_,
+                            operations_, *maps_,  host_.get(), packed_.get(), reassemblers_, streams_};
   lowering_ = std::make_unique<Lowering>(input, arena_, program_);
   lowering_->lower();
-  for (const LoweredStage& stage : stages_) {
-    if (stage.merged == nullptr) continue;
-    lowering_->lane()->bytes = std::max(lowering_->lane()->bytes, stage.merged->lane_bytes());
+  for (const auto& merged : merged_) {
+    if (merged == nullptr) continue;
+    lowering_->lane()->bytes = std::max(lowering_->lane()->bytes, merged->lane_bytes());
     if (borders_ == nullptr) borders_ = &arena_.add();
-    borders_->bytes += stage.merged->border_bytes();
+    borders_->bytes += merged->border_bytes();
   }
 }
 
@@ -263,40 +262,41 @@ void Executor::State::allocate_and_prepare() {
 void Executor::State::prepare_merged() {
   std::byte* borders = borders_ != nullptr ? borders_->base : nullptr;
   for (std::size_t s = 0; s < stages_.size(); ++s) {
-    MergedStage* const merged = stages_[s].merged.get();
+    MergedStage* const merged = merged_[s].get();
     if (merged == nullptr) continue;
     const MergedStage::Place place{streams_.front().get(), lowering_->lane()->base, borders};
     borders += merged->border_bytes();
     for (std::size_t chunk = 0; chunk < maps_->chunks().size(); ++chunk) {
       for (std::size_t part = 0; part < merged->tiles().inputs.size(); ++part) {
-        merged->prepare_part(engine_, part, maps_->of_chunk(s, chunk).view(),
-                             maps_->of_chunk(s + 1, chunk).view(), maps_->chunks()[chunk].begin, place);
+        const MapView in = maps_->of_chunk(stages_[s].inputs.front().map, chunk).view();
+        const MapView out = maps_->of_chunk(stages_[s].outputs.front().map, chunk).view();
+        merged->prepare_part(engine_, part, in, out, maps_->chunks()[chunk].begin, place);
       }
     }
   }
 }
 
-StageWork Executor::State::work_of(const MergedStage* merged, std::size_t stage, std::size_t step,
-                                   const Step& layers) const {
+StageWork Executor::State::work_of(std::size_t stage, std::size_t step) const {
   StageWork sum;
   const StagePlan& plan = plan_[stage];
-  for (std::size_t l = layers.first; l < layers.last; ++l) {
-    const std::size_t local = l - plan.range().first;
-    const LayerWork work = plan.work(local);
+  const MergedStage* const merged = merged_[stage].get();
+  for (const std::size_t node : stages_[stage].steps[step].nodes) {
+    const std::size_t value = plan.value(node + 1);
+    const LayerWork work = plan.value_work(value);
     const auto distinct = static_cast<double>(work.distinct);
     const double computed =
         merged != nullptr ? merged->repeats(step) * distinct : static_cast<double>(work.computed);
-    sum.flops += plan.layers()[local].flops_per_position * computed;
-    sum.recomputed_flops += plan.layers()[local].flops_per_position * (computed - distinct);
+    const double flops = plan.graph().values[value].flops_per_position;
+    sum.flops += flops * computed;
+    sum.recomputed_flops += flops * (computed - distinct);
   }
   return sum;
 }
 
 StageWork Executor::State::work(std::size_t stage) const {
   StageWork sum;
-  const LoweredStage& lowered = stages_[stage];
-  for (std::size_t step = 0; step < lowered.steps.size(); ++step) {
-    const StageWork work = work_of(lowered.merged.get(), stage, step, lowered.steps[step]);
+  for (std::size_t step = 0; step < stages_[stage].steps.size(); ++step) {
+    const StageWork work = work_of(stage, step);
     sum.flops += work.flops;
     sum.recomputed_flops += work.recomputed_flops;
   }
@@ -369,24 +369,8 @@ void Executor::State::load_input() {
   synchronize();
 }
 
-std::size_t Executor::State::map_of_layer(std::size_t layer) const {
-  for (std::size_t end = layer + 1; end > 0; --end) {
-    for (std::size_t s = 0; s < plan_.size(); ++s) {
-      if (plan_[s].range().last == end && (*maps_)[s + 1].whole_batch) return s + 1;
-    }
-    for (std::size_t v = 0; v < vectors_.size(); ++v) {
-      const Step& step = vectors_[v].step;
-      if (step.last == end || value_end(network_, step) == end) return plan_.size() + v + 1;
-    }
-    // Identity layers pass on the map before them.
-    if (!network_.layers[end - 1].identity())
-      throw ConfigError("the output of layer " + network_.layers[layer].name + " was not kept");
-  }
-  return 0;
-}
-
-ConstMapView Executor::State::output(std::size_t layer) {
-  const std::size_t map = map_of_layer(layer);
+ConstMapView Executor::State::output(std::size_t node) {
+  const std::size_t map = map_of_node(node);
   const MapView view = maps_->whole(map).view();
   return host_ != nullptr ? host_->fetch(map, view, *streams_.front()) : view;
 }
@@ -403,8 +387,8 @@ void Executor::set_dropout(std::int64_t sample, std::span<const std::int64_t> im
 void Executor::load_input() { state_->load_input(); }
 void Executor::run() { state_->run(false); }
 void Executor::profile() { state_->run(true); }
-ConstMapView Executor::output(std::size_t layer) const { return state_->output(layer); }
-ConstMapView Executor::device_output(std::size_t layer) const { return state_->device_output(layer); }
+ConstMapView Executor::output(std::size_t node) const { return state_->output(node); }
+ConstMapView Executor::device_output(std::size_t node) const { return state_->device_output(node); }
 const std::vector<StagePlan>& Executor::plan() const { return state_->plan_; }
 const Program& Executor::program() const { return state_->program_; }
 StageWork Executor::work(std::size_t stage) const { return state_->work(stage); }

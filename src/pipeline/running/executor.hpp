@@ -44,7 +44,7 @@ struct ExecutorSettings {
   std::int64_t sub_batch = 0;                   ///< images handed to a stream at a time; 0: all
   std::vector<std::int64_t> first_sub_batches;  ///< other sizes, in order, before those of sub_batch images
   Storage storage = Storage::view;
-  std::set<std::size_t> keep;      ///< layers whose outputs must stay readable after a run; each ends a stage
+  std::set<std::size_t> keep;      ///< nodes whose outputs must stay readable after a run
   std::uint64_t dropout_seed = 0;  ///< of dropout layers that sample
   bool poison = false;             ///< fill maps and scratch with NaN before every run (verification)
 
@@ -76,8 +76,8 @@ class Program;
 
 class Executor {
  public:
-  /// `plan` must cover the network's spatial layers, with a stage ending at every kept spatial layer. Keeps
-  /// references to the network, whose layers must have their weights bound, and to the engine.
+  /// `plan` must cover the network's spatial nodes, with every kept one's value as an output of its stage.
+  /// Keeps references to the network, whose nodes must have their weights bound, and to the engine.
   Executor(const Network& network, std::vector<StagePlan> plan, Engine& engine,
            const ExecutorSettings& settings);
   ~Executor();
@@ -95,11 +95,11 @@ class Executor {
   void run();
   /// The same with the times of layers taken where run() cannot: on devices with memory of their own. Slower.
   void profile();
-  /// Output of a kept layer, or of the last one, of the run before, in host memory. Behind flatten its memory
-  /// order is Layer::memory's.
-  [[nodiscard]] ConstMapView output(std::size_t layer) const;
+  /// Output of a kept node, or of one that makes an output of the network, of the run before, in host memory.
+  /// Behind flatten it lies in memory as Value::memory says.
+  [[nodiscard]] ConstMapView output(std::size_t node) const;
   /// The same where the run left it, in the engine's device's memory. Without data when it is not there.
-  [[nodiscard]] ConstMapView device_output(std::size_t layer) const;
+  [[nodiscard]] ConstMapView device_output(std::size_t node) const;
 
   [[nodiscard]] const std::vector<StagePlan>& plan() const;
   /// The instructions of a run.

@@ -53,7 +53,8 @@ Lowering::Lowering(const LoweringInput& input, Arena& arena, Program& program)
       last_(nothing()),
       made_(input.stages.size(), std::vector<std::vector<Made>>(input.maps.chunks().size())),
       users_(input.maps.slots(), std::vector<LastWork>(input.maps.size(), nothing())),
-      finished_(input.maps.slots(), nothing()) {
+      finished_(input.maps.slots(), nothing()),
+      uploaded_(input.maps.chunks().size(), nothing()) {
   program_.set_streams(input_.streams.size());
   for (std::size_t s = 0; s < asked_; ++s) {
     Space& space = in_pool() ? loose_.emplace_back() : arena_.add();
@@ -98,12 +99,15 @@ void Lowering::check_number_of_tiles() const {
 
 void Lowering::lower_stage(std::size_t stage, std::size_t chunk, Load& load) {
   const bool ordered_else = in_pool() || input_.packed != nullptr;
+  const LoweredStage& lowered = input_.stages[stage];
   LastWork overwritten = nothing();
-  if (!ordered_else && !input_.maps[stage + 1].whole_batch) overwritten = users_before(stage + 1, chunk);
+  for (const StageOutput& out : lowered.outputs) {
+    if (!ordered_else && !input_.maps[out.map].whole_batch) raise(overwritten, users_before(out.map, chunk));
+  }
   const LastWork ready = before_tiles(stage, chunk, lightest_of(load));
   last_of_stage_ = nothing();
   made_[stage][chunk].assign(static_cast<std::size_t>(input_.plan[stage].grid().area()), {});
-  if (input_.stages[stage].merged != nullptr) {
+  if (input_.merged[stage] != nullptr) {
     LastWork needs = ready;
     raise(needs, overwritten);
     lower_parts(stage, chunk, needs);
@@ -113,8 +117,8 @@ void Lowering::lower_stage(std::size_t stage, std::size_t chunk, Load& load) {
     lower_tiles(stage, chunk, load, ready, overwritten);
   }
   if (!ordered_else) {
-    use(stage + 1, chunk, last_of_stage_);
-    use(stage, chunk, last_of_stage_);
+    for (const StageOutput& out : lowered.outputs) use(out.map, chunk, last_of_stage_);
+    for (const StageInput& in : lowered.inputs) use(in.map, chunk, last_of_stage_);
   }
   behind_tiles(stage, chunk);
 }
@@ -130,8 +134,7 @@ void Lowering::lower_tiles(std::size_t stage, std::size_t chunk, Load& load, con
       load[stream] += 1 + plan.flops(row, column) * images;
       const Tile tile{stage, chunk, row, column};
       LastWork needs = ready;
-      if (stage > 0 && input_.packed == nullptr)
-        raise(needs, writers(stage - 1, chunk, plan.seen_input(row, column)));
+      raise(needs, makers(tile));
       raise(needs, overwritten);
       std::vector<Piece> pieces = pieces_of(tile, *memories_[stream], stream);
       made(tile, program_.add(stream, needs, pieces, label_of(tile)), stream);
@@ -153,7 +156,7 @@ void Lowering::lower_groups(std::size_t stage, std::size_t chunk, const LastWork
       for (std::int64_t n = 0; n < grid.area(); ++n) {
         Tile tile = tile_at(n);
         tile.chunk = c;
-        for_each_call(tile, *groups_.front(), 0, [](std::size_t, const Step*, const TileOperation&) {});
+        for_each_call(tile, *groups_.front(), 0, [](std::size_t, const TileOperation&) {});
       }
       throw_if_stopped();
     }
@@ -186,17 +189,15 @@ void Lowering::lower_group(std::size_t stage, std::size_t chunk, Interval tiles,
   std::vector<Piece> arrivals;
   for (std::int64_t n = tiles.begin; n < tiles.end; ++n) {
     const Tile tile{stage, chunk, n / width, n % width};
-    if (stage > 0 && input_.packed == nullptr)
-      raise(needs, writers(stage - 1, chunk, plan.seen_input(tile.row, tile.column)));
+    raise(needs, makers(tile));
     const auto place = static_cast<std::size_t>(n - tiles.begin);
     while (groups_.size() <= place) groups_.push_back(std::make_unique<TileMemory>(*lane_));
     if (place > 0) groups_[place]->copy(stage, *groups_.front(), place * bytes_of_tile_[stage]);
-    for_each_call(tile, *groups_[place], 0,
-                  [&](std::size_t call, const Step* step, const TileOperation& work) {
-                    if (steps.size() <= call) steps.resize(call + 1);
-                    steps[call].line = line_of(stage, call, step);
-                    if (work.operation != nullptr) steps[call].tiles.push_back(work);
-                  });
+    for_each_call(tile, *groups_[place], 0, [&](std::size_t call, TileOperation work) {
+      if (steps.size() <= call) steps.resize(call + 1);
+      steps[call].line = line_of(stage, call);
+      if (work.operation != nullptr) steps[call].tiles.push_back(std::move(work));
+    });
     if (input_.packed != nullptr) arrivals.push_back(arrive(tile));
     arrivals.push_back(accept(tile));
   }
@@ -215,7 +216,7 @@ void Lowering::lower_group(std::size_t stage, std::size_t chunk, Interval tiles,
 // Steps of the parts, one part after the other; beside steps, on streams of their own, copies of borders and
 // the beginning of the next part. Behind them the tiles are accepted.
 void Lowering::lower_parts(std::size_t stage, std::size_t chunk, const LastWork& needs) {
-  MergedStage& merged = *input_.stages[stage].merged;
+  MergedStage& merged = *input_.merged[stage];
   const MergedTiles& parts = merged.tiles();
   const LoweredStage& lowered = input_.stages[stage];
   const std::size_t computing = 0;
@@ -232,11 +233,11 @@ void Lowering::lower_parts(std::size_t stage, std::size_t chunk, const LastWork&
   };
   const auto add_first_needs = [&](LastWork& waits, std::size_t part) {
     raise(waits, needs);
-    if (stage > 0) raise(waits, writers(stage - 1, chunk, parts.inputs[part]));
+    raise(waits, makers(stage, chunk, parts.inputs[part]));
   };
   const std::size_t steps = parts.borders.size();
-  const PlacedMap in = input_.maps.of_chunk(stage, chunk);
-  const PlacedMap out = input_.maps.of_chunk(stage + 1, chunk);
+  const PlacedMap in = input_.maps.of_chunk(lowered.inputs.front().map, chunk);
+  const PlacedMap out = input_.maps.of_chunk(lowered.outputs.front().map, chunk);
   const Interval images{0, in.images};
   for (std::size_t part = 0; part < parts.inputs.size(); ++part) {
     throw_if_stopped();
@@ -291,8 +292,10 @@ void Lowering::accept_all(std::size_t stage, std::size_t chunk, std::size_t stre
 LastWork Lowering::lower_vectors(std::size_t number, const LastWork& done) {
   const LoweredVectors& vectors = input_.vectors[number];
   const std::size_t stage = input_.stages.size() + number;
-  const PlacedMap in = as_vectors(input_.maps.whole(stage));
-  const PlacedMap out = as_vectors(input_.maps.whole(stage + 1));
+  std::vector<PlacedMap> in;
+  for (const std::size_t map : vectors.inputs) in.push_back(as_vectors(input_.maps.whole(map)));
+  const std::vector<MapGeometry> shapes(in.begin(), in.end());
+  const PlacedMap out = as_vectors(input_.maps.whole(vectors.map));
   LastWork mine = nothing();
   for (std::size_t block = 0; block < vectors.blocks.size(); ++block) {
     const std::size_t stream = block % asked_;
@@ -301,7 +304,7 @@ LastWork Lowering::lower_vectors(std::size_t number, const LastWork& done) {
     const TileOperations::Caller caller{static_cast<std::int64_t>(stream), static_cast<std::int64_t>(stage),
                                         static_cast<std::int64_t>(block)};
     Operation* const operation =
-        input_.operations.on_vectors(caller, vectors.step, vectors.blocks[block], in, part);
+        input_.operations.on_vectors(caller, vectors.step, vectors.blocks[block], shapes, part);
     Place& scratch = memory.scratch(stage, 0);
     scratch.hold(operation->scratch_bytes());
     std::vector<Piece> pieces;
@@ -318,56 +321,76 @@ LastWork Lowering::lower_vectors(std::size_t number, const LastWork& done) {
 // What comes before a stage's tiles; returns what each of them needs.
 LastWork Lowering::before_tiles(std::size_t stage, std::size_t chunk, std::size_t stream) {
   LastWork ready = nothing();
-  const std::uint32_t name = input_.stages[stage].name;
+  const LoweredStage& lowered = input_.stages[stage];
   if (stage == 0 && input_.host != nullptr && !input_.settings.resident_input)
-    ready[stream] = lower_upload(chunk, stream);
-  if (in_pool() && !input_.maps[stage + 1].whole_batch) {
-    Space& space = input_.maps.pooled(stage + 1, chunk);
-    space.bytes = bytes_of(input_.maps.of_chunk(stage + 1, chunk));
-    const Access whole{input_.maps.of_chunk(stage + 1, chunk), true};
+    uploaded_[chunk][stream] = lower_upload(chunk, stream);
+  for (const StageInput& in : lowered.inputs) {
+    if (in.map == 0) raise(ready, uploaded_[chunk]);
+  }
+  for (const StageOutput& out : lowered.outputs) {
+    if (!in_pool() || input_.maps[out.map].whole_batch) continue;
+    Space& space = input_.maps.pooled(out.map, chunk);
+    space.bytes = bytes_of(input_.maps.of_chunk(out.map, chunk));
+    const Access whole{input_.maps.of_chunk(out.map, chunk), true};
     const Piece piece{allocate(space, {whole}), input_.lines.allocation, PieceClock::host};
     ready[stream] = last_[stream] =
-        program_.add(stream, nothing(), {&piece, 1}, chunk_label("allocate", chunk, name));
+        program_.add(stream, nothing(), {&piece, 1}, chunk_label("allocate", chunk, lowered.name));
   }
   if (input_.packed != nullptr) {
-    // Behind the stage before; for the first stage, behind the chunk that used the slot before.
+    // Behind the stages before; for the first stage, behind the chunk that used the slot before.
     raise(ready, finished_[chunk % input_.maps.slots()]);
     Work* const work =
         program_.call([packed = input_.packed, stage, chunk](Stream& s) { packed->pack(stage, chunk, s); },
                       packed_accesses(stage, chunk, false));
     const Piece piece{work, input_.lines.pack};
     ready[stream] = last_[stream] =
-        program_.add(stream, ready, {&piece, 1}, chunk_label("pack", chunk, name));
+        program_.add(stream, ready, {&piece, 1}, chunk_label("pack", chunk, lowered.name));
   }
   return ready;
 }
 
+LastWork Lowering::makers(const Tile& tile) const {
+  LastWork last = nothing();
+  if (input_.packed != nullptr) return last;  // tiles are cut behind all of them
+  const StagePlan& plan = input_.plan[tile.stage];
+  for (const StageInput& in : input_.stages[tile.stage].inputs) {
+    const Rect seen = plan.seen_input(tile.row, tile.column, in.value);
+    if (in.stage != no_number) raise(last, writers(in.stage, tile.chunk, in.there, seen));
+  }
+  return last;
+}
+
+LastWork Lowering::makers(std::size_t stage, std::size_t chunk, Rect seen) const {
+  const StageInput& in = input_.stages[stage].inputs.front();
+  return in.stage == no_number ? nothing() : writers(in.stage, chunk, in.there, seen);
+}
+
 // What comes behind them.
 void Lowering::behind_tiles(std::size_t stage, std::size_t chunk) {
-  const std::uint32_t name = input_.stages[stage].name;
+  const LoweredStage& lowered = input_.stages[stage];
   const auto stream = static_cast<std::size_t>(made_[stage][chunk].back().stream);
   if (input_.packed != nullptr) {
     Work* const work =
         program_.call([packed = input_.packed, stage, chunk](Stream& s) { packed->place(stage, chunk, s); },
                       packed_accesses(stage, chunk, true));
     const Piece piece{work, input_.lines.place};
-    InstructionLabel label = chunk_label("place", chunk, name);
+    InstructionLabel label = chunk_label("place", chunk, lowered.name);
     label.key.stage = static_cast<std::int64_t>(stage);
     const std::uint32_t behind = program_.add(stream, last_of_stage_, {&piece, 1}, label);
     last_of_stage_ = nothing();
     last_of_stage_[stream] = last_[stream] = behind;
   }
   LastWork& finished = finished_[chunk % input_.maps.slots()];
-  if (in_pool() && stage > 0 && !input_.maps[stage].whole_batch) {
+  raise(finished, last_of_stage_);
+  for (const StageInput& in : lowered.inputs) {
+    const MapStore& map = input_.maps[in.map];
+    if (!in_pool() || map.whole_batch || map.last != stage) continue;
     // Behind its writers too: nobody may have read what one of them wrote.
-    LastWork users = last_of_stage_;
-    raise(users, finished);
-    const Access whole{input_.maps.of_chunk(stage, chunk), true};
-    const Piece piece{release(input_.maps.pooled(stage, chunk), {whole}), input_.lines.allocation,
+    const Access whole{input_.maps.of_chunk(in.map, chunk), true};
+    const Piece piece{release(input_.maps.pooled(in.map, chunk), {whole}), input_.lines.allocation,
                       PieceClock::host};
-    last_[stream] = program_.add(stream, users, {&piece, 1}, chunk_label("release", chunk, name));
+    last_[stream] = program_.add(stream, finished, {&piece, 1}, chunk_label("release", chunk, lowered.name));
   }
-  finished = last_of_stage_;
 }
 
 std::uint32_t Lowering::lower_upload(std::size_t chunk, std::size_t stream) {
@@ -403,10 +426,10 @@ void Lowering::made(const Tile& tile, std::uint32_t behind, std::size_t stream) 
   last_[stream] = last_of_stage_[stream] = std::max(last_of_stage_[stream], behind);
 }
 
-LastWork Lowering::writers(std::size_t stage, std::size_t chunk, Rect rect) const {
+LastWork Lowering::writers(std::size_t stage, std::size_t chunk, std::size_t value, Rect rect) const {
   LastWork last = nothing();
   const StagePlan& plan = input_.plan[stage];
-  const auto [rows, cols] = plan.tiles_meeting(rect);
+  const auto [rows, cols] = plan.tiles_meeting(rect, value);
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     for (std::int64_t column = cols.begin; column < cols.end; ++column) {
       const Made& made = made_[stage][chunk][static_cast<std::size_t>(row * plan.grid().width + column)];

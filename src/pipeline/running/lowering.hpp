@@ -20,6 +20,7 @@
 #include "pipeline/network/steps.hpp"
 #include "pipeline/running/executor.hpp"
 #include "pipeline/running/host_copies.hpp"
+#include "pipeline/running/lowered_stage.hpp"
 #include "pipeline/running/merged_stage.hpp"
 #include "pipeline/running/packing.hpp"
 #include "pipeline/running/program.hpp"
@@ -29,22 +30,6 @@
 #include "pipeline/running/tile_work.hpp"
 
 namespace halotile {
-
-/// A stage of the plan as operations.
-struct LoweredStage {
-  std::vector<Step> steps;
-  std::vector<std::size_t> lines;       ///< of RunTimes, per step
-  std::uint32_t name = 0;               ///< the program's, of its first layer
-  std::unique_ptr<MergedStage> merged;  ///< where tiles are computed as parts of several; else null
-};
-
-/// A layer behind the feature maps.
-struct LoweredVectors {
-  Step step;
-  std::vector<Interval> blocks;  ///< output features
-  std::size_t line = 0;
-  std::uint32_t name = 0;
-};
 
 /// Lines for work that is no layer.
 struct OtherLines {
@@ -56,15 +41,15 @@ struct OtherLines {
 
 /// All that lowering works with; everything outlives the program.
 struct LoweringInput {
-  const Network& network;
   std::span<const StagePlan> plan;
   Engine& engine;
   const ExecutorSettings& settings;
   std::span<const LoweredStage> stages;
+  std::span<const std::unique_ptr<MergedStage>> merged;  ///< per stage: where tiles are computed as parts
   std::span<const LoweredVectors> vectors;
   const OtherLines& lines;
   TileOperations& operations;
-  RunMaps& maps;        ///< 0: the input; s + 1: the output of stage s
+  RunMaps& maps;        ///< 0: the input
   HostCopies* host;     ///< null where the device's memory is the host's
   PackedTiles* packed;  ///< null: tiles are not cut and placed all at once
   std::span<Reassembler> reassemblers;
@@ -87,20 +72,15 @@ class Lowering {
   [[nodiscard]] Space* lane() const { return lane_; }
 
  private:
-  struct Tile {
-    std::size_t stage = 0;
-    std::size_t chunk = 0;
-    std::int64_t row = 0;
-    std::int64_t column = 0;
-  };
+  using Tile = PackedTiles::Tile;
   // The last instruction of a tile, as LastWork counts, and its stream.
   struct Made {
     std::uint32_t behind = 0;
     std::int32_t stream = 0;
   };
   using Load = std::vector<double>;
-  // Of a call in the order of a tile's work; `step` null for packing and placing.
-  using Visit = std::function<void(std::size_t call, const Step* step, const TileOperation& work)>;
+  // Of each call of a tile's work, in order; where there is nothing to do the work has no operation.
+  using Visit = std::function<void(std::size_t call, TileOperation work)>;
 
   void check_number_of_tiles() const;
   void lower_stage(std::size_t stage, std::size_t chunk, Load& load);
@@ -114,6 +94,9 @@ class Lowering {
   void accept_all(std::size_t stage, std::size_t chunk, std::size_t stream, const LastWork& needs);
 
   [[nodiscard]] LastWork before_tiles(std::size_t stage, std::size_t chunk, std::size_t stream);
+  // The writers of what a tile sees, or a part of the stage that sees `seen` of its only input.
+  [[nodiscard]] LastWork makers(const Tile& tile) const;
+  [[nodiscard]] LastWork makers(std::size_t stage, std::size_t chunk, Rect seen) const;
   void behind_tiles(std::size_t stage, std::size_t chunk);
   [[nodiscard]] std::uint32_t lower_upload(std::size_t chunk, std::size_t stream);
   [[nodiscard]] LastWork lower_vectors(std::size_t number, const LastWork& done);
@@ -132,11 +115,11 @@ class Lowering {
   [[nodiscard]] TileKey key_of(const Tile& tile) const;
   [[nodiscard]] InstructionLabel label_of(const Tile& tile) const;
   [[nodiscard]] InstructionLabel chunk_label(const char* what, std::size_t chunk, std::uint32_t name) const;
-  [[nodiscard]] std::size_t line_of(std::size_t stage, std::size_t call, const Step* step) const;
+  [[nodiscard]] std::size_t line_of(std::size_t stage, std::size_t call) const;
 
   void made(const Tile& tile, std::uint32_t behind, std::size_t stream);
-  // Last instructions of `stage` whose cores meet `rect`.
-  [[nodiscard]] LastWork writers(std::size_t stage, std::size_t chunk, Rect rect) const;
+  // Last instructions of `stage` whose cores of output `value` meet `rect`.
+  [[nodiscard]] LastWork writers(std::size_t stage, std::size_t chunk, std::size_t value, Rect rect) const;
   // Whoever uses memory that a map of a chunk will overwrite.
   [[nodiscard]] LastWork users_before(std::size_t map, std::size_t chunk);
   void use(std::size_t map, std::size_t chunk, const LastWork& by);
@@ -156,7 +139,8 @@ class Lowering {
   LastWork last_of_stage_;                             // of the chunk added last
   std::vector<std::vector<std::vector<Made>>> made_;   // per stage, per chunk, per tile
   std::vector<std::vector<LastWork>> users_;           // per slot, per map
-  std::vector<LastWork> finished_;                     // per slot: of the stage added last
+  std::vector<LastWork> finished_;                     // per slot: of all stages so far
+  std::vector<LastWork> uploaded_;                     // per chunk
   std::deque<Space> loose_;                            // of streams, with a pool
   std::vector<std::unique_ptr<TileMemory>> memories_;  // per stream
   Space* lane_ = nullptr;                              // of groups and parts

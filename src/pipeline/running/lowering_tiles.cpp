@@ -1,19 +1,151 @@
 // Of lowering, what a tile's own work is: its pieces, where they read and write, and what names them.
+#include <algorithm>
 #include <utility>
 
 #include "pipeline/running/lowering.hpp"
 
 namespace halotile {
+namespace {
+
+// The calls of one tile: where each of the stage's values lies in turn.
+class TileCalls {
+ public:
+  using Visit = std::function<void(std::size_t call, TileOperation work)>;
+
+  TileCalls(const LoweringInput& input, const PackedTiles::Tile& tile, TileMemory& memory,
+            std::int64_t stream)
+      : input_(input),
+        tile_(tile),
+        memory_(memory),
+        stream_(stream),
+        plan_(input.plan[tile.stage]),
+        stage_(input.stages[tile.stage]),
+        chunk_(input.maps.chunks()[tile.chunk]),
+        images_{0, chunk_.size()},
+        lies_(plan_.graph().values.size()) {
+    for (std::size_t i = 0; i < stage_.inputs.size(); ++i) {
+      const StageInput& in = stage_.inputs[i];
+      lies_[in.value] = input_.packed != nullptr
+                            ? input_.packed->input(tile_, i, images_.end)
+                            : whole(in.map, plan_.seen_input(tile_.row, tile_.column, in.value));
+    }
+  }
+
+  void visit(const Visit& visit) {
+    for (std::size_t call = 0; call < stage_.calls.size(); ++call) {
+      const std::size_t number = stage_.calls[call].number;
+      switch (stage_.calls[call].kind) {
+        case StageCall::Kind::pack:
+          visit(call, pack(call, stage_.inputs[number]));
+          break;
+        case StageCall::Kind::step:
+          visit(call, compute(call, stage_.steps[number]));
+          break;
+        case StageCall::Kind::place:
+          visit(call, place(call, number));
+          break;
+      }
+    }
+  }
+
+ private:
+  TileOperation pack(std::size_t call, const StageInput& in) {
+    const Rect need = needed(in.value);
+    lies_[in.value] = local(call, in.value, need);
+    return copy(call, whole(in.map, need), lies_[in.value]);
+  }
+
+  TileOperation compute(std::size_t call, const Step& step) {
+    const std::size_t value = plan_.value(step.output);
+    PlacedMap& out = lies_[value];
+    const auto output = std::ranges::find(stage_.outputs, value, &StageOutput::written);
+    const Rect need = needed(value);
+    const bool in_place = output != stage_.outputs.end() && need == core(*output) && !packs();
+    out = in_place ? target(static_cast<std::size_t>(output - stage_.outputs.begin()))
+                   : local(call, value, need);
+    std::vector<PlacedMap> in;
+    for (const std::size_t v : step.inputs) in.push_back(lies_[plan_.value(v)]);
+    TileOperation work = begin(call, std::move(in), out);
+    if (out.rect.empty()) return work;
+    const std::vector<MapGeometry> shapes(work.in.begin(), work.in.end());
+    return with(input_.operations.on_map(caller(call), step, shapes, out), call, std::move(work));
+  }
+
+  TileOperation place(std::size_t call, std::size_t number) {
+    const StageOutput& output = stage_.outputs[number];
+    const PlacedMap& from = lies_[output.written];
+    const PlacedMap to = target(number);
+    if (from.place == to.place) return begin(call, {from}, to);  // it is there
+    return copy(call, to.rect.empty() ? from : subview(from, images_, to.rect), to);
+  }
+
+  TileOperation copy(std::size_t call, const PlacedMap& from, const PlacedMap& to) {
+    TileOperation work = begin(call, {from}, to);
+    if (to.rect.empty()) return work;
+    return with(input_.operations.copying(caller(call), from, to), call, std::move(work));
+  }
+
+  TileOperation begin(std::size_t call, std::vector<PlacedMap> in, const PlacedMap& out) {
+    return {nullptr, std::move(in), out, &memory_.scratch(tile_.stage, call), chunk_.begin};
+  }
+
+  TileOperation with(Operation* operation, std::size_t call, TileOperation work) {
+    work.operation = operation;
+    memory_.scratch(tile_.stage, call).hold(operation->scratch_bytes());
+    return work;
+  }
+
+  [[nodiscard]] TileOperations::Caller caller(std::size_t call) const {
+    return {stream_, static_cast<std::int64_t>(tile_.stage), static_cast<std::int64_t>(call)};
+  }
+
+  [[nodiscard]] bool packs() const { return stage_.calls.front().kind == StageCall::Kind::pack; }
+  [[nodiscard]] Rect needed(std::size_t value) const { return plan_.needed(tile_.row, tile_.column, value); }
+  [[nodiscard]] Rect core(const StageOutput& output) const {
+    return plan_.core(tile_.row, tile_.column, output.value);
+  }
+  [[nodiscard]] PlacedMap whole(std::size_t map, Rect rect) const {
+    return subview(input_.maps.of_chunk(map, tile_.chunk), images_, rect);
+  }
+
+  // Where the core of an output must go.
+  [[nodiscard]] PlacedMap target(std::size_t number) const {
+    const StageOutput& output = stage_.outputs[number];
+    return input_.packed != nullptr ? input_.packed->core(tile_, number, images_.end)
+                                    : whole(output.map, core(output));
+  }
+
+  // A dense map of its own for `rect` of a value, in the memory of a call.
+  PlacedMap local(std::size_t call, std::size_t value, Rect rect) {
+    const ValueGeometry& map = plan_.graph().values[value];
+    Place& place = memory_.output(tile_.stage, call, stage_.calls[call].last_reader);
+    const PlacedMap made{
+        dense_geometry(input_.engine.map_type(), images_.end, map.channels, rect, map.extent), &place, 0};
+    place.hold(bytes_of(made));
+    return made;
+  }
+
+  const LoweringInput& input_;
+  const PackedTiles::Tile tile_;
+  TileMemory& memory_;
+  const std::int64_t stream_;
+  const StagePlan& plan_;
+  const LoweredStage& stage_;
+  const Interval chunk_;
+  const Interval images_;
+  std::vector<PlacedMap> lies_;  // by the stage's values
+};
+
+}  // namespace
 
 std::vector<Piece> Lowering::pieces_of(const Tile& tile, TileMemory& memory, std::size_t stream) {
   std::vector<Piece> pieces;
   const TileKey key = key_of(tile);
-  for_each_call(tile, memory, static_cast<std::int64_t>(stream),
-                [&](std::size_t call, const Step* step, const TileOperation& work) {
-                  if (work.operation == nullptr) return;
-                  pieces.push_back({program_.make<TileWork>(work), line_of(tile.stage, call, step),
-                                    PieceClock::stream, RangeLabel::Role::step, key});
-                });
+  for_each_call(tile, memory, static_cast<std::int64_t>(stream), [&](std::size_t call, TileOperation work) {
+    if (work.operation == nullptr) return;
+    pieces.push_back({program_.make<TileWork>(std::move(work)), line_of(tile.stage, call), PieceClock::stream,
+                      RangeLabel::Role::step, key});
+  });
   if (input_.packed != nullptr) pieces.push_back(arrive(tile));
   pieces.push_back(accept(tile));
   return in_pool_memory(std::move(pieces), memory);
@@ -42,23 +174,24 @@ Work* Lowering::release(Space& space, std::vector<Access> accesses) {
 }
 
 std::vector<Access> Lowering::packed_accesses(std::size_t stage, std::size_t chunk, bool placing) const {
-  const PlacedMap whole = input_.maps.of_chunk(placing ? stage + 1 : stage, chunk);
-  std::vector<Access> accesses{{whole, placing}};
+  std::vector<Access> accesses;
+  const LoweredStage& lowered = input_.stages[stage];
+  const std::int64_t images = input_.maps.chunks()[chunk].size();
   const Extent2 grid = input_.plan[stage].grid();
-  for (std::int64_t n = 0; n < grid.area(); ++n) {
-    const std::int64_t row = n / grid.width;
-    const std::int64_t column = n % grid.width;
-    accesses.push_back({placing ? input_.packed->core(stage, chunk, row, column, whole.images)
-                                : input_.packed->input(stage, chunk, row, column, whole.images),
-                        !placing});
-  }
+  const auto add = [&](std::size_t map, const auto& of_tile) {
+    accesses.push_back({input_.maps.of_chunk(map, chunk), placing});
+    for (std::int64_t n = 0; n < grid.area(); ++n)
+      accesses.push_back({of_tile(Tile{stage, chunk, n / grid.width, n % grid.width}), !placing});
+  };
+  for (std::size_t o = 0; placing && o < lowered.outputs.size(); ++o)
+    add(lowered.outputs[o].map, [&](const Tile& tile) { return input_.packed->core(tile, o, images); });
+  for (std::size_t i = 0; !placing && i < lowered.inputs.size(); ++i)
+    add(lowered.inputs[i].map, [&](const Tile& tile) { return input_.packed->input(tile, i, images); });
   return accesses;
 }
 
 Piece Lowering::arrive(const Tile& tile) {
-  Work* const work = program_.call([packed = input_.packed, tile](Stream& s) {
-    packed->arrive(tile.stage, tile.chunk, tile.row, tile.column, s);
-  });
+  Work* const work = program_.call([packed = input_.packed, tile](Stream& s) { packed->arrive(tile, s); });
   return {work, 0, PieceClock::none};
 }
 
@@ -84,67 +217,21 @@ InstructionLabel Lowering::chunk_label(const char* what, std::size_t chunk, std:
   return {InstructionLabel::Kind::chunk, name, what, {images.begin, 0, 0, 0}, images.size()};
 }
 
-std::size_t Lowering::line_of(std::size_t stage, std::size_t call, const Step* step) const {
-  if (step == nullptr) return call == 0 ? input_.lines.pack : input_.lines.place;
+std::size_t Lowering::line_of(std::size_t stage, std::size_t call) const {
   const LoweredStage& lowered = input_.stages[stage];
-  return lowered.lines[static_cast<std::size_t>(step - lowered.steps.data())];
+  switch (lowered.calls[call].kind) {
+    case StageCall::Kind::pack:
+      return input_.lines.pack;
+    case StageCall::Kind::step:
+      return lowered.lines[lowered.calls[call].number];
+    case StageCall::Kind::place:
+      break;
+  }
+  return input_.lines.place;
 }
 
 void Lowering::for_each_call(const Tile& tile, TileMemory& memory, std::int64_t stream, const Visit& visit) {
-  static constexpr Step copy{0, 0, 0, false, true};
-  const std::size_t s = tile.stage;
-  const StagePlan& plan = input_.plan[s];
-  const std::vector<Step>& steps = input_.stages[s].steps;
-  const Interval chunk = input_.maps.chunks()[tile.chunk];
-  const Interval images{0, chunk.size()};
-  const std::size_t first = plan.range().first;
-  const Rect core = plan.core(tile.row, tile.column);
-  std::size_t call = 0;
-  // A dense map of its own for `rect` of the map before layer `layer`, in the memory of the present call.
-  const auto local = [&](std::size_t layer, Rect rect) {
-    const MapShape& shape = layer == 0 ? input_.network.input : input_.network.layers[layer - 1].out;
-    Place& place = memory.output(s, call);
-    const PlacedMap map{
-        dense_geometry(input_.engine.map_type(), images.size(), shape.channels, rect, shape.extent), &place,
-        0};
-    place.hold(bytes_of(map));
-    return map;
-  };
-  const auto next = [&](const Step* step, const PlacedMap& in, const PlacedMap& out) {
-    TileOperation work{nullptr, in, out, &memory.scratch(s, call), chunk.begin};
-    if (!out.rect.empty()) {
-      work.operation =
-          input_.operations.on_map({stream, static_cast<std::int64_t>(s), static_cast<std::int64_t>(call)},
-                                   step != nullptr ? *step : copy, in, out);
-      memory.scratch(s, call).hold(work.operation->scratch_bytes());
-    }
-    visit(call++, step, work);
-  };
-
-  const PlacedMap whole_in = input_.maps.of_chunk(s, tile.chunk);
-  const PlacedMap core_out = input_.packed != nullptr
-                                 ? input_.packed->core(s, tile.chunk, tile.row, tile.column, images.size())
-                                 : subview(input_.maps.of_chunk(s + 1, tile.chunk), images, core);
-  PlacedMap in;
-  if (input_.packed != nullptr) {
-    in = input_.packed->input(s, tile.chunk, tile.row, tile.column, images.size());
-  } else if (packs_tiles()) {
-    const Rect need = plan.needed(tile.row, tile.column, 0);
-    in = local(first, need);
-    next(nullptr, subview(whole_in, images, need), in);
-  } else {
-    in = subview(whole_in, images, plan.seen_input(tile.row, tile.column));
-  }
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    const bool last = i + 1 == steps.size();
-    const PlacedMap out =
-        last && !packs_tiles()
-            ? core_out
-            : local(steps[i].last, last ? core : plan.needed(tile.row, tile.column, steps[i].last - first));
-    next(&steps[i], in, out);
-    in = out;
-  }
-  if (packs_tiles()) next(nullptr, in, core_out);
+  TileCalls(input_, tile, memory, stream).visit(visit);
 }
 
 }  // namespace halotile

@@ -59,15 +59,18 @@ MergedStage::MergedStage(const Stage& stage, TileOperations& operations, std::sp
 
 MergedStage::Cut MergedStage::cut_into(std::int64_t rows, std::int64_t cols) const {
   const StagePlan& plan = stage_.plan;
+  const GraphGeometry& graph = plan.graph();
   Chains down;
   Chains across;
   for (const Step& step : stage_.steps) {
     down.emplace_back();
     across.emplace_back();
-    for (std::size_t l = step.first; l < step.last; ++l) {
-      const LayerGeometry& layer = plan.layers()[l - plan.range().first];
-      down.back().push_back({layer.window.rows(), layer.input.height, layer.output.height});
-      across.back().push_back({layer.window.cols(), layer.input.width, layer.output.width});
+    for (const std::size_t node : step.nodes) {
+      const auto edge = std::ranges::find(graph.edges, plan.value(node + 1), &PlaneEdge::to);
+      const Extent2 input = graph.values[edge->from].extent;
+      const Extent2 output = graph.values[edge->to].extent;
+      down.back().push_back({edge->map.rows, input.height, output.height});
+      across.back().push_back({edge->map.cols, input.width, output.width});
     }
   }
   const std::vector<Interval> core_rows =
@@ -153,8 +156,7 @@ double MergedStage::repeats(std::size_t step) const {
     for (const Held& h : axis.held[step + 1]) sum += h.fresh.size();
     return static_cast<double>(sum);
   };
-  const std::size_t layer = stage_.steps[step].last - stage_.plan.range().first - 1;
-  const std::int64_t distinct = stage_.plan.work(layer).distinct;
+  const std::int64_t distinct = stage_.plan.value_work(value(step + 1)).distinct;
   return distinct > 0 ? all(cut_.rows) * all(cut_.cols) / static_cast<double>(distinct) : 1;
 }
 
@@ -173,29 +175,33 @@ Rect MergedStage::fresh(const Cut& cut, Part part, std::size_t map) const {
   return {cut.rows.held[map][part.row].fresh, cut.cols.held[map][part.col].fresh};
 }
 
+std::size_t MergedStage::value(std::size_t map) const {
+  return map == 0 ? stage_.plan.inputs().front() : stage_.plan.value(stage_.steps[map - 1].output);
+}
+
 MapGeometry MergedStage::dense(std::size_t map, std::int64_t images, Rect rect) const {
-  const std::size_t layer = map == 0 ? stage_.plan.range().first : stage_.steps[map - 1].last;
-  const MapShape& shape = layer == 0 ? stage_.network.input : stage_.network.layers[layer - 1].out;
+  const ValueGeometry& shape = stage_.plan.graph().values[value(map)];
   return dense_geometry(stage_.type, images, shape.channels, rect, shape.extent);
 }
 
 MapGeometry MergedStage::input_of(const Cut& cut, Part part, std::size_t step, std::int64_t images) const {
   if (step > 0) return dense(step, images, held(cut, part, step));
-  MapGeometry in = dense(0, images, Rect::whole(stage_.plan.input_extent()));
+  MapGeometry in = dense(0, images, Rect::whole(stage_.plan.graph().values[value(0)].extent));
   in.rect = held(cut, part, 0);
   return in;
 }
 
 MapGeometry MergedStage::output_of(const Cut& cut, Part part, std::size_t step, std::int64_t images) const {
   const std::size_t map = step + 1;
-  MapGeometry out =
-      dense(map, images, map < output() ? held(cut, part, map) : Rect::whole(stage_.plan.output_extent()));
+  const Extent2 whole = stage_.plan.graph().values[value(map)].extent;
+  MapGeometry out = dense(map, images, map < output() ? held(cut, part, map) : Rect::whole(whole));
   out.rect = fresh(cut, part, map);
   return out;
 }
 
 Operation* MergedStage::operation_of(std::size_t step, const MapGeometry& in, const MapGeometry& out) const {
-  return operations_.on_map({0, stage_.number, static_cast<std::int64_t>(step)}, stage_.steps[step], in, out);
+  const TileOperations::Caller caller{0, stage_.plan.number(), static_cast<std::int64_t>(step)};
+  return operations_.on_map(caller, stage_.steps[step], {&in, 1}, out);
 }
 
 MapView MergedStage::between(Part part, std::size_t map, std::int64_t images, const Place& place) const {
@@ -206,9 +212,8 @@ std::vector<TileCall> MergedStage::border_copies(Part part, std::size_t step, st
                                                  const Place& place, const RunContext& context) const {
   std::vector<TileCall> copies;
   const auto add = [&](const ConstMapView& from, const MapView& to) {
-    constexpr Step copy{0, 0, 0, false, true};
     const auto call = static_cast<std::int64_t>(output());  // behind those of the steps
-    copies.push_back({operations_.on_map({0, stage_.number, call}, copy, from, to), from, to, context});
+    copies.push_back({operations_.copying({0, stage_.plan.number(), call}, from, to), from, to, context});
   };
   const auto row = [&](std::size_t map, std::size_t number) { return cut_.rows.held[map][number]; };
   const auto col = [&](std::size_t map, std::size_t number) { return cut_.cols.held[map][number]; };

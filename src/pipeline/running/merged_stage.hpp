@@ -45,12 +45,11 @@ struct MergedAxis {
 
 class MergedStage {
  public:
-  /// The stage: `number` in the network's plan, maps of element type `type`.
+  /// The stage, whose steps are a chain. Maps have element type `type`.
   struct Stage {
     const Network& network;
     const StagePlan& plan;
     std::span<const Step> steps;
-    std::int64_t number = 0;
     DType type = DType::f32;
   };
 
@@ -111,6 +110,8 @@ class MergedStage {
   [[nodiscard]] std::size_t output() const { return stage_.steps.size(); }  // what the last step writes
   [[nodiscard]] Rect held(const Cut& cut, Part part, std::size_t map) const;
   [[nodiscard]] Rect fresh(const Cut& cut, Part part, std::size_t map) const;
+  // The number in the plan of a map, by the step that reads it.
+  [[nodiscard]] std::size_t value(std::size_t map) const;
   [[nodiscard]] MapGeometry dense(std::size_t map, std::int64_t images, Rect rect) const;
   // What a step reads and writes, without data.
   [[nodiscard]] MapGeometry input_of(const Cut& cut, Part part, std::size_t step, std::int64_t images) const;

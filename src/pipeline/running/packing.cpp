@@ -4,22 +4,25 @@
 
 namespace halotile {
 
-PackedTiles::PackedTiles(const Network& network, std::span<const StagePlan> plan, DType type,
+PackedTiles::PackedTiles(std::span<const LoweredStage> stages, std::span<const StagePlan> plan, DType type,
                          std::int64_t sub_batch)
-    : network_(network), plan_(plan), type_(type), sub_batch_(sub_batch) {
-  for (const StagePlan& stage : plan_) {
+    : lowered_(stages), plan_(plan), type_(type), sub_batch_(sub_batch) {
+  for (std::size_t s = 0; s < plan_.size(); ++s) {
+    const StagePlan& stage = plan_[s];
     OfStage& places = stages_.emplace_back();
     std::size_t inputs = 0;
     std::size_t cores = 0;
-    const auto add = [&](std::vector<Place>& to, std::size_t& end, Rect rect, std::size_t layer) {
-      const std::size_t bytes = bytes_of(dense(layer, sub_batch_, rect, {}));
+    const auto add = [&](std::vector<Place>& to, std::size_t& end, Rect rect, std::size_t value) {
+      const std::size_t bytes = bytes_of(dense(stage, value, sub_batch_, rect, {}));
       to.push_back({nullptr, end, bytes});
       end += aligned(bytes);
     };
     for (std::int64_t row = 0; row < stage.grid().height; ++row) {
       for (std::int64_t column = 0; column < stage.grid().width; ++column) {
-        add(places.inputs, inputs, stage.needed(row, column, 0), stage.range().first);
-        add(places.cores, cores, stage.core(row, column), stage.range().last);
+        for (const StageInput& in : lowered_[s].inputs)
+          add(places.inputs, inputs, stage.needed(row, column, in.value), in.value);
+        for (const StageOutput& out : lowered_[s].outputs)
+          add(places.cores, cores, stage.core(row, column, out.value), out.value);
       }
     }
     input_bytes_ = std::max(input_bytes_, inputs);
@@ -49,15 +52,20 @@ void PackedTiles::prepare(Engine& engine, const RunMaps& maps) {
     const Extent2 grid = plan_[s].grid();
     for (std::size_t c = 0; c < chunks_; ++c) {
       const Interval images = maps.chunks()[c];
-      const MapView from = maps.of_chunk(s, c).view();
-      const MapView to = maps.of_chunk(s + 1, c).view();
+      const Interval all{0, images.size()};
       std::vector<TileCopy> cut;
       std::vector<TileCopy> placed;
-      for (std::int64_t row = 0; row < grid.height; ++row) {
-        for (std::int64_t column = 0; column < grid.width; ++column) {
-          const MapView tile = core(s, c, row, column, images.size()).view();
-          cut.push_back({from, input(s, c, row, column, images.size()).view()});
-          placed.push_back({tile, subview(to, {0, images.size()}, tile.rect)});
+      for (std::int64_t n = 0; n < grid.area(); ++n) {
+        const Tile tile{s, c, n / grid.width, n % grid.width};
+        for (std::size_t i = 0; i < lowered_[s].inputs.size(); ++i) {
+          const MapView from = maps.of_chunk(lowered_[s].inputs[i].map, c).view();
+          const MapView packed = input(tile, i, images.size()).view();
+          if (!packed.rect.empty()) cut.push_back({from, packed});
+        }
+        for (std::size_t o = 0; o < lowered_[s].outputs.size(); ++o) {
+          const MapView to = maps.of_chunk(lowered_[s].outputs[o].map, c).view();
+          const MapView packed = core(tile, o, images.size()).view();
+          if (!packed.rect.empty()) placed.push_back({packed, subview(to, all, packed.rect)});
         }
       }
       work_.push_back(
@@ -67,28 +75,32 @@ void PackedTiles::prepare(Engine& engine, const RunMaps& maps) {
   }
 }
 
-std::size_t PackedTiles::place_of(std::size_t stage, std::size_t chunk, std::int64_t row,
-                                  std::int64_t column) const {
-  const Extent2 grid = plan_[stage].grid();
-  return chunk % slots_ * static_cast<std::size_t>(grid.area()) +
-         static_cast<std::size_t>(row * grid.width + column);
+std::size_t PackedTiles::place_of(const Tile& tile) const {
+  const Extent2 grid = plan_[tile.stage].grid();
+  return tile.chunk % slots_ * static_cast<std::size_t>(grid.area()) +
+         static_cast<std::size_t>(tile.row * grid.width + tile.column);
 }
 
-PlacedMap PackedTiles::dense(std::size_t layer, std::int64_t images, Rect rect, const Place& place) const {
-  const MapShape& shape = layer == 0 ? network_.input : network_.layers[layer - 1].out;
-  return {dense_geometry(type_, images, shape.channels, rect, shape.extent), &place, 0};
+PlacedMap PackedTiles::dense(const StagePlan& plan, std::size_t value, std::int64_t images, Rect rect,
+                             const Place& place) const {
+  const ValueGeometry& map = plan.graph().values[value];
+  return {dense_geometry(type_, images, map.channels, rect, map.extent), &place, 0};
 }
 
-PlacedMap PackedTiles::input(std::size_t stage, std::size_t chunk, std::int64_t row, std::int64_t column,
-                             std::int64_t images) const {
-  return dense(plan_[stage].range().first, images, plan_[stage].needed(row, column, 0),
-               stages_[stage].inputs[place_of(stage, chunk, row, column)]);
+PlacedMap PackedTiles::input(const Tile& tile, std::size_t number, std::int64_t images) const {
+  const StagePlan& plan = plan_[tile.stage];
+  const std::vector<StageInput>& inputs = lowered_[tile.stage].inputs;
+  const std::size_t value = inputs[number].value;
+  return dense(plan, value, images, plan.needed(tile.row, tile.column, value),
+               stages_[tile.stage].inputs[place_of(tile) * inputs.size() + number]);
 }
 
-PlacedMap PackedTiles::core(std::size_t stage, std::size_t chunk, std::int64_t row, std::int64_t column,
-                            std::int64_t images) const {
-  return dense(plan_[stage].range().last, images, plan_[stage].core(row, column),
-               stages_[stage].cores[place_of(stage, chunk, row, column)]);
+PlacedMap PackedTiles::core(const Tile& tile, std::size_t number, std::int64_t images) const {
+  const StagePlan& plan = plan_[tile.stage];
+  const std::vector<StageOutput>& outputs = lowered_[tile.stage].outputs;
+  const std::size_t value = outputs[number].value;
+  return dense(plan, value, images, plan.core(tile.row, tile.column, value),
+               stages_[tile.stage].cores[place_of(tile) * outputs.size() + number]);
 }
 
 void PackedTiles::pack(std::size_t stage, std::size_t chunk, Stream& stream) {
@@ -96,9 +108,8 @@ void PackedTiles::pack(std::size_t stage, std::size_t chunk, Stream& stream) {
   of_chunk(stage, chunk).pack->run(stream);
 }
 
-void PackedTiles::arrive(std::size_t stage, std::size_t chunk, std::int64_t row, std::int64_t column,
-                         Stream& stream) {
-  of_chunk(stage, chunk).ledger->arrive(stream, row, column);
+void PackedTiles::arrive(const Tile& tile, Stream& stream) {
+  of_chunk(tile.stage, tile.chunk).ledger->arrive(stream, tile.row, tile.column);
 }
 
 void PackedTiles::place(std::size_t stage, std::size_t chunk, Stream& stream) {

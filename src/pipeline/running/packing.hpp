@@ -8,38 +8,44 @@
 
 #include "kernels/engines/engine.hpp"
 #include "patching/plan.hpp"
-#include "pipeline/network/network.hpp"
+#include "pipeline/running/lowered_stage.hpp"
 #include "pipeline/running/run_maps.hpp"
 
 namespace halotile {
 
 class PackedTiles {
  public:
-  PackedTiles(const Network& network, std::span<const StagePlan> plan, DType type, std::int64_t sub_batch);
+  PackedTiles(std::span<const LoweredStage> stages, std::span<const StagePlan> plan, DType type,
+              std::int64_t sub_batch);
 
   /// Bytes of a slot: the largest stage's tiles, inputs and cores.
   [[nodiscard]] std::size_t slot_bytes() const { return input_bytes_ + core_bytes_; }
   /// Before anything is asked of it: `memory` will hold the slots, one behind the other.
   void set_memory(const Space& memory, std::size_t slots);
-  /// Prepares the copies, when memory is there. Map s is the one before stage s, the last behind all.
+  /// Prepares the copies, when memory is there.
   void prepare(Engine& engine, const RunMaps& maps);
 
-  /// A tile's input, and its core, in packed memory.
-  [[nodiscard]] PlacedMap input(std::size_t stage, std::size_t chunk, std::int64_t row, std::int64_t column,
-                                std::int64_t images) const;
-  [[nodiscard]] PlacedMap core(std::size_t stage, std::size_t chunk, std::int64_t row, std::int64_t column,
-                               std::int64_t images) const;
+  /// A tile of a stage.
+  struct Tile {
+    std::size_t stage = 0;
+    std::size_t chunk = 0;
+    std::int64_t row = 0;
+    std::int64_t column = 0;
+  };
+  /// What a tile reads of one of the stage's inputs, and its core of one of the outputs, in packed memory.
+  [[nodiscard]] PlacedMap input(const Tile& tile, std::size_t number, std::int64_t images) const;
+  [[nodiscard]] PlacedMap core(const Tile& tile, std::size_t number, std::int64_t images) const;
 
   void pack(std::size_t stage, std::size_t chunk, Stream& stream);
-  void arrive(std::size_t stage, std::size_t chunk, std::int64_t row, std::int64_t column, Stream& stream);
+  void arrive(const Tile& tile, Stream& stream);
   void place(std::size_t stage, std::size_t chunk, Stream& stream);
   /// Throws TileError when a key was missing, doubled, foreign or not in its place.
   void finish();
 
  private:
   struct OfStage {
-    std::vector<Place> inputs;  // per slot, per tile
-    std::vector<Place> cores;
+    std::vector<Place> inputs;  // per slot, per tile, per input
+    std::vector<Place> cores;   // likewise, per output
   };
   struct OfChunk {
     std::unique_ptr<TileCopies> pack;
@@ -47,14 +53,14 @@ class PackedTiles {
     std::unique_ptr<TileLedger> ledger;
   };
 
-  [[nodiscard]] std::size_t place_of(std::size_t stage, std::size_t chunk, std::int64_t row,
-                                     std::int64_t column) const;
-  [[nodiscard]] PlacedMap dense(std::size_t layer, std::int64_t images, Rect rect, const Place& place) const;
+  [[nodiscard]] std::size_t place_of(const Tile& tile) const;
+  [[nodiscard]] PlacedMap dense(const StagePlan& plan, std::size_t value, std::int64_t images, Rect rect,
+                                const Place& place) const;
   [[nodiscard]] OfChunk& of_chunk(std::size_t stage, std::size_t chunk) {
     return work_[stage * chunks_ + chunk];
   }
 
-  const Network& network_;
+  std::span<const LoweredStage> lowered_;
   std::span<const StagePlan> plan_;
   DType type_;
   std::int64_t sub_batch_;

@@ -32,7 +32,7 @@ class Arena {
 struct MapStore {
   MapShape shape;  ///< as it lies in memory
   DType dtype = DType::f32;
-  bool whole_batch = true;
+  bool whole_batch = false;
   std::size_t first = 0;  ///< stage that writes it, and the last that reads it; of chunks' maps
   std::size_t last = 0;
 };

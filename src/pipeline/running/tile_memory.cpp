@@ -9,12 +9,18 @@ TileMemory::Call& TileMemory::of(std::size_t stage, std::size_t call) {
   return calls[call];
 }
 
+Place& TileMemory::output(std::size_t stage, std::size_t call, std::size_t last_reader) {
+  Call& made = of(stage, call);
+  made.last_reader = last_reader;
+  return made.output;
+}
+
 std::size_t TileMemory::lay_out(std::size_t stage, std::size_t shift) {
   if (stage >= stages_.size()) return 0;
   std::deque<Call>& calls = stages_[stage];
   std::vector<Lifetime> lifetimes;
   for (std::size_t c = 0; c < calls.size(); ++c) {
-    lifetimes.push_back({calls[c].output.bytes, c, c + 1});
+    lifetimes.push_back({calls[c].output.bytes, c, calls[c].last_reader});
     lifetimes.push_back({calls[c].scratch.bytes, c, c});
   }
   const MemoryPlan plan = plan_memory(lifetimes);

@@ -9,15 +9,15 @@
 
 namespace halotile {
 
-/// Of every stage, what each call of a tile's work writes that the next one reads, and each call's scratch.
+/// Of every stage, what each call of a tile's work writes that later ones read, and each call's scratch.
 /// Places stay where they are; they know their bytes and offsets when lay_out() is through.
 class TileMemory {
  public:
   explicit TileMemory(Space& space) : space_(space) {}
 
   [[nodiscard]] Space& space() { return space_; }
-  /// What call number `call` of a tile of stage `stage` writes.
-  [[nodiscard]] Place& output(std::size_t stage, std::size_t call) { return of(stage, call).output; }
+  /// What call number `call` of a tile of stage `stage` writes; `last_reader` is the last call that reads it.
+  [[nodiscard]] Place& output(std::size_t stage, std::size_t call, std::size_t last_reader);
   [[nodiscard]] Place& scratch(std::size_t stage, std::size_t call) { return of(stage, call).scratch; }
 
   /// Gives the places of a stage their offsets, `shift` bytes into the space. Returns the bytes of a tile.
@@ -31,6 +31,7 @@ class TileMemory {
   struct Call {
     Place output;
     Place scratch;
+    std::size_t last_reader = 0;  // of the output
   };
 
   [[nodiscard]] Call& of(std::size_t stage, std::size_t call);

@@ -13,19 +13,6 @@
 
 namespace halotile {
 
-/// The operation of a step on feature maps. Keeps a reference to `dropout` for a layer that samples. Throws
-/// UnsupportedError for layers that cannot run on one.
-[[nodiscard]] std::unique_ptr<Operation> make_map_operation(const Network& network, Engine& engine,
-                                                            const Step& step, const MapGeometry& in,
-                                                            const MapGeometry& out,
-                                                            const DropoutSample& dropout);
-/// The operation of a step behind the feature maps; `features` are the outputs of a fully connected layer's
-/// block.
-[[nodiscard]] std::unique_ptr<Operation> make_vector_operation(const Network& network, Engine& engine,
-                                                               const Step& step, Interval features,
-                                                               const MapGeometry& in, const MapGeometry& out,
-                                                               const DropoutSample& dropout);
-
 /// Operations of tiles; those that agree in stream, place in the stage and geometry are the same.
 class TileOperations {
  public:
@@ -39,20 +26,30 @@ class TileOperations {
   /// Keeps references to all three.
   TileOperations(const Network& network, Engine& engine, const DropoutSample& dropout)
       : network_(network), engine_(engine), dropout_(dropout) {}
-  [[nodiscard]] Operation* on_map(const Caller& caller, const Step& step, const MapGeometry& in,
+  /// On feature maps.
+  [[nodiscard]] Operation* on_map(const Caller& caller, const Step& step, std::span<const MapGeometry> in,
                                   const MapGeometry& out);
+  /// Behind them; `features` are the outputs of a fully connected layer's block.
   [[nodiscard]] Operation* on_vectors(const Caller& caller, const Step& step, Interval features,
-                                      const MapGeometry& in, const MapGeometry& out);
+                                      std::span<const MapGeometry> in, const MapGeometry& out);
+  /// A copy.
+  [[nodiscard]] Operation* copying(const Caller& caller, const MapGeometry& in, const MapGeometry& out);
 
  private:
-  using Key = std::array<std::int64_t, 14>;
+  // Caller, images, and of each map four numbers; of each input where it lies to the output.
+  using Key = std::array<std::int64_t, 8 + 8 * InputViews::capacity>;
 
-  [[nodiscard]] static Key key_of(const Caller& caller, const MapGeometry& in, const MapGeometry& out);
+  [[nodiscard]] static Key key_of(const Caller& caller, std::span<const MapGeometry> in,
+                                  const MapGeometry& out);
+  [[nodiscard]] const std::vector<PlaneMap>& reads_of(std::size_t node);
+  [[nodiscard]] std::unique_ptr<Operation> make(const Step& step, std::optional<Interval> features,
+                                                std::span<const MapGeometry> in, const MapGeometry& out);
 
   const Network& network_;
   Engine& engine_;
   const DropoutSample& dropout_;
   std::map<Key, std::unique_ptr<Operation>> by_key_;
+  std::map<std::size_t, std::vector<PlaneMap>> reads_;  // by node, per input
 };
 
 }  // namespace halotile

@@ -13,22 +13,21 @@ namespace halotile {
 /// One operation on one tile, or on one block of a layer behind the feature maps.
 struct TileOperation {
   Operation* operation = nullptr;
-  PlacedMap in;
+  std::vector<PlacedMap> in;
   PlacedMap out;
   const Place* scratch = nullptr;  ///< the operation's own
   std::int64_t first_image = 0;    ///< number in the batch of the views' first image
 
   /// With the addresses of now.
   [[nodiscard]] TileCall call(Stream& stream) const;
+  void add_accesses(std::vector<Access>& to) const;
 };
 
 class TileWork final : public Work {
  public:
-  explicit TileWork(const TileOperation& work) : work_(work) {}
+  explicit TileWork(TileOperation work) : work_(std::move(work)) {}
   void run(Stream& stream) override;
-  [[nodiscard]] std::vector<Access> accesses() const override {
-    return {{work_.in, false}, {work_.out, true}};
-  }
+  [[nodiscard]] std::vector<Access> accesses() const override;
 
  private:
   TileOperation work_;

@@ -13,11 +13,9 @@
 namespace halotile {
 
 /// Bytes by the name of the layer (as LayerTime has it) for `batch` images: every tile's input and output
-/// once, the layer's parameters once, all in the engine's element type. `keep`: layers whose outputs are
-/// kept.
+/// once, the layer's parameters once, all in the engine's element type.
 [[nodiscard]] std::map<std::string, double> least_bytes(const Network& network,
                                                         std::span<const StagePlan> plan, const Engine& engine,
-                                                        std::int64_t batch,
-                                                        const std::set<std::size_t>& keep);
+                                                        std::int64_t batch);
 
 }  // namespace halotile

@@ -20,7 +20,8 @@ json axis_json(const StagePlan& stage, bool down) {
   json axis = json::array();
   const std::int64_t count = down ? stage.grid().height : stage.grid().width;
   for (std::int64_t i = 0; i < count; ++i) {
-    const Rect needed = down ? stage.needed(i, 0, 0) : stage.needed(0, i, 0);
+    const std::size_t input = stage.inputs().front();
+    const Rect needed = down ? stage.needed(i, 0, input) : stage.needed(0, i, input);
     const Halo halo = down ? stage.halo(i, 0) : stage.halo(0, i);
     const Interval needs = down ? needed.rows : needed.cols;
     axis.push_back({needs.begin, needs.end, needs.begin + (down ? halo.top : halo.left),
@@ -30,11 +31,11 @@ json axis_json(const StagePlan& stage, bool down) {
 }
 
 json stage_json(const StagePlan& stage) {
-  const auto& layers = stage.layers();
-  const std::string last = layers.size() == 1 ? "" : ".." + layers.back().name;
-  return {{"name", layers.front().name + last},
-          {"input", {stage.input_extent().height, stage.input_extent().width}},
-          {"output", {stage.output_extent().height, stage.output_extent().width}},
+  const Extent2 input = stage.graph().values[stage.inputs().front()].extent;
+  const Extent2 output = stage.graph().values[stage.tiling()].extent;
+  return {{"name", stage.name()},
+          {"input", {input.height, input.width}},
+          {"output", {output.height, output.width}},
           {"rows", axis_json(stage, true)},
           {"columns", axis_json(stage, false)}};
 }
@@ -44,7 +45,7 @@ json photograph(const Experiment& experiment, const Network& network) {
   const auto* const images = std::get_if<ImageInput>(&experiment.input.source);
   if (images == nullptr) return nullptr;
   Preprocess preprocess = experiment.preprocess;
-  if (preprocess.crop == Extent2{0, 0}) preprocess.crop = network.input.extent;
+  if (preprocess.crop == Extent2{0, 0}) preprocess.crop = network.input().extent;
   Image image = resize_and_crop(read_image(list_images(images->paths).front()), preprocess);
   const std::int64_t side = std::max(image.height, image.width);
   if (side > longest_side) {
@@ -62,8 +63,9 @@ json tile_picture(const PointRecord& point) {
     const Experiment experiment = experiment_of(point.config);
     const Network network = load_network(experiment);
     const EngineEntry* const engine = find_engine(point.engine);
-    const std::vector<StageRange> stages = make_stages(experiment, network, saved_layers(experiment, network),
-                                                       engine != nullptr && engine->supports(LrnMaxPool{}));
+    const std::vector<StageValues> stages =
+        make_stages(experiment, network, saved_layers(experiment, network),
+                    engine != nullptr && engine->supports(LrnMaxPool{}));
     for (const StagePlan& stage : make_plan(network.geometry(), stages, experiment.patch))
       picture["stages"].push_back(stage_json(stage));
     picture["image"] = photograph(experiment, network);

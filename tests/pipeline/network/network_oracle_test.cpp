@@ -41,92 +41,90 @@ std::vector<float> magnitudes(std::span<const float> values) {
 // The layer's result, and how far from it fp32 may be when its input is within in.bound of in.value: the
 // layer's own roundings on the largest input that there may be, and the input's error carried through the
 // layer.
-Expected apply(const Layer& layer, const Expected& in) {
-  const Map largest = magnitude_of(in);
-  switch (layer.kind) {
-    case LayerKind::conv: {
-      Expected y = oracle::conv2d(layer.conv, in.value);
-      y.bound = oracle::conv2d(layer.conv, largest).bound;
-      Conv2d absolute = layer.conv;
-      absolute.weight = Parameter(magnitudes(layer.conv.weight));
-      absolute.bias = {};
-      // The bound of |w| and |x| counts all terms as they may grow; its value carries the error.
-      add(y.bound, oracle::conv2d(absolute, in.bound).value);
-      return y;
-    }
-    case LayerKind::fully_connected: {
-      Expected flat = in;
-      for (Map* m : {&flat.value, &flat.bound}) {
-        m->channels *= m->extent.area();
-        m->extent = {1, 1};
-      }
-      Expected y =
-          oracle::fully_connected(layer.fully_connected, reference::fully_connected_segment, flat.value);
-      y.bound = oracle::fully_connected(layer.fully_connected, reference::fully_connected_segment,
-                                        magnitude_of(flat))
-                    .bound;
-      FullyConnected absolute = layer.fully_connected;
-      absolute.weight = Parameter(magnitudes(layer.fully_connected.weight));
-      absolute.bias = {};
-      add(y.bound, oracle::fully_connected(absolute, reference::fully_connected_segment, flat.bound).value);
-      return y;
-    }
-    case LayerKind::max_pool: {
-      // The largest of values that are each off by at most e is off by at most the largest e.
-      Expected y = oracle::pool2d(layer.pool, in.value);
-      y.bound = oracle::pool2d(layer.pool, in.bound).value;
-      return y;
-    }
-    case LayerKind::avg_pool:
-    case LayerKind::adaptive_avg_pool: {
-      Expected y = oracle::pool2d(layer.pool, in.value);
-      y.bound = oracle::pool2d(layer.pool, largest).bound;
-      add(y.bound, oracle::pool2d(layer.pool, in.bound).value);
-      return y;
-    }
-    case LayerKind::relu: {
-      Expected y = in;
-      for (double& v : y.value.values) v = std::max(v, 0.0);
-      return y;
-    }
-    case LayerKind::lrn: {
-      // y = x d^-beta with d >= k: |dy| <= e k^-beta + |x| beta k^(-beta - 1) |dd|, |dd| <= alpha / size sum
-      // (2|x|e + e^2); and the layer's own roundings, relative to |y| <= |x| k^-beta.
-      Expected y = oracle::lrn(layer.lrn, in.value);
-      const auto k = static_cast<double>(layer.lrn.k);
-      const auto beta = static_cast<double>(layer.lrn.beta);
-      const double scale = static_cast<double>(layer.lrn.alpha) / static_cast<double>(layer.lrn.size);
-      const std::int64_t channels = in.value.channels;
-      for (std::size_t at = 0; at < y.value.values.size(); ++at) {
-        const auto c = static_cast<std::int64_t>(at) % channels;
-        double change = 0;
-        const std::int64_t first = std::max<std::int64_t>(0, c - layer.lrn.size / 2);
-        const std::int64_t last = std::min(channels - 1, c + (layer.lrn.size - 1) / 2);
-        for (std::int64_t j = first; j <= last; ++j) {
-          const std::size_t neighbour = at + static_cast<std::size_t>(j) - static_cast<std::size_t>(c);
-          const double e = in.bound.values[neighbour];
-          change += scale * (2 * std::abs(in.value.values[neighbour]) * e + e * e);
-        }
-        y.bound.values[at] = in.bound.values[at] * std::pow(k, -beta) +
-                             largest.values[at] * beta * std::pow(k, -beta - 1) * change +
-                             oracle::gamma(layer.lrn.size + 8) * largest.values[at] * std::pow(k, -beta);
-      }
-      return y;
-    }
-    case LayerKind::softmax: {
-      // Every exponent is off by at most 2 e against the largest: a factor of exp(4 e) above and below the
-      // bar.
-      Expected y = oracle::softmax(in.value);
-      const double e = *std::max_element(in.bound.values.begin(), in.bound.values.end());
-      for (std::size_t i = 0; i < y.bound.values.size(); ++i)
-        y.bound.values[i] = y.bound.values[i] * std::exp(4 * e) + y.value.values[i] * std::expm1(4 * e) +
-                            2 * oracle::unit_f32 * e;
-      return y;
-    }
-    case LayerKind::flatten:
-    case LayerKind::dropout:
-      break;
+Expected apply(const Conv2d& conv, const Expected& in) {
+  Expected y = oracle::conv2d(conv, in.value);
+  y.bound = oracle::conv2d(conv, magnitude_of(in)).bound;
+  Conv2d absolute = conv;
+  absolute.weight = Parameter(magnitudes(conv.weight));
+  absolute.bias = {};
+  // The bound of |w| and |x| counts all terms as they may grow; its value carries the error.
+  add(y.bound, oracle::conv2d(absolute, in.bound).value);
+  return y;
+}
+
+Expected apply(const FullyConnected& fc, const Expected& in) {
+  Expected flat = in;
+  for (Map* m : {&flat.value, &flat.bound}) {
+    m->channels *= m->extent.area();
+    m->extent = {1, 1};
   }
+  constexpr std::int64_t segment = reference::fully_connected_segment;
+  Expected y = oracle::fully_connected(fc, segment, flat.value);
+  y.bound = oracle::fully_connected(fc, segment, magnitude_of(flat)).bound;
+  FullyConnected absolute = fc;
+  absolute.weight = Parameter(magnitudes(fc.weight));
+  absolute.bias = {};
+  add(y.bound, oracle::fully_connected(absolute, segment, flat.bound).value);
+  return y;
+}
+
+Expected apply(const Pool2d& pool, const Expected& in) {
+  Expected y = oracle::pool2d(pool, in.value);
+  if (pool.kind == PoolKind::max) {
+    // The largest of values that are each off by at most e is off by at most the largest e.
+    y.bound = oracle::pool2d(pool, in.bound).value;
+    return y;
+  }
+  y.bound = oracle::pool2d(pool, magnitude_of(in)).bound;
+  add(y.bound, oracle::pool2d(pool, in.bound).value);
+  return y;
+}
+
+Expected apply(const Relu&, const Expected& in) {
+  Expected y = in;
+  for (double& v : y.value.values) v = std::max(v, 0.0);
+  return y;
+}
+
+// y = x d^-beta with d >= k: |dy| <= e k^-beta + |x| beta k^(-beta - 1) |dd|, |dd| <= alpha / size sum
+// (2|x|e + e^2); and the layer's own roundings, relative to |y| <= |x| k^-beta.
+Expected apply(const Lrn& lrn, const Expected& in) {
+  const Map largest = magnitude_of(in);
+  Expected y = oracle::lrn(lrn, in.value);
+  const auto k = static_cast<double>(lrn.k);
+  const auto beta = static_cast<double>(lrn.beta);
+  const double scale = static_cast<double>(lrn.alpha) / static_cast<double>(lrn.size);
+  const std::int64_t channels = in.value.channels;
+  for (std::size_t at = 0; at < y.value.values.size(); ++at) {
+    const auto c = static_cast<std::int64_t>(at) % channels;
+    double change = 0;
+    const std::int64_t first = std::max<std::int64_t>(0, c - lrn.size / 2);
+    const std::int64_t last = std::min(channels - 1, c + (lrn.size - 1) / 2);
+    for (std::int64_t j = first; j <= last; ++j) {
+      const std::size_t neighbour = at + static_cast<std::size_t>(j) - static_cast<std::size_t>(c);
+      const double e = in.bound.values[neighbour];
+      change += scale * (2 * std::abs(in.value.values[neighbour]) * e + e * e);
+    }
+    y.bound.values[at] = in.bound.values[at] * std::pow(k, -beta) +
+                         largest.values[at] * beta * std::pow(k, -beta - 1) * change +
+                         oracle::gamma(lrn.size + 8) * largest.values[at] * std::pow(k, -beta);
+  }
+  return y;
+}
+
+// Every exponent is off by at most 2 e against the largest: a factor of exp(4 e) above and below the bar.
+Expected apply(const Softmax&, const Expected& in) {
+  Expected y = oracle::softmax(in.value);
+  const double e = *std::max_element(in.bound.values.begin(), in.bound.values.end());
+  for (std::size_t i = 0; i < y.bound.values.size(); ++i)
+    y.bound.values[i] = y.bound.values[i] * std::exp(4 * e) + y.value.values[i] * std::expm1(4 * e) +
+                        2 * oracle::unit_f32 * e;
+  return y;
+}
+
+// Flatten and dropout change nothing.
+template <typename Other>
+Expected apply(const Other&, const Expected& in) {
   return in;
 }
 
@@ -159,23 +157,23 @@ TEST(NetworkOracle, ReferenceIsWithinTheDerivedBoundBehindEveryLayer) {
     support::fill_input(*executor, 8);
     executor->run();
     Expected expected = exact(executor->input());
-    for (std::size_t l = 0; l < model.network().layers.size(); ++l) {
-      const Layer& layer = model.network().layers[l];
+    for (std::size_t n = 0; n < model.network().nodes.size(); ++n) {
+      const Node& node = model.network().nodes[n];
       // Behind flatten softmax runs over all values of the map.
-      if (!layer.spatial && layer.kind == LayerKind::softmax) {
+      if (!model.network().out(n).spatial && node.is<Softmax>()) {
         for (Map* m : {&expected.value, &expected.bound}) {
           m->channels *= m->extent.area();
           m->extent = {1, 1};
         }
       }
-      expected = apply(layer, expected);
-      const Map actual = exact(executor->output(l)).value;
+      expected = std::visit([&](const auto& op) { return apply(op, expected); }, node.op);
+      const Map actual = exact(executor->output(n)).value;
       ASSERT_EQ(actual.values.size(), expected.value.values.size());
       for (std::size_t at = 0; at < actual.values.size(); ++at) {
         const double error = std::abs(actual.values[at] - expected.value.values[at]);
         if (actual.values[at] == expected.value.values[at]) continue;  // -infinity of windows of padding, too
         ASSERT_LE(error, expected.bound.values[at])
-            << "layer " << layer.name << ", element " << at << ": " << actual.values[at] << " for "
+            << "layer " << node.name << ", element " << at << ": " << actual.values[at] << " for "
             << expected.value.values[at];
         largest_share = std::max(largest_share, error / expected.bound.values[at]);
         ++elements;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "patching/error.hpp"
+#include "pipeline/network/op_table.hpp"
 #include "pipeline/support.hpp"
 
 namespace halotile {
@@ -33,17 +34,12 @@ TEST_P(PublishedModel, HasItsPublishedShapes) {
   const Network network = read_network(models / (known.name + ".yaml"), std::nullopt, "");
   EXPECT_EQ(network.name, known.name);
   for (const auto& [layer, shape] : known.shapes)
-    EXPECT_EQ(network.layers[network.index_of(layer)].out, shape) << layer;
+    EXPECT_EQ(network.out(network.index_of(layer)).shape, shape) << layer;
   std::int64_t parameters = 0;
   double multiply_adds = 0;
-  for (const Layer& l : network.layers) {
-    if (l.kind == LayerKind::conv) {
-      parameters += l.conv.out_channels * (l.conv.in_channels / l.conv.groups * l.window.kernel.area() + 1);
-      multiply_adds += l.flops / 2;
-    } else if (l.kind == LayerKind::fully_connected) {
-      parameters += l.fully_connected.out_features * (l.fully_connected.in_features + 1);
-      multiply_adds += l.flops / 2;
-    }
+  for (const Node& node : network.nodes) {
+    parameters += parameter_count(node);
+    if (node.is<Conv2d>() || node.is<FullyConnected>()) multiply_adds += node.flops / 2;
   }
   EXPECT_EQ(parameters, known.parameters);
   EXPECT_DOUBLE_EQ(multiply_adds, known.multiply_adds);
@@ -109,19 +105,19 @@ TEST(Network, DefaultsArePyTorchs) {
                  "  - {type: conv, out_channels: 6, kernel: 3}\n  - {type: max_pool, kernel: 2}\n"
                  "  - {type: avg_pool, kernel: [2, 3]}\n  - {type: lrn}\n");
   EXPECT_EQ(n.name, "model");
-  EXPECT_EQ(n.layers[0].window, (Window{{3, 3}, {1, 1}, {0, 0}, {1, 1}, false, std::nullopt}));
-  EXPECT_EQ(n.layers[0].conv.groups, 1);
-  EXPECT_TRUE(n.layers[0].bias);
-  EXPECT_FALSE(n.layers[0].conv.relu);
-  EXPECT_EQ(n.layers[1].window.stride, (Extent2{2, 2}));
-  EXPECT_EQ(n.layers[2].window.stride, (Extent2{2, 3}));
-  EXPECT_TRUE(n.layers[2].pool.count_include_pad);
-  EXPECT_EQ(n.layers[2].out, (MapShape{6, {1, 1}}));
-  EXPECT_EQ(n.layers[3].lrn.size, 5);
-  EXPECT_EQ(n.layers[3].lrn.k, 1.0F);
-  EXPECT_EQ(network_of(input_8 + "  - {type: lrn, k: 0}\n").layers[0].lrn.k, 0.0F);
-  EXPECT_EQ(n.layers[0].name, "conv1");
-  EXPECT_EQ(n.layers[1].name, "max_pool1");
+  EXPECT_EQ(n.nodes[0].as<Conv2d>()->window, (Window{{3, 3}, {1, 1}, {0, 0}, {1, 1}, false, std::nullopt}));
+  EXPECT_EQ(n.nodes[0].as<Conv2d>()->groups, 1);
+  EXPECT_TRUE(n.nodes[0].has_bias);
+  EXPECT_FALSE(n.nodes[0].as<Conv2d>()->relu);
+  EXPECT_EQ(n.nodes[1].as<Pool2d>()->window.stride, (Extent2{2, 2}));
+  EXPECT_EQ(n.nodes[2].as<Pool2d>()->window.stride, (Extent2{2, 3}));
+  EXPECT_TRUE(n.nodes[2].as<Pool2d>()->count_include_pad);
+  EXPECT_EQ(n.out(2).shape, (MapShape{6, {1, 1}}));
+  EXPECT_EQ(n.nodes[3].as<Lrn>()->size, 5);
+  EXPECT_EQ(n.nodes[3].as<Lrn>()->k, 1.0F);
+  EXPECT_EQ(network_of(input_8 + "  - {type: lrn, k: 0}\n").nodes[0].as<Lrn>()->k, 0.0F);
+  EXPECT_EQ(n.nodes[0].name, "conv1");
+  EXPECT_EQ(n.nodes[1].name, "max_pool1");
 }
 
 TEST(Network, AxesAreIndependent) {
@@ -130,37 +126,36 @@ TEST(Network, AxesAreIndependent) {
       "  - {type: conv, out_channels: 4, kernel: [5, 1], stride: [3, 2], padding: [1, 0], dilation: [2, 1], "
       "groups: 2}\n"
       "  - {type: adaptive_avg_pool, output: [2, 7]}\n");
-  EXPECT_EQ(n.layers[0].out, (MapShape{4, {5, 5}}));
-  EXPECT_EQ(n.layers[1].out, (MapShape{4, {2, 7}}));
-  EXPECT_DOUBLE_EQ(n.layers[0].flops, 2.0 * 5 * 25 * 4);
+  EXPECT_EQ(n.out(0).shape, (MapShape{4, {5, 5}}));
+  EXPECT_EQ(n.out(1).shape, (MapShape{4, {2, 7}}));
+  EXPECT_DOUBLE_EQ(n.nodes[0].flops, 2.0 * 5 * 25 * 4);
 }
 
 TEST(Network, FlattenMovesNothing) {
   const Network n = network_of(input_8 +
                                "  - {type: relu}\n  - {type: flatten}\n  - {type: dropout}\n"
                                "  - {type: fully_connected, out_features: 3}\n");
-  EXPECT_EQ(n.spatial_layers(), 1U);
-  EXPECT_EQ(n.layers[1].out, (MapShape{256, {1, 1}}));
-  EXPECT_EQ(n.layers[1].memory, (MapShape{4, {8, 8}}));
-  EXPECT_EQ(n.layers[2].memory, (MapShape{4, {8, 8}}));
-  EXPECT_EQ(n.layers[3].memory, (MapShape{3, {1, 1}}));
-  EXPECT_EQ(n.layers[3].fully_connected.in_features, 256);
+  EXPECT_EQ(n.spatial_nodes(), 1U);
+  EXPECT_EQ(n.out(1).shape, (MapShape{256, {1, 1}}));
+  EXPECT_EQ(n.out(1).memory, (MapShape{4, {8, 8}}));
+  EXPECT_EQ(n.out(2).memory, (MapShape{4, {8, 8}}));
+  EXPECT_EQ(n.out(3).memory, (MapShape{3, {1, 1}}));
+  EXPECT_EQ(n.nodes[3].as<FullyConnected>()->in_features, 256);
 }
 
 TEST(Network, LogitsAreBeforeSoftmaxAndDropout) {
-  EXPECT_EQ(
-      network_of(input_8 + "  - {type: relu}\n  - {type: softmax}\n  - {type: dropout}\n").logits_layer(),
-      0U);
-  EXPECT_EQ(network_of(input_8 + "  - {type: softmax}\n").logits_layer(), 0U);
+  EXPECT_EQ(network_of(input_8 + "  - {type: relu}\n  - {type: softmax}\n  - {type: dropout}\n").logits(),
+            0U);
+  EXPECT_EQ(network_of(input_8 + "  - {type: softmax}\n").logits(), 0U);
   const Network alexnet = read_network(models / "alexnet.yaml", std::nullopt, "");
-  EXPECT_EQ(alexnet.layers[alexnet.logits_layer()].name, "fc8");
+  EXPECT_EQ(alexnet.nodes[alexnet.logits()].name, "fc8");
 }
 
 TEST(Network, UntilCutsBehindALayer) {
   const Network n = read_network(models / "alexnet.yaml", Extent2{300, 400}, "pool5");
-  EXPECT_EQ(n.layers.back().name, "pool5");
-  EXPECT_EQ(n.input, (MapShape{3, {300, 400}}));
-  EXPECT_EQ(n.layers[0].out, (MapShape{96, {73, 98}}));
+  EXPECT_EQ(n.nodes.back().name, "pool5");
+  EXPECT_EQ(n.input(), (MapShape{3, {300, 400}}));
+  EXPECT_EQ(n.out(0).shape, (MapShape{96, {73, 98}}));
   EXPECT_EQ(
       message_of<ConfigError>("", [] { (void)read_network(models / "alexnet.yaml", std::nullopt, "pol5"); }),
       "network alexnet has no layer 'pol5'; did you mean 'pool5'?");
@@ -194,6 +189,12 @@ TEST_P(RefusedModel, IsOneLineWithPlaceAndRemedy) {
 
 const std::string from_1 = "; a whole number from 1 to 2147483647 is needed";
 const std::string from_0 = "; a whole number from 0 to 2147483647 is needed";
+std::string all_types() {
+  std::string types;
+  for (const std::string& type : op_types()) types += (types.empty() ? "" : ", ") + type;
+  return types;
+}
+
 constexpr const char* huge_input = "input: {channels: 2147483647, height: 1, width: 1}\nlayers:\n";
 
 INSTANTIATE_TEST_SUITE_P(
@@ -219,9 +220,8 @@ INSTANTIATE_TEST_SUITE_P(
         NetworkCase{"no_type", input_8 + "  - {name: x}",
                     "m.yaml:3:5: layers[0]: lacks the key 'type', for example `type: conv`"},
         NetworkCase{"unknown_type", input_8 + "  - {type: maxpool, kernel: 2}",
-                    "m.yaml:3:12: layers[0].type: is 'maxpool'; one of conv, relu, lrn, max_pool, avg_pool, "
-                    "adaptive_avg_pool, "
-                    "flatten, dropout, fully_connected, softmax is needed; did you mean 'max_pool'?"},
+                    "m.yaml:3:12: layers[0].type: is 'maxpool'; one of " + all_types() +
+                        " is needed; did you mean 'max_pool'?"},
         NetworkCase{"misspelt_key", input_8 + "  - {type: conv, out_channels: 4, kernal: 3, kernel: 3}",
                     "m.yaml:3:35: layers[0].kernal: is not a known key; did you mean 'kernel'?"},
         NetworkCase{"misspelt_top_key", "nmae: x\n" + input_8 + "  - {type: relu}",
@@ -298,7 +298,7 @@ INSTANTIATE_TEST_SUITE_P(
                         "  - {type: conv, out_channels: 4, kernel: 3, strid: 2}\n  - {type: relu, slope: 1}\n"
                         "  - {type: max_pool, kernel: 0}",
                     "m.yaml:3:46: layers[0].strid: is not a known key; did you mean 'stride'?\n"
-                    "m.yaml:4:18: layers[1].slope: is not a known key; known here: name, type\n"
+                    "m.yaml:4:18: layers[1].slope: is not a known key; known here: from, name, type\n"
                     "m.yaml:5:30: layers[2].kernel: is '0'" +
                         from_1}),
     [](const testing::TestParamInfo<NetworkCase>& c) { return c.param.name; });

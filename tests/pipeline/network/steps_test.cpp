@@ -1,7 +1,9 @@
-// Lowering layers to steps, and layers to stages.
+// Lowering nodes to steps.
 #include "pipeline/network/steps.hpp"
 
 #include <gtest/gtest.h>
+
+#include <numeric>
 
 #include "pipeline/support.hpp"
 
@@ -9,8 +11,6 @@ namespace halotile {
 namespace {
 
 using support::network_of;
-using Steps = std::vector<Step>;
-using Stages = std::vector<StageRange>;
 using Keep = std::set<std::size_t>;
 
 // Layers by their types: conv and fully connected ones of 4 channels, pools 1x1.
@@ -27,90 +27,70 @@ Network net(const std::vector<std::string>& types) {
   return network_of(model);
 }
 
-Steps all(const Network& n, const Keep& keep = {}) { return lower(n, 0, n.layers.size(), keep); }
+std::vector<std::size_t> numbers(std::size_t first, std::size_t last) {
+  std::vector<std::size_t> all(last - first);
+  std::iota(all.begin(), all.end(), first);
+  return all;
+}
+
+// "conv1,relu1>relu1" for a step that computes both and writes the second's value.
+std::string shown(const Network& n, const std::vector<Step>& steps) {
+  const auto name = [&](std::size_t value) { return value == 0 ? "input" : n.nodes[value - 1].name; };
+  std::string text;
+  for (const Step& step : steps) {
+    std::string nodes;
+    for (const std::size_t node : step.nodes) nodes += (nodes.empty() ? "" : ",") + n.nodes[node].name;
+    std::string inputs;
+    for (const std::size_t v : step.inputs) inputs += (inputs.empty() ? "" : ",") + name(v);
+    text += (text.empty() ? "" : " ") + inputs + ">" + (step.copy ? "copy" : nodes) + ">" + name(step.output);
+    EXPECT_EQ(step.relu, step.nodes.size() > 1 && !step.lrn) << text;
+  }
+  return text;
+}
+
+std::string all(const Network& n, const Keep& kept = {}, bool lrn_and_pool = false) {
+  return shown(n, lower(n, numbers(0, n.nodes.size()), kept, lrn_and_pool));
+}
 
 TEST(Lower, FusesReluIntoTheConvolutionBeforeIt) {
-  const Network n = net({"conv", "relu", "lrn", "relu", "conv"});
-  EXPECT_EQ(all(n), (Steps{{0, 0, 2, true, false, {}},
-                           {2, 2, 3, false, false, {}},
-                           {3, 3, 4, false, false, {}},
-                           {4, 4, 5, false, false, {}}}));
+  EXPECT_EQ(all(net({"conv", "relu", "lrn", "relu", "conv"})),
+            "input>conv1,relu1>relu1 relu1>lrn1>lrn1 lrn1>relu2>relu2 relu2>conv2>conv2");
 }
 
 TEST(Lower, FusesOneReluOnly) {
-  EXPECT_EQ(all(net({"conv", "relu", "relu"})),
-            (Steps{{0, 0, 2, true, false, {}}, {2, 2, 3, false, false, {}}}));
+  EXPECT_EQ(all(net({"conv", "relu", "relu"})), "input>conv1,relu1>relu1 relu1>relu2>relu2");
 }
 
 TEST(Lower, FusesThroughDropout) {
-  EXPECT_EQ(all(net({"fully_connected", "dropout", "relu", "dropout"})), (Steps{{0, 0, 4, true, false, {}}}));
+  EXPECT_EQ(all(net({"fully_connected", "dropout", "relu", "dropout"})),
+            "input>fully_connected1,relu1>relu1");
 }
 
 TEST(Lower, FusesLrnIntoTheMaxPoolBehindItWhereAsked) {
   const Network n = net({"conv", "lrn", "dropout", "max_pool", "lrn", "avg_pool", "max_pool"});
-  EXPECT_EQ(all(n).size(), 6U);
-  EXPECT_EQ(lower(n, 0, 7, {}, true), (Steps{{0, 0, 1, false, false, {}},
-                                             {3, 1, 4, false, false, 1},
-                                             {4, 4, 5, false, false, {}},
-                                             {5, 5, 6, false, false, {}},
-                                             {6, 6, 7, false, false, {}}}));
-  EXPECT_EQ(lower(n, 0, 4, {1}, true).size(), 3U) << "the LRN's output is kept";
-}
-
-TEST(Stages, LrnGoesWithTheMaxPoolBehindItWhereAsked) {
-  const Network n = net({"conv", "relu", "lrn", "dropout", "max_pool", "conv", "lrn", "avg_pool", "lrn"});
-  EXPECT_EQ(lrn_with_pools(n, per_conv_stages(n)), (Stages{{0, 2}, {2, 5}, {5, 7}, {7, 9}}));
-  EXPECT_EQ(lrn_with_pools(n, {{0, 9}}), (Stages{{0, 9}}));
-  EXPECT_EQ(lrn_with_pools(n, {{0, 2}, {2, 4}, {4, 9}}), (Stages{{0, 2}, {2, 4}, {4, 9}}))
-      << "nothing but LRN";
-}
-
-TEST(Lower, IdentityLayersBelongToTheStepBeforeThem) {
-  const Network n = net({"dropout", "dropout", "conv", "dropout", "lrn", "dropout"});
-  EXPECT_EQ(all(n), (Steps{{2, 0, 4, false, false, {}}, {4, 4, 6, false, false, {}}}));
-  EXPECT_EQ(value_end(n, all(n)[0]), 3U);
-  EXPECT_EQ(value_end(n, all(n)[1]), 5U);
+  EXPECT_EQ(all(n, {}, true),
+            "input>conv1>conv1 conv1>lrn1,max_pool1>max_pool1 max_pool1>lrn2>lrn2 lrn2>avg_pool1>avg_pool1 "
+            "avg_pool1>max_pool2>max_pool2");
+  EXPECT_EQ(lower(n, numbers(0, 7), {}).size(), 6U);
+  EXPECT_EQ(lower(n, numbers(0, 4), {2}, true).size(), 3U) << "the LRN's output is kept";
 }
 
 TEST(Lower, OnlyIdentityLayersAreACopy) {
   const Network n = net({"conv", "dropout", "dropout"});
-  EXPECT_EQ(lower(n, 1, 3, {}), (Steps{{2, 1, 3, false, true, {}}}));
-  EXPECT_EQ(lower(n, 1, 1, {}), Steps{});
+  EXPECT_EQ(shown(n, lower(n, numbers(1, 3), {3})), "conv1>copy>dropout2");
+  EXPECT_EQ(shown(n, lower(n, {}, {})), "");
 }
 
-TEST(Lower, FusesNothingBehindAKeptLayer) {
+TEST(Lower, FusesNothingBehindAKeptValue) {
   const Network n = net({"conv", "relu", "fully_connected", "relu"});
-  EXPECT_EQ(all(n, {0}),
-            (Steps{{0, 0, 1, false, false, {}}, {1, 1, 2, false, false, {}}, {2, 2, 4, true, false, {}}}));
-  EXPECT_EQ(all(n, {1, 3}), (Steps{{0, 0, 2, true, false, {}}, {2, 2, 4, true, false, {}}}));
+  EXPECT_EQ(all(n, {1}), "input>conv1>conv1 conv1>relu1>relu1 relu1>fully_connected1,relu2>relu2");
+  EXPECT_EQ(all(n, {2, 4}), "input>conv1,relu1>relu1 relu1>fully_connected1,relu2>relu2");
 }
 
-TEST(Lower, FusesNothingBehindALayerKeptBeforeDropout) {
+TEST(Lower, FusesNothingBehindAValueKeptBeforeDropout) {
   const Network n = net({"fully_connected", "dropout", "relu"});
-  EXPECT_EQ(all(n, {0}), (Steps{{0, 0, 2, false, false, {}}, {2, 2, 3, false, false, {}}}));
-  EXPECT_EQ(all(n, {1}), (Steps{{0, 0, 2, false, false, {}}, {2, 2, 3, false, false, {}}}));
-}
-
-TEST(PerConv, PoolsAndConvolutionsBeginStages) {
-  const Network n = net({"relu", "conv", "relu", "lrn", "max_pool", "dropout", "avg_pool",
-                         "adaptive_avg_pool", "conv", "flatten", "fully_connected"});
-  EXPECT_EQ(per_conv_stages(n), (Stages{{0, 1}, {1, 4}, {4, 6}, {6, 7}, {7, 8}, {8, 9}}));
-}
-
-TEST(Fused, IsOneStageOrNone) {
-  EXPECT_EQ(fused_stages(net({"conv", "relu", "max_pool", "flatten"})), (Stages{{0, 3}}));
-  EXPECT_EQ(fused_stages(net({"flatten", "fully_connected"})), Stages{});
-  EXPECT_EQ(per_conv_stages(net({"fully_connected"})), Stages{});
-}
-
-TEST(SplitBehind, EndsAStageBehindEachLayer) {
-  const Stages one{{0, 6}};
-  EXPECT_EQ(split_behind(one, {2}), (Stages{{0, 3}, {3, 6}}));
-  EXPECT_EQ(split_behind(one, {0, 4, 5}), (Stages{{0, 1}, {1, 5}, {5, 6}}));
-  EXPECT_EQ(split_behind(one, {4, 0, 2}), (Stages{{0, 1}, {1, 3}, {3, 5}, {5, 6}}));
-  EXPECT_EQ(split_behind(one, {5}), one) << "a stage ends there already";
-  EXPECT_EQ(split_behind(one, {6, 100}), one) << "not spatial";
-  EXPECT_EQ(split_behind({{0, 2}, {2, 4}}, {1, 2}), (Stages{{0, 2}, {2, 3}, {3, 4}}));
+  EXPECT_EQ(all(n, {1}), "input>fully_connected1>fully_connected1 fully_connected1>relu1>relu1");
+  EXPECT_EQ(all(n, {2}), all(n, {1}));
 }
 
 }  // namespace

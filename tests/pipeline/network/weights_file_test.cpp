@@ -69,15 +69,15 @@ TEST_F(WeightsFile, FillsTheLayersInMemoryOrder) {
   Network network = network_of(model);
   const Weights weights = read(network, {c_weight, c_bias, f_weight});
   weights.bind(network);
-  const auto conv = network.layers[0].conv;
+  const auto conv = *network.nodes[0].as<Conv2d>();
   EXPECT_EQ(std::vector<float>(conv.weight.begin(), conv.weight.end()), (std::vector<float>{1, 2, 3, 4}));
   EXPECT_EQ(std::vector<float>(conv.bias.begin(), conv.bias.end()), (std::vector<float>{10, 11}));
   // PyTorch's (C, H, W) = (2, 2, 3) becomes (H, W, C).
-  const auto fc = network.layers[1].fully_connected.weight;
+  const auto fc = network.nodes[1].as<FullyConnected>()->weight;
   EXPECT_EQ(std::vector<float>(fc.begin(), fc.begin() + 12),
             (std::vector<float>{100, 106, 101, 107, 102, 108, 103, 109, 104, 110, 105, 111}));
   EXPECT_EQ(fc[12], 112);
-  EXPECT_TRUE(network.layers[1].fully_connected.bias.empty());
+  EXPECT_TRUE(network.nodes[1].as<FullyConnected>()->bias.empty());
 }
 
 TEST_F(WeightsFile, NamesAreMappedByTheConfigAndByTheModel) {

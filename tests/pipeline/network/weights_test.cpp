@@ -74,7 +74,7 @@ TEST(Weights, AreHeUniformOfTheNamedSequences) {
   Network network = network_of(small_net);
   const Weights weights = Weights::random(network, 5);
   weights.bind(network);
-  const auto& conv = network.layers[0].conv;
+  const auto& conv = *network.nodes[0].as<Conv2d>();
   ASSERT_EQ(conv.weight.size(), 4U * 1 * 2);
   ASSERT_EQ(conv.bias.size(), 4U);
   const RandomSequence values(5, "c.weight");
@@ -83,9 +83,8 @@ TEST(Weights, AreHeUniformOfTheNamedSequences) {
     EXPECT_EQ(conv.weight[i], std::sqrt(6.0F / 2.0F) * values.uniform(i)) << i;
   for (std::size_t i = 0; i < conv.bias.size(); ++i)
     EXPECT_EQ(conv.bias[i], 1.0F / std::sqrt(2.0F) * biases.uniform(i)) << i;
-  EXPECT_EQ(network.layers[3].fully_connected.weight.size(), 6U);
-  EXPECT_TRUE(network.layers[3].fully_connected.bias.empty());
-  EXPECT_TRUE(network.layers[1].conv.weight.empty());
+  EXPECT_EQ(network.nodes[3].as<FullyConnected>()->weight.size(), 6U);
+  EXPECT_TRUE(network.nodes[3].as<FullyConnected>()->bias.empty());
   EXPECT_EQ(weights.bytes(), 4 * (8U + 4 + 2 * 36 + 2 + 6));
 }
 
@@ -94,11 +93,11 @@ TEST(Weights, OfAFlattenedMapAreReorderedFromPyTorchs) {
   Network network = network_of(small_net);
   const Weights weights = Weights::random(network, 5);
   weights.bind(network);
-  const MapShape map = network.layers[1].memory;
+  const MapShape map = network.out(1).memory;
   ASSERT_EQ(map, (MapShape{4, {3, 3}}));
   const RandomSequence values(5, "f.weight");
   const float bound = std::sqrt(6.0F / 36.0F);
-  const auto weight = network.layers[2].fully_connected.weight;
+  const auto weight = network.nodes[2].as<FullyConnected>()->weight;
   ASSERT_EQ(weight.size(), 2U * 36);
   for (std::size_t o = 0; o < 2; ++o) {
     for (std::size_t y = 0; y < 3; ++y) {
@@ -122,9 +121,9 @@ TEST(Weights, MoveKeepsTheViewsOfLayers) {
   Network network = network_of(small_net);
   Weights first = Weights::random(network, 5);
   first.bind(network);
-  const float value = network.layers[0].conv.weight[3];
+  const float value = network.nodes[0].as<Conv2d>()->weight[3];
   const Weights second = std::move(first);
-  EXPECT_EQ(network.layers[0].conv.weight[3], value);
+  EXPECT_EQ(network.nodes[0].as<Conv2d>()->weight[3], value);
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ TEST(Allocation, NoneInTheSteadyState) {
       for (const Storage storage : {Storage::view, Storage::packed}) {
         for (const bool fused : {false, true}) {
           support::Way way = support::whole_way(model.network(), 3, {});
-          if (fused) way.stages = fused_stages(model.network());
+          if (fused) way.stages = fused_groups(model.network());
           way.patch = {PatchSpec::Kind::grid, {grid, grid}};
           way.settings.streams = streams;
           way.settings.sub_batch = 2;

@@ -13,26 +13,23 @@
 namespace halotile {
 namespace {
 
-Layer dropout_layer(const std::string& name, float p, const MapShape& memory) {
-  Layer layer;
-  layer.kind = LayerKind::dropout;
-  layer.name = name;
-  layer.drop = p;
-  layer.sampled = true;
-  layer.in = layer.out = layer.memory = memory;
-  return layer;
+Node dropout_node(const std::string& name, float p) {
+  Node node;
+  node.name = name;
+  node.op = Dropout{p, true};
+  return node;
 }
 
 // All ones through the layer, on a map of `shape`, from the batch's image `first_image` on.
-std::vector<float> dropped(const Layer& layer, const DropoutSample& sample, const MapShape& shape,
-                           std::int64_t images, std::int64_t first_image = 0) {
+std::vector<float> dropped(const Node& node, const MapShape& memory, const DropoutSample& sample,
+                           const MapShape& shape, std::int64_t images, std::int64_t first_image = 0) {
   const std::unique_ptr<Engine> engine = make_reference_engine();
   const std::unique_ptr<Stream> stream = engine->device().make_stream();
   std::vector<float> in(static_cast<std::size_t>(images * shape.elements()), 1.0F);
   std::vector<float> out(in.size(), -1.0F);
   const MapGeometry geometry =
       dense_geometry(DType::f32, images, shape.channels, Rect::whole(shape.extent), shape.extent);
-  const std::unique_ptr<Operation> operation = make_dropout(layer, sample, *engine);
+  const std::unique_ptr<Operation> operation = make_dropout(node, memory, sample, *engine);
   RunContext context{*stream, {}};
   context.first_image = first_image;
   operation->run(MapView{geometry, in.data()}, MapView{geometry, out.data()}, context);
@@ -41,8 +38,7 @@ std::vector<float> dropped(const Layer& layer, const DropoutSample& sample, cons
 
 TEST(Dropout, KeepsAndScalesAsTheFormulaSays) {
   const MapShape shape{3, {4, 5}};
-  const Layer layer = dropout_layer("drop", 0.3F, shape);
-  const std::vector<float> out = dropped(layer, {9, 2, {0, 17}}, shape, 2);
+  const std::vector<float> out = dropped(dropout_node("drop", 0.3F), shape, {9, 2, {0, 17}}, shape, 2);
   const std::uint64_t of_sample = RandomSequence(9, "drop").bits(2);
   std::size_t at = 0;
   for (const std::uint64_t image : {0, 17}) {
@@ -60,15 +56,15 @@ TEST(Dropout, AFlattenedMapIsNumberedAsTheMap) {
   const MapShape map{3, {4, 5}};
   const DropoutSample sample{1, 0, {5}};
   // In memory both hold the same (row, column, channel) order.
-  EXPECT_EQ(dropped(dropout_layer("d", 0.5F, map), sample, {60, {1, 1}}, 1),
-            dropped(dropout_layer("d", 0.5F, map), sample, map, 1));
+  EXPECT_EQ(dropped(dropout_node("d", 0.5F), map, sample, {60, {1, 1}}, 1),
+            dropped(dropout_node("d", 0.5F), map, sample, map, 1));
 }
 
 TEST(Dropout, SeedLayerSampleAndImageDecide) {
   const MapShape shape{8, {10, 10}};
   const auto with = [&](std::uint64_t seed, const std::string& name, std::int64_t sample,
                         std::int64_t image) {
-    return dropped(dropout_layer(name, 0.5F, shape), {seed, sample, {image}}, shape, 1);
+    return dropped(dropout_node(name, 0.5F), shape, {seed, sample, {image}}, shape, 1);
   };
   const std::vector<float> one = with(1, "a", 0, 0);
   EXPECT_EQ(with(1, "a", 0, 0), one);
@@ -76,14 +72,14 @@ TEST(Dropout, SeedLayerSampleAndImageDecide) {
   EXPECT_NE(with(1, "b", 0, 0), one);
   EXPECT_NE(with(1, "a", 1, 0), one);
   EXPECT_NE(with(1, "a", 0, 1), one);
-  const Layer layer = dropout_layer("a", 0.5F, shape);
-  EXPECT_EQ(dropped(layer, {1, 0, {7, 3, 0}}, shape, 1, 2), one) << "the third image of a batch";
+  EXPECT_EQ(dropped(dropout_node("a", 0.5F), shape, {1, 0, {7, 3, 0}}, shape, 1, 2), one)
+      << "the third image of a batch";
 }
 
 TEST(Dropout, DropsTheShareAskedFor) {
   const MapShape shape{64, {32, 32}};
   for (const float p : {0.0F, 0.1F, 0.5F, 0.9F, 1.0F}) {
-    const std::vector<float> out = dropped(dropout_layer("d", p, shape), {3, 0, {0}}, shape, 1);
+    const std::vector<float> out = dropped(dropout_node("d", p), shape, {3, 0, {0}}, shape, 1);
     const auto zeros = static_cast<double>(std::count(out.begin(), out.end(), 0.0F));
     EXPECT_NEAR(zeros / static_cast<double>(out.size()), p, 0.01) << p;
   }
@@ -120,7 +116,7 @@ TEST(Dropout, OtherDevicesSayThatTheyCannot) {
   DistantEngine engine;
   const DropoutSample sample;
   try {
-    (void)make_dropout(dropout_layer("drop6", 0.5F, {1, {1, 1}}), sample, engine);
+    (void)make_dropout(dropout_node("drop6", 0.5F), {1, {1, 1}}, sample, engine);
     ADD_FAILURE() << "no error";
   } catch (const UnsupportedError& e) {
     EXPECT_STREQ(

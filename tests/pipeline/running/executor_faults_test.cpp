@@ -34,14 +34,16 @@ std::unique_ptr<Executor> run_whole(const Model& model, Engine& engine) {
 }
 
 // An executor whose plan believes other windows than the network has.
-std::unique_ptr<Executor> run_with_geometry(const Model& model, Engine& engine,
-                                            std::vector<LayerGeometry> geometry, Storage storage) {
+std::unique_ptr<Executor> run_with_geometry(const Model& model, Engine& engine, const GraphGeometry& geometry,
+                                            Storage storage) {
   ExecutorSettings settings;
   settings.storage = storage;
   settings.poison = true;
-  auto executor = std::make_unique<Executor>(
-      model.network(), make_plan(geometry, fused_stages(model.network()), {PatchSpec::Kind::grid, {3, 3}}),
-      engine, settings);
+  // make_plan would notice that the sizes do not fit.
+  const StageValues stage = stages_of(model.network(), fused_groups(model.network()), {}).front();
+  std::vector<StagePlan> plan;
+  plan.emplace_back(0, geometry, plane_strides(geometry), stage, PatchSpec{PatchSpec::Kind::grid, {3, 3}});
+  auto executor = std::make_unique<Executor>(model.network(), std::move(plan), engine, settings);
   support::fill_input(*executor, 5);
   executor->run();
   return executor;
@@ -56,8 +58,9 @@ TEST(Faults, AHaloOneRowShortIsFoundInTheTileThatMissesIt) {
     const auto right = run_with_geometry(model, *engine, model.network().geometry(), storage);
     EXPECT_TRUE(support::all_equal(compare_kept(model.network(), *whole, *right, {})));
     for (const std::size_t layer : {std::size_t{0}, std::size_t{2}}) {
-      std::vector<LayerGeometry> geometry = model.network().geometry();
-      --geometry[layer].window.kernel.height;  // the last row of every window is forgotten
+      GraphGeometry geometry = model.network().geometry();
+      --std::get<AxisWindow>(geometry.edges[layer].map.rows)
+            .kernel;  // the last row of every window is forgotten
       const auto broken = run_with_geometry(model, *engine, geometry, storage);
       const auto compared = compare_kept(model.network(), *whole, *broken, {});
       ASSERT_FALSE(compared[0].equal_bits()) << "layer " << layer;
@@ -83,19 +86,19 @@ TEST(Faults, PaddingOnlyTheInputOfAFusedStageIsFoundAtTheBorder) {
   const auto wrong_engine = make_reference_engine();
   const auto whole = run_whole(right, *right_engine);
   Way way = support::whole_way(wrong.network(), 1, {});
-  way.stages = fused_stages(wrong.network());
+  way.stages = fused_groups(wrong.network());
   way.patch = {PatchSpec::Kind::grid, {3, 3}};
   const auto broken = make_executor(wrong, *wrong_engine, way);
   support::fill_input(*broken, 5);
   broken->run();
   const std::size_t last = 2;
-  const Comparison all = compare(whole->output(last), broken->output(last), &broken->plan().front(), 0, 0);
+  const Comparison all = compare(whole->output(last), broken->output(last), {&broken->plan().front(), 3}, 0);
   EXPECT_FALSE(all.equal_bits());
   EXPECT_EQ(all.first->tile, (TileKey{0, 0, 0, 0}));
   EXPECT_EQ(all.first->row, 0);
   const Rect inner{{1, 11}, {1, 11}};
   EXPECT_TRUE(compare(subview(whole->output(last), {0, 1}, inner),
-                      subview(broken->output(last), {0, 1}, inner), nullptr, 0, 0)
+                      subview(broken->output(last), {0, 1}, inner), {}, 0)
                   .equal_bits())
       << "only the border may differ";
 }
@@ -110,7 +113,7 @@ TEST(Faults, AnUnwrittenElementIsPoisonAndIsFound) {
     return kind != "conv2d" || ++convs != 10;  // the second convolution of the fifth tile
   });
   Way way = support::whole_way(model.network(), 1, {});
-  way.stages = fused_stages(model.network());
+  way.stages = fused_groups(model.network());
   way.patch = {PatchSpec::Kind::grid, {3, 3}};
   way.settings.poison = true;
   const auto executor = make_executor(model, lazy, way);

@@ -1,12 +1,12 @@
 #include "pipeline/running/executor_support.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
 #include "kernels/engines/cpu/pointwise.hpp"
 #include "pipeline/network/random.hpp"
-#include "pipeline/network/steps.hpp"
 
 namespace halotile::support {
 
@@ -19,15 +19,15 @@ Model::Model(const std::string& model_text, std::uint64_t seed) : Model(network_
 
 std::set<std::size_t> Model::all_layers() const {
   std::set<std::size_t> layers;
-  for (std::size_t l = 0; l < network_.layers.size(); ++l) layers.insert(l);
+  for (std::size_t l = 0; l < network_.nodes.size(); ++l) layers.insert(l);
   return layers;
 }
 
 std::int64_t Model::longest_sum() const {
   std::int64_t longest = 0;
-  for (const Layer& l : network_.layers) {
-    if (l.kind == LayerKind::conv)
-      longest = std::max(longest, l.conv.in_channels / l.conv.groups * l.window.kernel.area());
+  for (const Node& node : network_.nodes) {
+    if (const auto* const conv = node.as<Conv2d>())
+      longest = std::max(longest, conv->in_channels / conv->groups * conv->window.kernel.area());
   }
   return longest;
 }
@@ -35,7 +35,7 @@ std::int64_t Model::longest_sum() const {
 std::string to_string(const Way& way) {
   static const char* const kinds[] = {"whole", "size", "grid"};
   std::string stages;
-  for (const StageRange& s : way.stages) stages += fmt::format(" [{}, {})", s.first, s.last);
+  for (const NodeGroup& s : way.stages) stages += fmt::format(" [{}]", fmt::join(s, ","));
   std::string keep;
   for (const std::size_t k : way.settings.keep) keep += fmt::format(" {}", k);
   return fmt::format("patch {} {}, stages{}, streams {}, {}, batch {}, sub_batch {} behind {} others, keep{}",
@@ -46,11 +46,24 @@ std::string to_string(const Way& way) {
 
 Way whole_way(const Network& network, std::int64_t batch, const std::set<std::size_t>& keep) {
   Way way;
-  way.stages = per_conv_stages(network);
+  way.stages = per_conv_groups(network);
   way.settings.batch = batch;
   way.settings.keep = keep;
   return way;
 }
+
+namespace {
+
+NodeGroups random_groups(Draw& draw, const Network& network) {
+  std::vector<std::size_t> firsts;
+  for (std::size_t first = 0, end = network.spatial_nodes(); first < end;) {
+    firsts.push_back(first);
+    first += static_cast<std::size_t>(draw.integer(1, static_cast<std::int64_t>(end - first)));
+  }
+  return groups_from(network, firsts);
+}
+
+}  // namespace
 
 Way random_way(Draw& draw, const Network& network, std::int64_t batch, const std::set<std::size_t>& keep,
                int max_streams) {
@@ -69,18 +82,13 @@ Way random_way(Draw& draw, const Network& network, std::int64_t batch, const std
   }
   switch (draw.integer(0, 2)) {
     case 0:
-      way.stages = per_conv_stages(network);
+      way.stages = per_conv_groups(network);
       break;
     case 1:
-      way.stages = fused_stages(network);
+      way.stages = fused_groups(network);
       break;
     default:
-      for (std::size_t first = 0, end = network.spatial_layers(); first < end;) {
-        const auto last =
-            first + static_cast<std::size_t>(draw.integer(1, static_cast<std::int64_t>(end - first)));
-        way.stages.push_back({first, last});
-        first = last;
-      }
+      way.stages = random_groups(draw, network);
       break;
   }
   way.settings.batch = batch;
@@ -95,10 +103,10 @@ Way random_way(Draw& draw, const Network& network, std::int64_t batch, const std
 
 std::unique_ptr<Executor> make_executor(const Model& model, Engine& engine, const Way& way) {
   const Network& network = model.network();
-  const std::vector<std::size_t> ends(way.settings.keep.begin(), way.settings.keep.end());
-  return std::make_unique<Executor>(network,
-                                    make_plan(network.geometry(), split_behind(way.stages, ends), way.patch),
-                                    engine, way.settings);
+  const std::set<std::size_t>& keep = way.settings.keep;
+  const std::vector<StageValues> stages = stages_of(network, split_behind(way.stages, keep), keep);
+  return std::make_unique<Executor>(network, make_plan(network.geometry(), stages, way.patch), engine,
+                                    way.settings);
 }
 
 void fill_input(const Executor& executor, std::uint64_t seed) {
@@ -113,18 +121,17 @@ void fill_input(const Executor& executor, std::uint64_t seed) {
 std::vector<Comparison> compare_kept(const Network& network, const Executor& a, const Executor& b,
                                      const std::set<std::size_t>& keep) {
   std::vector<Comparison> comparisons;
-  std::set<std::size_t> layers = keep;
-  layers.insert(network.layers.size() - 1);
-  for (const std::size_t layer : layers) {
-    const StagePlan* owner = nullptr;
-    std::int64_t number = -1;
-    for (std::size_t s = 0; s < b.plan().size(); ++s) {
-      if (b.plan()[s].range().last != layer + 1) continue;
-      owner = &b.plan()[s];
-      number = static_cast<std::int64_t>(s);
+  std::set<std::size_t> nodes = keep;
+  for (const std::size_t value : network.outputs) nodes.insert(value - 1);
+  for (const std::size_t node : nodes) {
+    MapOwner owner;
+    for (const StagePlan& stage : b.plan()) {
+      for (const std::size_t output : stage.outputs()) {
+        if (stage.number_in_graph(output) == node + 1) owner = {&stage, output};
+      }
     }
-    comparisons.push_back(compare(a.output(layer), b.output(layer), owner, number, 0));
-    comparisons.back().layer = network.layers[layer].name;
+    comparisons.push_back(compare(a.output(node), b.output(node), owner, 0));
+    comparisons.back().layer = network.nodes[node].name;
   }
   return comparisons;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "pipeline/experiment/verify.hpp"
+#include "pipeline/network/stages.hpp"
 #include "pipeline/network/weights.hpp"
 #include "pipeline/running/executor.hpp"
 #include "pipeline/support.hpp"
@@ -38,7 +39,7 @@ class Model {
 /// One way to run a network.
 struct Way {
   PatchSpec patch;
-  std::vector<StageRange> stages;  ///< before they are split behind kept layers
+  NodeGroups stages;  ///< before they are split behind kept layers
   ExecutorSettings settings;
 };
 

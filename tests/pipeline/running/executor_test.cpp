@@ -191,7 +191,7 @@ TEST(Executor, OneDnnHasTheBitsOfTheWholeInTilesNarrowerThanTheirPadding) {
         Draw draw(seed + 500000 + i);
         Way way = support::random_way(draw, model.network(), 2, keep);
         way.patch = {PatchSpec::Kind::size, {draw.integer(1, 14), width}};
-        way.stages = per_conv_stages(model.network());
+        way.stages = per_conv_groups(model.network());
         way.settings.poison = true;
         SCOPED_TRACE(std::string(to_string(type)) + ", seed " + std::to_string(seed + 500000 + i) + ": " +
                      to_string(way));
@@ -223,7 +223,7 @@ TEST(Executor, Bf16IsMeasured) {
       support::fill_input(**e, 3);
       (*e)->run();
     }
-    const std::size_t last = model.network().layers.size() - 1;
+    const std::size_t last = model.network().nodes.size() - 1;
     const ConstMapView a = whole->output(last);
     const ConstMapView b = fp32->output(last);
     double error = 0;
@@ -283,7 +283,7 @@ TEST(Executor, EveryGridStreamStorageAndSubBatchOfOneNetwork) {
         for (const Storage storage : {Storage::view, Storage::packed}) {
           Way way = support::whole_way(model.network(), 5, keep);
           way.patch = {PatchSpec::Kind::grid, {grid, 9 - grid}};
-          if (grid % 2 == 0) way.stages = fused_stages(model.network());
+          if (grid % 2 == 0) way.stages = fused_groups(model.network());
           way.settings.streams = streams;
           way.settings.sub_batch = sub_batch;
           way.settings.storage = storage;

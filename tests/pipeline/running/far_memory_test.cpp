@@ -98,7 +98,7 @@ TEST_F(FarMemory, TilesThatGoTogetherHaveTheBitsOfTheHost) {
   for (const bool fused : {false, true}) {
     for (const Storage storage : {Storage::view, Storage::packed}) {
       Way together = way(grid, 1, 2);
-      if (fused) together.stages = fused_stages(model_.network());
+      if (fused) together.stages = fused_groups(model_.network());
       together.settings.keep = {model_.network().index_of("fc2")};
       together.settings.batched = true;
       together.settings.storage = storage;
@@ -136,7 +136,7 @@ TEST_F(FarMemory, PartsOfSeveralTilesHaveTheBitsOfTheHost) {
   Draw draw(11);
   for (int n = 0; n < 300; ++n) {
     Way way = support::random_way(draw, deep.network(), batch, keep, 1);
-    if (draw.once_in(2)) way.stages = fused_stages(deep.network());
+    if (draw.once_in(2)) way.stages = fused_groups(deep.network());
     way.settings.batched = true;
     way.settings.ring_bytes = static_cast<std::size_t>(draw.integer(1, 60000));
     SCOPED_TRACE(to_string(way) + ", " + std::to_string(way.settings.ring_bytes) + " bytes");

@@ -58,7 +58,7 @@ class Golden : public testing::TestWithParam<std::string> {
     executor->run();
     for (const std::string& layer : outputs->names()) {
       const std::size_t index = network.index_of(layer);
-      expect_close(executor->output(index), outputs->read(layer), network.layers[index].memory, layer);
+      expect_close(executor->output(index), outputs->read(layer), network.out(index).memory, layer);
     }
   }
 

@@ -45,7 +45,7 @@ std::vector<Way> ways_of(const Network& network) {
   for (const std::int64_t grid : grids) {
     Way way = support::whole_way(network, 1, {});
     way.patch = {PatchSpec::Kind::grid, {grid, grid % 3 + 1}};
-    if (grid % 2 == 0) way.stages = fused_stages(network);
+    if (grid % 2 == 0) way.stages = fused_groups(network);
     way.settings.streams = static_cast<int>(grid);
     way.settings.storage = grid % 4 < 2 ? Storage::view : Storage::packed;
     way.settings.poison = true;
@@ -55,7 +55,7 @@ std::vector<Way> ways_of(const Network& network) {
   small.patch = {PatchSpec::Kind::size, {16, 40}};
   small.settings.streams = 3;
   ways.push_back(small);
-  small.stages = fused_stages(network);
+  small.stages = fused_groups(network);
   small.patch = {PatchSpec::Kind::grid, {3, 1}};
   small.settings.storage = Storage::packed;
   ways.push_back(small);

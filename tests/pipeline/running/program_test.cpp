@@ -161,7 +161,7 @@ TEST_F(Order, OfGroupsAndParts) {
   Draw draw(4);
   for (int n = 0; n < cases; ++n) {
     Way way = support::random_way(draw, model_.network(), batch, keep_, 1);
-    if (draw.once_in(2)) way.stages = fused_stages(model_.network());
+    if (draw.once_in(2)) way.stages = fused_groups(model_.network());
     way.settings.batched = true;
     way.settings.ring_bytes = static_cast<std::size_t>(draw.integer(1, 60000));
     const auto executor = make_executor(model_, engine, way);

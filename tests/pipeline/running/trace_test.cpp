@@ -201,7 +201,7 @@ TEST(Trace, EveryTileFlowsFromItsFirstWorkToItsReassembly) {
     SCOPED_TRACE(c.name);
     support::Way way = support::whole_way(model.network(), 3, {});
     way.patch = {PatchSpec::Kind::grid, {2, 2}};
-    if (c.fused) way.stages = fused_stages(model.network());
+    if (c.fused) way.stages = fused_groups(model.network());
     way.settings.streams = c.streams;
     way.settings.storage = c.storage;
     way.settings.sub_batch = c.sub_batch;

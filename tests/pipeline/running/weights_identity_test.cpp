@@ -32,7 +32,7 @@ TEST(WeightsIdentity, NetworksMadeAndDroppedOnOneEngineKeepTheirOwnWeights) {
       int reused = 0;
       for (std::uint64_t seed = 1; seed <= 12; ++seed) {
         const Model model(model_text, seed);
-        reused += seen.insert(model.network().layers[1].conv.weight.data()).second ? 0 : 1;
+        reused += seen.insert(model.network().nodes[1].as<Conv2d>()->weight.data()).second ? 0 : 1;
         const std::set<std::size_t> keep = model.all_layers();
         const support::Way way = support::whole_way(model.network(), 2, keep);
         const auto executor = make_executor(model, *engine, way);

@@ -29,8 +29,8 @@ Network shipped(const std::string& name) {
 
 // Ends of the stages per_conv, and the logits.
 std::set<std::size_t> stage_ends(const Network& network) {
-  std::set<std::size_t> ends{network.logits_layer()};
-  for (const StageRange& stage : per_conv_stages(network)) ends.insert(stage.last - 1);
+  std::set<std::size_t> ends{network.logits()};
+  for (const NodeGroup& group : per_conv_groups(network)) ends.insert(group.back());
   return ends;
 }
 
@@ -60,7 +60,7 @@ TEST_P(CudaModel, EveryWayHasTheBitsOfTheWhole) {
   const Network& network = model.network();
   const auto engine = make_engine(GetParam().second);
   constexpr std::int64_t batch = 3;
-  const std::set<std::size_t> keep{network.spatial_layers() - 1, network.logits_layer()};
+  const std::set<std::size_t> keep{network.spatial_nodes() - 1, network.logits()};
   const auto whole = make_executor(model, *engine, support::whole_way(network, batch, keep));
   support::fill_input(*whole, 2);
   whole->run();
@@ -74,7 +74,7 @@ TEST_P(CudaModel, EveryWayHasTheBitsOfTheWhole) {
     for (const std::size_t layer : keep) {
       const ConstMapView got = patched->device_output(layer);
       if (got.data != nullptr) {
-        ASSERT_EQ(engine->differing(whole->device_output(layer), got), 0) << network.layers[layer].name;
+        ASSERT_EQ(engine->differing(whole->device_output(layer), got), 0) << network.nodes[layer].name;
       }
     }
     ++ways;
@@ -84,7 +84,7 @@ TEST_P(CudaModel, EveryWayHasTheBitsOfTheWhole) {
       for (const MemoryMode memory : {MemoryMode::arena, MemoryMode::pool}) {
         Way way = support::whole_way(network, batch, keep);
         way.patch = {PatchSpec::Kind::grid, {n, n}};
-        if (n % 3 == 0) way.stages = fused_stages(network);
+        if (n % 3 == 0) way.stages = fused_groups(network);
         way.settings.poison = true;
         way.settings.download = false;
         way.settings.streams = static_cast<int>(2 * n - (storage == Storage::view ? 1 : 0));
@@ -97,7 +97,7 @@ TEST_P(CudaModel, EveryWayHasTheBitsOfTheWhole) {
           way.settings.batched = way.settings.graph = true;
           way.settings.streams = 1;
           expect_equal(way, ", batched");
-          way.stages = fused_stages(network);
+          way.stages = fused_groups(network);
           way.settings.ring_bytes = std::size_t{1} << (13 + n);  // for a tile at a time, and up to all
           expect_equal(way, ", batched, fused");
         }
@@ -141,8 +141,8 @@ TEST_P(DirectAgainstReference, EveryStageAndTheLogitsHaveTheSameBits) {
     support::fill_input(*got, 2);
     got->run();
     for (const std::size_t layer : keep) {
-      const Comparison compared = compare(expected->output(layer), got->output(layer), nullptr, -1, 0);
-      EXPECT_TRUE(compared.equal_bits()) << network.layers[layer].name << ": " << compared.different << " of "
+      const Comparison compared = compare(expected->output(layer), got->output(layer), {}, 0);
+      EXPECT_TRUE(compared.equal_bits()) << network.nodes[layer].name << ": " << compared.different << " of "
                                          << compared.elements << " differ";
     }
   }

@@ -42,7 +42,7 @@ std::vector<Way> ways(const Network& network, std::int64_t batch, const std::set
   const auto add = [&](Extent2 grid, bool fused, auto change) {
     Way way = support::whole_way(network, batch, keep);
     way.patch = {PatchSpec::Kind::grid, grid};
-    if (fused) way.stages = fused_stages(network);
+    if (fused) way.stages = fused_groups(network);
     way.settings.poison = true;
     change(way.settings);
     made.push_back(way);
@@ -73,7 +73,7 @@ TEST_P(CudnnModel, WholeIsNearDirectAndPatchesAreNearWhole) {
   const Model model(read_network(sources / "configs" / "models" / (name + ".yaml"), std::nullopt, ""));
   const Network& network = model.network();
   constexpr std::int64_t batch = 2;
-  const std::size_t logits = network.logits_layer();
+  const std::size_t logits = network.logits();
   const std::set<std::size_t> keep{logits};
 
   const auto direct = make_direct_engine(0, DirectStage::automatic);
@@ -86,7 +86,7 @@ TEST_P(CudnnModel, WholeIsNearDirectAndPatchesAreNearWhole) {
   const auto whole = make_executor(model, *engine, support::whole_way(network, batch, keep));
   support::fill_input(*whole, 2);
   whole->run();
-  const Comparison against_direct = compare(expected->output(logits), whole->output(logits), nullptr, -1, 0);
+  const Comparison against_direct = compare(expected->output(logits), whole->output(logits), {}, 0);
   std::cout << "whole against direct: up to " << against_direct.max_abs << " of " << bound << "; "
             << engine->note() << "\n";
   EXPECT_LE(against_direct.max_abs, bound);
@@ -96,7 +96,7 @@ TEST_P(CudnnModel, WholeIsNearDirectAndPatchesAreNearWhole) {
     const auto patched = make_executor(model, *engine, way);
     support::fill_input(*patched, 2);
     for (int run = 0; run < (way.settings.graph ? 3 : 1); ++run) patched->run();
-    const Comparison compared = compare(whole->output(logits), patched->output(logits), nullptr, -1, 0);
+    const Comparison compared = compare(whole->output(logits), patched->output(logits), {}, 0);
     std::cout << to_string(way) << ": " << compared.different << " of " << compared.elements
               << " logits differ, up to " << compared.max_abs << ", " << compared.max_ulp << " ulp\n";
     EXPECT_LE(compared.max_abs, bound);
