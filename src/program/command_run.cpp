@@ -1,3 +1,5 @@
+#include "program/command_run.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,7 +18,6 @@
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "pipeline/running/trace.hpp"
-#include "program/commands.hpp"
 #include "program/progress.hpp"
 #include "program/replaced_files.hpp"
 #include "sweeping/measuring.hpp"
@@ -328,14 +329,19 @@ class Run {
 
 }  // namespace
 
-int command_run(const CommandLine& line) {
-  const Experiment experiment = read_experiment(line.config, line.overrides);
-  check_outputs(line.config, experiment);
+void CommandRun::set_up(Options& options) {
+  add_json(options);
+  arguments_.add_to(options);
+}
+
+int CommandRun::run() {
+  const Experiment experiment = arguments_.experiment();
+  check_outputs(arguments_.config, experiment);
   prepare_directory(experiment.output.directory);
   const Session session(experiment);
   print_note(session.device_note());
   Run run(session);
-  if (!line.json) print_note(run.harvest().predictions().labels_note());
+  if (!as_json()) print_note(run.harvest().predictions().labels_note());
   run.all();
   const RunResult& result = run.result();
   const Harvest& harvest = run.harvest();
@@ -354,9 +360,9 @@ int command_run(const CommandLine& line) {
   json["result_file"] = file.string();
   write_file_atomically(file, json_text(json));
   placing.reset();
-  if (line.json) {
+  if (as_json()) {
     print_json(json);
-    return 0;
+    return exit_fine;
   }
   if (const std::string note = session.engine().note(); !note.empty()) print_text("{}\n", note);
   print_text("{}: {} images, engine {} on {}, {}, {} stream{} of {} thread{}\n\n", session.network().name,
@@ -367,7 +373,7 @@ int command_run(const CommandLine& line) {
   print_result(result, session);
   written.push_back(file.string());
   for (const std::string& path : written) print_text("written: {}\n", path);
-  return 0;
+  return exit_fine;
 }
 
 }  // namespace halotile
