@@ -9,11 +9,11 @@
 #include "patching/error.hpp"
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
+#include "pipeline/measuring/statistics.hpp"
 #include "program/interrupt.hpp"
 #include "program/replaced_files.hpp"
 #include "program/report/report.hpp"
 #include "program/sweep_console.hpp"
-#include "sweeping/statistics.hpp"
 #include "sweeping/store.hpp"
 
 namespace halotile {
