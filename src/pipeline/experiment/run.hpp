@@ -1,5 +1,6 @@
 // Running an experiment: its first batch is measured, then all of its batches go through the network. Results
-// are values. With a Session from values no file is touched:
+// are values. With a Session from values no file is read or written but the system's own, which tell of
+// machine and memory:
 //
 //   Experiment experiment;                       // defaults; experiment.patch, streams, ... as one likes
 //   experiment.output.save["conv1"] = "";        // layers whose outputs are wanted
