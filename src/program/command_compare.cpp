@@ -1,3 +1,5 @@
+#include "program/command_compare.hpp"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -6,8 +8,6 @@
 
 #include "patching/error.hpp"
 #include "pipeline/experiment/text.hpp"
-#include "program/commands.hpp"
-#include "sweeping/measured_points.hpp"
 
 namespace halotile {
 namespace {
@@ -18,7 +18,7 @@ nlohmann::json number(double value) {
   return nullptr;
 }
 
-nlohmann::json to_json(const ComparedPoint& p) {
+nlohmann::json point_json(const ComparedPoint& p) {
   nlohmann::json json{{"name", p.name},
                       {"a_ms", p.a_ms},
                       {"b_ms", p.b_ms},
@@ -34,26 +34,28 @@ nlohmann::json to_json(const ComparedPoint& p) {
   return json;
 }
 
-nlohmann::json to_json(const ComparedSides& c, const MeasuredSide& a, const MeasuredSide& b,
-                       const CommandLine& line) {
+}  // namespace
+
+nlohmann::json CommandCompare::to_json(const ComparedSides& c, const MeasuredSide& a,
+                                       const MeasuredSide& b) const {
   nlohmann::json json{{"command", "compare"},
-                      {"a", {{"name", line.a}, {"builds", a.builds}}},
-                      {"b", {{"name", line.b}, {"builds", b.builds}}},
-                      {"threshold", line.threshold},
+                      {"a", {{"name", a_.string()}, {"builds", a.builds}}},
+                      {"b", {{"name", b_.string()}, {"builds", b.builds}}},
+                      {"threshold", threshold_},
                       {"interval_level", c.level},
                       {"points", nlohmann::json::array()},
                       {"only_a", c.only_a},
                       {"only_b", c.only_b},
                       {"worse", c.worse()}};
-  for (const ComparedPoint& p : c.points) json["points"].push_back(to_json(p));
+  for (const ComparedPoint& p : c.points) json["points"].push_back(point_json(p));
   for (const Verdict v : {Verdict::faster, Verdict::slower, Verdict::same, Verdict::undecided})
     json["count"][to_string(v)] = c.count(v);
   return json;
 }
 
-void print(const ComparedSides& c, const MeasuredSide& a, const MeasuredSide& b, const CommandLine& line) {
-  print_text("A: {} ({})\nB: {} ({})\n\n", line.a, fmt::format("{}", fmt::join(a.builds, "; ")), line.b,
-             fmt::format("{}", fmt::join(b.builds, "; ")));
+void CommandCompare::print(const ComparedSides& c, const MeasuredSide& a, const MeasuredSide& b) const {
+  print_text("A: {} ({})\nB: {} ({})\n\n", a_.string(), fmt::format("{}", fmt::join(a.builds, "; ")),
+             b_.string(), fmt::format("{}", fmt::join(b.builds, "; ")));
   std::vector<std::vector<std::string>> rows{
       {"point", "A, ms", "B, ms", "B / A", "from", "to", "rounds", "verdict", "bits"}};
   for (const ComparedPoint& p : c.points) {
@@ -71,36 +73,44 @@ void print(const ComparedSides& c, const MeasuredSide& a, const MeasuredSide& b,
   for (const std::string& name : c.only_b) print_text("only in B: {}\n", name);
   print_text(
       "{} SLOWER, {} FASTER, {} SAME (within {}), {} UNDECIDED; the intervals hold together with 95%\n",
-      c.count(Verdict::slower), c.count(Verdict::faster), c.count(Verdict::same), percent(line.threshold),
+      c.count(Verdict::slower), c.count(Verdict::faster), c.count(Verdict::same), percent(threshold_),
       c.count(Verdict::undecided));
 }
 
-}  // namespace
+void CommandCompare::set_up(Options& options) {
+  add_json(options);
+  options.word("A", a_, "A result of run (NAME.run.json), a store, a folder of them (rounds), or a commit");
+  options.word("B", b_, "What is compared with it");
+  options.path("--store", store_, "A and B are commits (NAME or NAME-dirty): where their points are");
+  options.share("--threshold", threshold_, "Ratios within 1 +- this are the same");
+  options.flag("-q,--quiet", quiet_, "Print nothing; the exit status tells");
+  options.footer("Exit status: 0 nothing slower, 1 something slower, broken or with other bits, 2 trouble.");
+}
 
-int command_compare(const CommandLine& line) {
-  if (std::isnan(line.threshold)) {  // within any range for the parser
+int CommandCompare::run() {
+  if (std::isnan(threshold_)) {  // within any range for the parser
     throw ConfigError("--threshold: is no number; write a share from 0 to 1, for example 0.02");
   }
-  const auto read = [&](const std::string& side) {
-    return line.store.empty() ? read_side(side) : read_commit(line.store, side);
+  const auto read = [&](const std::filesystem::path& side) {
+    return store_.empty() ? read_side(side) : read_commit(store_, side.string());
   };
-  const MeasuredSide a = read(line.a);
-  MeasuredSide b = read(line.b);
+  const MeasuredSide a = read(a_);
+  MeasuredSide b = read(b_);
   // Whoever names two runs wants them compared, whatever their settings.
   if (a.single_run && b.single_run && b.points[0].keys != a.points[0].keys) {
     b.points[0].keys = a.points[0].keys;
     print_note(fmt::format("note: the settings differ: A {}, B {}", a.points[0].name, b.points[0].name));
   }
-  const ComparedSides compared = compare_sides(a.points, b.points, line.threshold);
+  const ComparedSides compared = compare_sides(a.points, b.points, threshold_);
   if (compared.points.empty()) {
     throw ConfigError("compare: A and B have no point in common; both must be measured with equal settings");
   }
-  if (line.json) {
-    print_json(to_json(compared, a, b, line));
-  } else if (!line.quiet) {
-    print(compared, a, b, line);
+  if (as_json()) {
+    print_json(to_json(compared, a, b));
+  } else if (!quiet_) {
+    print(compared, a, b);
   }
-  return compared.worse() ? 1 : 0;
+  return compared.worse() ? exit_different : exit_fine;
 }
 
 }  // namespace halotile

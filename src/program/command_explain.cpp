@@ -1,3 +1,5 @@
+#include "program/command_explain.hpp"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -10,7 +12,6 @@
 #include "patching/error.hpp"
 #include "pipeline/experiment/config_keys.hpp"
 #include "pipeline/experiment/text.hpp"
-#include "program/commands.hpp"
 #include "sweeping/ceiling.hpp"
 #include "sweeping/explain.hpp"
 #include "sweeping/measured_points.hpp"
@@ -136,8 +137,8 @@ json to_json(const Explained& e) {
   return found;
 }
 
-void tell(const std::vector<Explained>& explained, const CommandLine& line) {
-  if (line.json) {
+void tell(const std::vector<Explained>& explained, bool as_json) {
+  if (as_json) {
     json all{{"command", "explain"}, {"points", json::array()}};
     for (const Explained& e : explained) all["points"].push_back(to_json(e));
     print_json(all);
@@ -152,17 +153,18 @@ void tell(const std::vector<Explained>& explained, const CommandLine& line) {
       "apart; shares may overlap)\n");
 }
 
-void explain_store(const CommandLine& line) {
-  const Store store(line.config, Store::Mode::read_only);
+void explain_store(const std::filesystem::path& file, const std::vector<std::string>& settings,
+                   bool as_json) {
+  const Store store(file, Store::Mode::read_only);
   const std::vector<PointRecord> points = store.points();
   const std::vector<Ceiling> ceilings = store.ceilings();
-  const std::vector<const PointRecord*> chosen = choose(points, line.overrides);
+  const std::vector<const PointRecord*> chosen = choose(points, settings);
   std::vector<Explained> explained;
   for (const PointRecord* p : chosen) {
     const char* const place = chosen.size() == 1 ? "" : explained.empty() ? "fastest: " : "slowest: ";
     explained.push_back({place + point_text(*p), p, unpatched(*p, points), ceiling_of(*p, ceilings)});
   }
-  tell(explained, line);
+  tell(explained, as_json);
 }
 
 PointRecord measured(const Experiment& experiment) {
@@ -184,37 +186,44 @@ std::optional<Ceiling> limits(const Session& session) {
 }
 
 // A file that is not called a config may have been taken for a store.
-Experiment config_of(const CommandLine& line) {
+Experiment config_of(const std::filesystem::path& file, const std::vector<std::string>& settings) {
   try {
-    return read_experiment(line.config, line.overrides);
+    return read_experiment(file, settings);
   } catch (const ConfigError& error) {
-    const std::filesystem::path extension = line.config.extension();
-    if (extension == ".yaml" || extension == ".yml" || !std::filesystem::is_regular_file(line.config)) throw;
+    const std::filesystem::path extension = file.extension();
+    if (extension == ".yaml" || extension == ".yml" || !std::filesystem::is_regular_file(file)) throw;
     throw ConfigError(
         fmt::format("{} is no store of halotile, nor a config that can be read ({}); name another file",
-                    shown_path(line.config), error.what()));
+                    shown_path(file), error.what()));
   }
 }
 
-void explain_config(const CommandLine& line) {
-  const Experiment experiment = config_of(line);
+void explain_config(const Experiment& experiment, bool as_json) {
   const std::optional<Ceiling> ceiling = limits(Session(experiment));
   const Experiment plain = config::unpatched(experiment);
   const bool is_plain = to_json(plain) == to_json(experiment);
   const PointRecord point = measured(experiment);
   const PointRecord whole = is_plain ? point : measured(plain);
-  tell({{experiment.name, &point, &whole, ceiling ? &*ceiling : nullptr}}, line);
+  tell({{experiment.name, &point, &whole, ceiling ? &*ceiling : nullptr}}, as_json);
 }
 
 }  // namespace
 
-int command_explain(const CommandLine& line) {
-  if (is_store(line.config)) {
-    explain_store(line);
+void CommandExplain::set_up(Options& options) {
+  add_json(options);
+  options.word("SOURCE", source_, "A store that a sweep filled, or a config that is measured now");
+  options.words("SETTINGS", settings_,
+                "key=value words that choose the store's point (without them the fastest and the slowest "
+                "patched one), or replace keys of the config");
+}
+
+int CommandExplain::run() {
+  if (is_store(source_)) {
+    explain_store(source_, settings_, as_json());
   } else {
-    explain_config(line);
+    explain_config(config_of(source_, settings_), as_json());
   }
-  return 0;
+  return exit_fine;
 }
 
 }  // namespace halotile

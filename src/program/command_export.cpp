@@ -1,3 +1,5 @@
+#include "program/command_export.hpp"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -7,7 +9,6 @@
 
 #include "formats/atomic_file.hpp"
 #include "pipeline/experiment/text.hpp"
-#include "program/commands.hpp"
 #include "program/replaced_files.hpp"
 #include "sweeping/store.hpp"
 #include "sweeping/store_columns.hpp"
@@ -81,16 +82,22 @@ std::string for_people(std::string text) {
 
 }  // namespace
 
-int command_export(const CommandLine& line) {
-  if (!line.file.empty()) refuse_to_replace(files_of_store(line.store), "--output", line.file);
-  const Store store(line.store, Store::Mode::read_only);
-  const std::string text = line.format == "csv" ? csv(store) : json_lines(store);
-  if (line.file.empty()) {
+void CommandExport::set_up(Options& options) {
+  options.word("STORE", store_, "A store that sweeps filled");
+  options.text("--format", format_, {"csv", "jsonl"}, "csv, or jsonl: a JSON object a line");
+  options.path("-o,--output", file_, "The file to write (default: standard output)");
+}
+
+int CommandExport::run() {
+  if (!file_.empty()) refuse_to_replace(files_of_store(store_), "--output", file_);
+  const Store store(store_, Store::Mode::read_only);
+  const std::string text = format_ == "csv" ? csv(store) : json_lines(store);
+  if (file_.empty()) {
     print_text("{}", Verbatim{::isatty(STDOUT_FILENO) == 1 ? for_people(text) : text});
   } else {
-    write_file_atomically(line.file, text);
+    write_file_atomically(file_, text);
   }
-  return 0;
+  return exit_fine;
 }
 
 }  // namespace halotile

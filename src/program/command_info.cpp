@@ -1,3 +1,5 @@
+#include "program/command_info.hpp"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -5,7 +7,6 @@
 #include "pipeline/experiment/config_keys.hpp"
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
-#include "program/commands.hpp"
 #include "program/kernel_table.hpp"
 
 namespace halotile {
@@ -42,11 +43,19 @@ std::string engines_text() {
 
 }  // namespace
 
-int command_info(const CommandLine& line) {
-  if (line.config_keys) {
+void CommandInfo::set_up(Options& options) {
+  add_json(options);
+  options.flag("--kernels", kernels_,
+               "Tell registers, shared, constant and local memory of the CUDA kernels");
+  options.flag("--config-keys", config_keys_,
+               "Tell the keys of experiments instead, as docs/config.md has them");
+}
+
+int CommandInfo::run() {
+  if (config_keys_) {
     print_text("{}",
-               Verbatim{line.json ? json_text({{"config_keys", config::key_list()}}) : config::key_table()});
-    return 0;
+               Verbatim{as_json() ? json_text({{"config_keys", config::key_list()}}) : config::key_table()});
+    return exit_fine;
   }
   nlohmann::json json = machine_json();
   json["engines"] = nlohmann::json::array();
@@ -63,12 +72,11 @@ int command_info(const CommandLine& line) {
 #else
   json["pictures"] = false;
 #endif
-  const std::vector<KernelResources> kernels =
-      line.kernels ? known_kernels() : std::vector<KernelResources>{};
-  if (line.kernels) json["kernels"] = kernels_json(kernels);
-  if (line.json) {
+  const std::vector<KernelResources> kernels = kernels_ ? known_kernels() : std::vector<KernelResources>{};
+  if (kernels_) json["kernels"] = kernels_json(kernels);
+  if (as_json()) {
     print_json(json);
-    return 0;
+    return exit_fine;
   }
   print_text("halotile {} (git {}{}), {}, {} build\n", build_info.version, build_info.git_commit,
              build_info.git_dirty ? ", with local changes" : "", build_info.compiler, build_info.build_type);
@@ -96,8 +104,8 @@ int command_info(const CommandLine& line) {
   print_text("pictures {}\n",
              json["pictures"].get<bool>() ? "yes (halotile plan --image)" : "no, built without Cairo");
   print_text("\n{}", Verbatim{engines_text()});
-  if (line.kernels) print_text("\n{}", Verbatim{kernels_text(kernels)});
-  return 0;
+  if (kernels_) print_text("\n{}", Verbatim{kernels_text(kernels)});
+  return exit_fine;
 }
 
 }  // namespace halotile

@@ -1,3 +1,5 @@
+#include "program/command_plan.hpp"
+
 #include <fmt/format.h>
 
 #include "formats/image_list.hpp"
@@ -6,7 +8,6 @@
 #include "pipeline/experiment/engine_choice.hpp"
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
-#include "program/commands.hpp"
 #include "program/plan_picture.hpp"
 #include "program/replaced_files.hpp"
 
@@ -211,22 +212,28 @@ void check_stage(std::int64_t stage, const std::vector<StagePlan>& plan) {
 
 }  // namespace
 
-int command_plan(const CommandLine& line) {
-  const Experiment experiment = read_experiment(line.config, line.overrides);
-  if (!line.image.empty())
-    refuse_to_replace(files_of_config(line.config, experiment, line.image), "--image", line.image);
+void CommandPlan::set_up(Options& options) {
+  add_json(options);
+  arguments_.add_to(options);
+  options.path("--image", image_, "Draw cores, halos and keys of one stage on the first image (PNG)");
+  options.number("--stage", stage_, "The stage to draw");
+}
+
+int CommandPlan::run() {
+  const Experiment experiment = arguments_.experiment();
+  if (!image_.empty())
+    refuse_to_replace(files_of_config(arguments_.config, experiment, image_), "--image", image_);
   const Network network = load_network(experiment);
   const EngineEntry& engine = *select_engine(experiment).entry;
   const std::vector<StagePlan> plan = make_plan(
       network.geometry(),
       make_stages(experiment, network, saved_layers(experiment, network), engine.supports(LrnMaxPool{})),
       experiment.patch);
-  if (!line.image.empty() || line.stage != 0) check_stage(line.stage, plan);
-  if (!line.image.empty()) {
-    draw_plan(plan[static_cast<std::size_t>(line.stage)], line.stage, first_image(experiment, network),
-              line.image);
+  if (!image_.empty() || stage_ != 0) check_stage(stage_, plan);
+  if (!image_.empty()) {
+    draw_plan(plan[static_cast<std::size_t>(stage_)], stage_, first_image(experiment, network), image_);
   }
-  if (line.json) {
+  if (as_json()) {
     nlohmann::json json{
         {"command", "plan"},
         {"network", network.name},
@@ -237,11 +244,11 @@ int command_plan(const CommandLine& line) {
     for (std::size_t s = 0; s < plan.size(); ++s)
       json["stages"].push_back(stage_json(plan[s], static_cast<std::int64_t>(s)));
     print_json(json);
-    return 0;
+    return exit_fine;
   }
   print_plan(plan, network, engine.name());
-  if (!line.image.empty()) print_text("drawn: {}\n", line.image.string());
-  return 0;
+  if (!image_.empty()) print_text("drawn: {}\n", image_.string());
+  return exit_fine;
 }
 
 }  // namespace halotile

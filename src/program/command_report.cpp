@@ -1,24 +1,32 @@
+#include "program/command_report.hpp"
+
 #include <fmt/format.h>
 
 #include "pipeline/experiment/text.hpp"
-#include "program/commands.hpp"
 #include "program/replaced_files.hpp"
 #include "program/report/report.hpp"
 
 namespace halotile {
 
-int command_report(const CommandLine& line) {
-  std::vector<KeptFile> read = files_of_store(line.store);
-  if (!line.trace.empty()) read.push_back({"the trace", line.trace});
-  refuse_to_replace(read, "--output", line.output);
-  const Report report = read_report(line.store);
-  write_report(report, line.store, line.trace, line.output);
-  if (line.json) {
-    print_json(report_json(report, line.output));
+void CommandReport::set_up(Options& options) {
+  add_json(options);
+  options.word("STORE", store_, "Store that halotile sweep wrote");
+  options.path("-o,--output", output_, "HTML file to write");
+  options.path("--trace", trace_, "Trace of one run (measure.trace) to draw as a timeline");
+}
+
+int CommandReport::run() {
+  std::vector<KeptFile> read = files_of_store(store_);
+  if (!trace_.empty()) read.push_back({"the trace", trace_});
+  refuse_to_replace(read, "--output", output_);
+  const Report report = read_report(store_);
+  write_report(report, store_, trace_, output_);
+  if (as_json()) {
+    print_json(report_json(report, output_));
   } else {
-    print_report(report, line.output);
+    print_report(report, output_);
   }
-  return 0;
+  return exit_fine;
 }
 
 }  // namespace halotile

@@ -1,3 +1,5 @@
+#include "program/command_sweep.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,24 +9,15 @@
 #include "patching/error.hpp"
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
-#include "program/commands.hpp"
+#include "pipeline/measuring/statistics.hpp"
 #include "program/interrupt.hpp"
 #include "program/replaced_files.hpp"
 #include "program/report/report.hpp"
 #include "program/sweep_console.hpp"
-#include "sweeping/statistics.hpp"
 #include "sweeping/store.hpp"
 
 namespace halotile {
 namespace {
-
-constexpr int exit_different = 1;
-constexpr int exit_trouble = 2;
-
-std::filesystem::path store_of(const CommandLine& line, const SweepPlan& plan) {
-  if (!line.store.empty()) return line.store;
-  return plan.points.front().experiment.output.directory / (plan.name + ".db");
-}
 
 // What a store tells before the sweep starts.
 struct Known {
@@ -91,17 +84,17 @@ int dry_run(const SweepPlan& plan, const std::filesystem::path& file, bool json)
                 {"finished", finished},
                 {"estimate", time},
                 {"points", points}});
-    return 0;
+    return exit_fine;
   }
   print_text("{} points, {} of them in {}; {}\n", plan.points.size(), finished, file.string(), time);
   for (const nlohmann::json& point : points) {
     print_text("  {}{}\n", settings_text(point["settings"]), point["finished"] == true ? "  (finished)" : "");
   }
-  return 0;
+  return exit_fine;
 }
 
 int exit_status(const SweepOutcome& outcome) {
-  int status = 0;
+  int status = exit_fine;
   for (const PointRecord& p : outcome.points) {
     if (p.status == PointStatus::error) return exit_trouble;
     if (p.status == PointStatus::different) status = exit_different;
@@ -114,11 +107,12 @@ std::filesystem::path trace_beside(const std::filesystem::path& report) {
 }
 
 // The report and its trace must not take the place of what the sweep reads or writes.
-void check_report(const CommandLine& line, const SweepPlan& plan, const std::filesystem::path& store) {
-  for (const std::filesystem::path& output : {line.report, trace_beside(line.report)}) {
+void check_report(const std::filesystem::path& report, const std::filesystem::path& config,
+                  const SweepPlan& plan, const std::filesystem::path& store) {
+  for (const std::filesystem::path& output : {report, trace_beside(report)}) {
     refuse_to_replace(files_of_store(store), "--report", output);
     for (const PlannedPoint& point : plan.points)
-      refuse_to_replace(files_of_config(line.config, point.experiment, output), "--report", output);
+      refuse_to_replace(files_of_config(config, point.experiment, output), "--report", output);
   }
 }
 
@@ -146,45 +140,62 @@ void write_report_of(const SweepPlan& plan, const Report& report, const std::fil
 
 }  // namespace
 
-int command_sweep(const CommandLine& line) {
-  const SweepPlan plan = plan_sweep(line.config, line.overrides);
-  const std::filesystem::path file = store_of(line, plan);
-  if (!line.report.empty()) check_report(line, plan, file);
-  if (line.dry_run) return dry_run(plan, file, line.json);
-  Store store(file, Store::Mode::read_write);
-  if (!line.report.empty()) {
-    const AtomicFile writable(line.report);  // fails now rather than after hours
+void CommandSweep::set_up(Options& options) {
+  add_json(options);
+  arguments_.add_to(
+      options,
+      "key=value words that replace keys of the config, and key=value,value,... or key=range(begin, end, "
+      "step) words that are swept: patch.size=16,32,64 streams=1,2");
+  options.path("-o,--store", store_, "The store to add points to (default: NAME.db in output.directory)");
+  options.flag("--dry-run", dry_run_, "Tell the points and the time they may take; measure nothing");
+  options.path("--report", report_,
+               "Behind the sweep, trace a run of the fastest patched setting and write the report (HTML)");
+  options.flag("--fail-fast", "--keep-going", fail_fast_,
+               "End behind the first point that fails; or go on behind it (the default)");
+}
+
+int CommandSweep::run() {
+  const SweepPlan plan = plan_sweep(arguments_.config, arguments_.overrides);
+  if (store_.empty()) store_ = plan.points.front().experiment.output.directory / (plan.name + ".db");
+  if (!report_.empty()) check_report(report_, arguments_.config, plan, store_);
+  return dry_run_ ? dry_run(plan, store_, as_json()) : measure(plan);
+}
+
+int CommandSweep::measure(const SweepPlan& plan) const {
+  Store store(store_, Store::Mode::read_write);
+  if (!report_.empty()) {
+    const AtomicFile writable(report_);  // fails now rather than after hours
   }
   const std::int64_t machine = store.add_machine(lasting_machine_json());
-  SweepConsole console(file, line.json);
+  SweepConsole console(store_, as_json());
   console.expect(estimate(plan, known_of(plan, store, machine)));
   SweepSettings settings;
-  settings.fail_fast = line.fail_fast;
+  settings.fail_fast = fail_fast_;
   SweepOutcome outcome;
   std::optional<Report> report;
   try {
     outcome = run_sweep(plan, store, machine, settings, console);
     console.end();
-    if (!line.report.empty()) {
-      report = read_report(file);
-      write_report_of(plan, *report, file, line.report);
+    if (!report_.empty()) {
+      report = read_report(store_);
+      write_report_of(plan, *report, store_, report_);
     }
   } catch (const Interrupted&) {
     console.end();
     print_error("halotile: interrupted; {}\n", console.resumption());
     return exit_interrupted;
   }
-  if (line.json) {
+  if (as_json()) {
     nlohmann::json json = summary_json(outcome);
     json["command"] = "sweep";
-    json["store"] = file.string();
+    json["store"] = store_.string();
     json["provenance"] = lasting_machine_json();
-    if (report) json["report"] = report_json(*report, line.report);
+    if (report) json["report"] = report_json(*report, report_);
     print_json(json);
   } else {
     print_summary(outcome);
-    print_text("store: {}\n", file.string());
-    if (report) print_text("report: {}\n", line.report.string());
+    print_text("store: {}\n", store_.string());
+    if (report) print_text("report: {}\n", report_.string());
   }
   return exit_status(outcome);
 }

@@ -1,10 +1,11 @@
+#include "program/command_verify.hpp"
+
 #include <fmt/format.h>
 
 #include "kernels/engines/registry/registry.hpp"
 #include "pipeline/experiment/provenance.hpp"
 #include "pipeline/experiment/text.hpp"
 #include "pipeline/experiment/verify.hpp"
-#include "program/commands.hpp"
 
 namespace halotile {
 namespace {
@@ -61,13 +62,18 @@ std::vector<std::string> row(const std::string& stage, const Comparison& c) {
 
 }  // namespace
 
-int command_verify(const CommandLine& line) {
-  const Session session(read_experiment(line.config, line.overrides));
+void CommandVerify::set_up(Options& options) {
+  add_json(options);
+  arguments_.add_to(options);
+}
+
+int CommandVerify::run() {
+  const Session session(arguments_.experiment());
   print_note(session.device_note());
   const Verification v = verify(session);
   const bool equal = v.equal_bits();
   const EngineEntry& engine = *find_engine(session.engine().name());
-  if (line.json) {
+  if (as_json()) {
     nlohmann::json json{{"command", "verify"},
                         {"network", session.network().name},
                         {"engine", session.engine().name()},
@@ -85,7 +91,7 @@ int command_verify(const CommandLine& line) {
     if (!session.device_note().empty()) json["device_note"] = session.device_note();
     for (const Comparison& c : v.stages) json["stages"].push_back(to_json(c));
     print_json(json);
-    return equal ? 0 : 1;
+    return equal ? exit_fine : exit_different;
   }
   print_text("{}: patched against unpatched, engine {}, {}, {} images\n\n", session.network().name,
              session.engine().name(), word(session.experiment().precision), v.images);
@@ -98,7 +104,7 @@ int command_verify(const CommandLine& line) {
              equal ? "EQUAL: every map and the logits have the same bits as the unpatched run."
                    : "DIFFERENT: see the first difference and the tile that owns it.",
              bits_statement(engine));
-  return equal ? 0 : 1;
+  return equal ? exit_fine : exit_different;
 }
 
 }  // namespace halotile

@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "pipeline/experiment/text.hpp"
-#include "sweeping/statistics.hpp"
+#include "pipeline/measuring/statistics.hpp"
 
 namespace halotile {
 namespace {

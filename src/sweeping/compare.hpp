@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "sweeping/statistics.hpp"
+#include "pipeline/measuring/statistics.hpp"
 
 namespace halotile {
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "pipeline/experiment/batch_measurement.hpp"
+
 namespace halotile {
 
 enum class PointStatus : std::uint8_t {
@@ -14,52 +16,8 @@ enum class PointStatus : std::uint8_t {
   error       ///< it could not be run; `message` says why
 };
 
-/// Why measuring stopped.
-enum class StopReason : std::uint8_t {
-  tight,  ///< the median's interval is as narrow as asked
-  time,   ///< measure.max_seconds were up
-  runs    ///< measure.min_runs were made, too few for an interval
-};
-
-/// The words that stores and results use: "ok", "tight", ...
+/// The words that stores use: "ok", ...
 [[nodiscard]] const char* to_string(PointStatus status);
-[[nodiscard]] const char* to_string(StopReason reason);
-
-/// Wall times of the counted runs and what is said of them. All in milliseconds.
-struct Timing {
-  std::vector<double> samples;  ///< in the order they were taken
-  double median = 0;
-  double q1 = 0;  ///< quartiles
-  double q3 = 0;
-  double low = 0;  ///< 95% interval of the median, from order statistics
-  double high = 0;
-  StopReason stop = StopReason::time;
-
-  bool operator==(const Timing&) const = default;
-};
-
-/// One layer's share of a run, or one kind of copy's, summed over streams and tiles.
-struct LayerRecord {
-  std::string name;
-  std::string kind;           ///< layer type; or pack, place, host_to_device, device_to_host, allocation
-  double milliseconds = 0;    ///< at work, per run
-  double flops = 0;           ///< recomputed ones included
-  double bytes = 0;           ///< per run, least traffic: each tile's input and output once, the weights once
-  std::int64_t launches = 0;  ///< per run: pieces of work given to streams
-
-  bool operator==(const LayerRecord&) const = default;
-};
-
-/// One stage's tiles, for the whole batch.
-struct StageRecord {
-  std::string name;  ///< first and last layer: conv1..pool1
-  std::int64_t rows = 1;
-  std::int64_t columns = 1;
-  double flops = 0;
-  double recomputed_flops = 0;  ///< of them, what halos make tiles repeat
-
-  bool operator==(const StageRecord&) const = default;
-};
 
 struct PointRecord {
   std::string config_hash;    ///< 16 hexadecimal digits: the resolved config without output, input's labels,

@@ -20,7 +20,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::array statuses{"ok", "different", "error"};  // in the order of PointStatus
-constexpr std::array reasons{"tight", "time", "runs"};      // in the order of StopReason
 
 enum class Type : std::uint8_t { integer, number, text, json };
 
@@ -80,7 +79,7 @@ const std::array columns{
     timing<&Timing::low>("low_ms"),
     timing<&Timing::high>("high_ms"),
     Column{"stop", Type::text, [](const P& p) { return Json(to_string(p.timing.stop)); },
-           [](P& p, const Json& j) { p.timing.stop = static_cast<StopReason>(index_of(reasons, j)); }},
+           [](P& p, const Json& j) { p.timing.stop = static_cast<StopReason>(index_of(stop_words, j)); }},
     timing<&Timing::samples>("samples_ms"),
     column<&P::network>("network"),
     column<&P::engine>("engine"),
@@ -130,8 +129,6 @@ Json value_of(const SqliteRow& row, int place, Type type) {
 }  // namespace
 
 const char* to_string(PointStatus status) { return statuses.at(static_cast<std::size_t>(status)); }
-
-const char* to_string(StopReason reason) { return reasons.at(static_cast<std::size_t>(reason)); }
 
 std::vector<std::string> point_columns() {
   std::vector<std::string> names;

@@ -11,6 +11,8 @@
 
 #include "kernels/devices/stop.hpp"
 #include "patching/error.hpp"
+#include "pipeline/experiment/batch_measurement.hpp"
+#include "pipeline/experiment/provenance.hpp"
 
 namespace halotile {
 namespace {

@@ -15,7 +15,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*"([a-z_0-9/]+)\.')
 MAPS, DEVICES, ENGINES = "kernels/maps", "kernels/devices", "kernels/engines"
 CPU, CUDA, CUDA_DEVICE = "kernels/engines/cpu", "kernels/engines/cuda", "kernels/devices/cuda"
 REGISTRY, CUDNN = "kernels/engines/registry", "kernels/engines/cuda/cudnn"
-NETWORK, RUNNING, EXPERIMENT = "pipeline/network", "pipeline/running", "pipeline/experiment"
+NETWORK, RUNNING, MEASURING, EXPERIMENT = "pipeline/network", "pipeline/running", "pipeline/measuring", "pipeline/experiment"
 ROOMS = {
     "patching": [],
     MAPS: ["patching"],
@@ -31,9 +31,10 @@ ROOMS = {
     "formats": ["patching", MAPS],
     NETWORK: ["patching", MAPS, ENGINES, "formats"],
     RUNNING: ["patching", MAPS, DEVICES, CUDA_DEVICE, ENGINES, "formats", NETWORK],
-    EXPERIMENT: ["patching", MAPS, DEVICES, ENGINES, CPU, REGISTRY, "formats", NETWORK, RUNNING],
-    "sweeping": ["patching", DEVICES, ENGINES, "formats", RUNNING, EXPERIMENT],
-    "program": ["patching", DEVICES, CUDA, REGISTRY, "formats", RUNNING, EXPERIMENT, "sweeping", "program/report"],
+    MEASURING: [DEVICES],
+    EXPERIMENT: ["patching", MAPS, DEVICES, ENGINES, CPU, REGISTRY, "formats", NETWORK, RUNNING, MEASURING],
+    "sweeping": ["patching", DEVICES, ENGINES, "formats", RUNNING, MEASURING, EXPERIMENT],
+    "program": ["patching", DEVICES, CUDA, REGISTRY, "formats", RUNNING, MEASURING, EXPERIMENT, "sweeping", "program/report"],
     "program/report": ["patching", REGISTRY, "formats", EXPERIMENT, "sweeping"],
 }
 

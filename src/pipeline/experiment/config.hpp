@@ -17,7 +17,7 @@
 #include "kernels/engines/kinds.hpp"
 #include "patching/plan.hpp"
 #include "pipeline/experiment/axes.hpp"
-#include "pipeline/experiment/measure.hpp"
+#include "pipeline/measuring/measuring.hpp"
 #include "pipeline/running/executor.hpp"
 
 namespace halotile {
@@ -37,12 +37,14 @@ struct RandomInput {
 struct NpyInput {
   std::filesystem::path file;  ///< (N, C, H, W)
 };
+/// Whatever a Session was given; no key of a config names it.
+struct GivenInput {};
 
 /// What an image that cannot be read does to a run.
 enum class OnError : std::uint8_t { stop, skip };
 
 struct InputConfig {
-  std::variant<RandomInput, ImageInput, NpyInput> source;
+  std::variant<RandomInput, ImageInput, NpyInput, GivenInput> source;
   std::int64_t batch = 0;        ///< images per forward pass; 0: all, but at most 32 maps (random: 1)
   std::filesystem::path labels;  ///< CSV file with the classes of the images; empty: none
   OnError on_error = OnError::stop;
@@ -84,7 +86,8 @@ struct DeviceChoice {
 
 struct OutputConfig {
   std::filesystem::path directory = "results";
-  std::map<std::string, std::string> save;  ///< layer name -> file name in the directory (.npy)
+  /// Layer name -> file name in the directory (.npy). run_experiment() looks at the layers alone.
+  std::map<std::string, std::string> save;
 };
 
 struct Experiment {

@@ -33,19 +33,23 @@ void append_nchw(const ConstMapView& map, const MapShape& memory, std::vector<fl
 
 }  // namespace
 
-Harvest::Harvest(const Session& session)
-    : session_(session), network_(session.network()), predictions_(session) {
-  const auto collected = [this](std::size_t layer) {
-    return Collected{layer, network_.out(layer).shape.elements(), {}};
-  };
-  logits_ = collected(network_.logits());
+Harvest::Harvest(const Session& session, Predictions& predictions)
+    : session_(session),
+      network_(session.network()),
+      predictions_(predictions),
+      logits_(collected(network_.logits())) {
   for (const auto& [name, file] : session.experiment().output.save) {
-    const std::size_t index = name == "logits" ? logits_.layer : network_.index_of(name);
-    const Value& value = network_.out(index);
-    std::vector<std::int64_t> shape{value.shape.channels};
-    if (value.spatial) shape.insert(shape.end(), {value.shape.extent.height, value.shape.extent.width});
-    saved_.push_back({collected(index), NpyWriter(session.experiment().output.directory / file, shape)});
+    const std::size_t index = saved_layer(network_, name);
+    const Value& made = network_.out(index);
+    saved_.push_back(collected(index));
+    outputs_.push_back({name, {0, made.shape.channels}, {}});
+    const Extent2 e = made.shape.extent;
+    if (made.spatial) outputs_.back().shape.insert(outputs_.back().shape.end(), {e.height, e.width});
   }
+}
+
+Harvest::Collected Harvest::collected(std::size_t layer) const {
+  return {layer, network_.out(layer).shape.elements(), {}};
 }
 
 void Harvest::collect(Executor& executor, Collected& collected) const {
@@ -54,7 +58,7 @@ void Harvest::collect(Executor& executor, Collected& collected) const {
 
 void Harvest::take(Executor& executor) {
   ++samples_;
-  for (Saved& s : saved_) collect(executor, s.collected);
+  for (Collected& s : saved_) collect(executor, s);
   if (predictions_.wanted()) collect(executor, logits_);
 }
 
@@ -71,14 +75,10 @@ std::vector<float> Harvest::maps_first(const Collected& collected, std::int64_t 
   return ordered;
 }
 
-void Harvest::finish_batch(std::span<const std::int64_t> maps) {
+void Harvest::predict(std::span<const std::int64_t> maps) {
   const auto count = static_cast<std::int64_t>(maps.size());
   const std::int64_t views = session_.input().views();
-  for (Saved& s : saved_) {
-    s.file.append(samples_ == 1 ? s.collected.values : maps_first(s.collected, count));
-    s.collected.values.clear();
-  }
-  for (std::int64_t m = 0; m < count && predictions_.wanted(); m += views) {
+  for (std::int64_t m = 0; m < count; m += views) {
     std::vector<float> logits;  // (samples, views, classes)
     for (std::int64_t s = 0; s < samples_; ++s) {
       const auto begin = logits_.values.begin() + (s * count + m) * logits_.elements;
@@ -86,19 +86,20 @@ void Harvest::finish_batch(std::span<const std::int64_t> maps) {
     }
     predictions_.add(session_.input().name(maps[static_cast<std::size_t>(m)]), logits, samples_, views);
   }
+}
+
+void Harvest::finish_batch(std::span<const std::int64_t> maps) {
+  const auto count = static_cast<std::int64_t>(maps.size());
+  for (std::size_t i = 0; i < saved_.size(); ++i) {
+    std::vector<float>& values = saved_[i].values;
+    outputs_[i].shape[0] = count * samples_;
+    outputs_[i].values = samples_ == 1 ? std::move(values) : maps_first(saved_[i], count);
+    values.clear();
+  }
+  if (predictions_.wanted()) predict(maps);
   logits_.values.clear();
-  images_ += count / views;
+  images_ += count / session_.input().views();
   samples_ = 0;
-}
-
-void Harvest::finish() {
-  for (Saved& s : saved_) s.file.finish();
-}
-
-std::vector<std::string> Harvest::commit() {
-  std::vector<std::string> paths;
-  for (Saved& s : saved_) paths.push_back(s.file.commit());
-  return paths;
 }
 
 }  // namespace halotile

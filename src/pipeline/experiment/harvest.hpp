@@ -1,38 +1,41 @@
-// What runs leave behind, batch by batch: predictions, and maps saved to .npy files that grow with the
-// batches.
+// What runs leave behind, batch by batch: predictions, and outputs of the layers that the experiment saves.
 #pragma once
 
-#include <filesystem>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "formats/npy.hpp"
 #include "pipeline/experiment/predictions.hpp"
 #include "pipeline/experiment/session.hpp"
 #include "pipeline/running/executor.hpp"
 
 namespace halotile {
 
+/// Outputs of one layer as float32 in PyTorch's order: (maps, channels, height, width), behind flatten (maps,
+/// features). Of several dropout samples those of one map follow each other, and count as maps.
+struct LayerOutput {
+  std::string layer;  ///< as output.save calls it
+  std::vector<std::int64_t> shape;
+  std::vector<float> values;
+};
+
 class Harvest {
  public:
-  /// Opens the files of output.save under temporary names.
-  explicit Harvest(const Session& session);
+  /// Adds to `predictions`. Keeps references to both.
+  Harvest(const Session& session, Predictions& predictions);
 
-  /// Layers that the executor must keep.
+  /// Layers that the executor must keep besides those that are saved.
   [[nodiscard]] std::set<std::size_t> keep() const { return {logits_.layer}; }
-  /// Takes the outputs of one run of a batch of `maps` maps; with dropout, one sample after the other.
+  /// The layers of output.save, with the outputs that the last batch left there; none before the first.
+  [[nodiscard]] std::span<const LayerOutput> outputs() const { return outputs_; }
+  /// Takes the outputs of one run of a batch; with dropout, one sample after the other.
   void take(Executor& executor);
   /// Ends a batch: all samples of the maps of these numbers were taken.
   void finish_batch(std::span<const std::int64_t> maps);
-  /// Forces the saved maps to the disk: the long part of commit(). Nothing is taken behind.
-  void finish();
-  /// Gives the saved maps their names; returns their paths.
-  [[nodiscard]] std::vector<std::string> commit();
 
   /// Photographs (or random images, or arrays) so far.
   [[nodiscard]] std::int64_t images() const { return images_; }
-  [[nodiscard]] const Predictions& predictions() const { return predictions_; }
 
  private:
   // A layer's outputs of the batch in work, (samples, maps, elements) in PyTorch's order.
@@ -41,21 +44,20 @@ class Harvest {
     std::int64_t elements = 0;  // per map
     std::vector<float> values;
   };
-  struct Saved {
-    Collected collected;
-    NpyWriter file;
-  };
 
+  [[nodiscard]] Collected collected(std::size_t layer) const;
   // The batch as (maps, samples, elements).
   [[nodiscard]] static std::vector<float> maps_first(const Collected& collected, std::int64_t maps);
   void collect(Executor& executor, Collected& collected) const;
+  void predict(std::span<const std::int64_t> maps);
 
   const Session& session_;
   const Network& network_;
+  Predictions& predictions_;
   Collected logits_;
-  std::vector<Saved> saved_;
-  Predictions predictions_;
-  std::int64_t samples_ = 0;  // of the batch in work
+  std::vector<Collected> saved_;
+  std::vector<LayerOutput> outputs_;  // of saved_, in the same order
+  std::int64_t samples_ = 0;          // of the batch in work
   std::int64_t images_ = 0;
 };
 

@@ -60,33 +60,39 @@ class RandomSource final : public InputSource {
   MapShape shape_;
 };
 
-constexpr const char* channels_last_hint =
-    "; it looks like NHWC, where NCHW is expected: save array.transpose(0, 3, 1, 2) instead";
+std::string channels_last_hint(std::string_view verb) {
+  return fmt::format("; it looks like NHWC, where NCHW is expected: {} array.transpose(0, 3, 1, 2) instead",
+                     verb);
+}
 
 // (N, H, W, C), as image libraries and TensorFlow have it, rather than (N, C, H, W).
 bool channels_last(std::span<const std::int64_t> shape, std::int64_t channels) {
   return shape.size() == 4 && shape[3] == channels && shape[1] != channels;
 }
 
-class NpySource final : public InputSource {
+// What keeps the array from a network that takes `shape`; `verb`: what to do with a better one.
+std::string shape_problem(const NpyArray& array, const MapShape& shape, std::string_view verb) {
+  const std::vector<std::int64_t>& have = array.shape;
+  const bool last = channels_last(have, shape.channels);
+  // An array dictates the extent, one with the channels last a wrong one.
+  const bool own = last && shape.extent == Extent2{have[2], have[3]};
+  const Extent2 e = own ? Extent2{have[1], have[2]} : shape.extent;
+  if (have.size() == 4 && have[0] >= 1 && have[1] == shape.channels && have[2] == e.height &&
+      have[3] == e.width)
+    return "";
+  return fmt::format("has shape ({}); the network takes (N, C, H, W) = (N, {}, {}, {}){}",
+                     fmt::join(have, ", "), shape.channels, e.height, e.width,
+                     last ? channels_last_hint(verb) : "");
+}
+
+// An array (N, C, H, W) that fits `shape`.
+class ArraySource final : public InputSource {
  public:
-  NpySource(const std::filesystem::path& file, const MapShape& shape) : file_(file), shape_(shape) {
-    array_ = read_npy(file);
-    const std::vector<std::int64_t>& have = array_.shape;
-    const bool last = channels_last(have, shape.channels);
-    // An array dictates the extent, one with the channels last a wrong one.
-    const bool own = last && shape.extent == Extent2{have[2], have[3]};
-    const Extent2 e = own ? Extent2{have[1], have[2]} : shape.extent;
-    if (have.size() != 4 || have[0] < 1 || have[1] != shape.channels || have[2] != e.height ||
-        have[3] != e.width) {
-      throw FormatError(fmt::format("{}: has shape ({}); the network takes (N, C, H, W) = (N, {}, {}, {}){}",
-                                    shown_path(file), fmt::join(have, ", "), shape.channels, e.height,
-                                    e.width, last ? channels_last_hint : ""));
-    }
-  }
+  ArraySource(std::string name, NpyArray array, const MapShape& shape)
+      : name_(std::move(name)), shape_(shape), array_(std::move(array)) {}
   [[nodiscard]] std::int64_t count() const override { return array_.shape[0]; }
   [[nodiscard]] std::string name(std::int64_t image) const override {
-    return fmt::format("{} [{}]", file_.string(), image);
+    return fmt::format("{} [{}]", name_, image);
   }
   void fill(Interval images, const MapView& out) override {
     fill_rows(images, out, [this](std::int64_t image, std::int64_t y, std::vector<float>& values) {
@@ -102,9 +108,33 @@ class NpySource final : public InputSource {
   }
 
  private:
-  std::filesystem::path file_;
+  std::string name_;
   MapShape shape_;
   NpyArray array_;
+};
+
+std::unique_ptr<InputSource> npy_input(const std::filesystem::path& file, const MapShape& shape) {
+  NpyArray array = read_npy(file);
+  if (const std::string problem = shape_problem(array, shape, "save"); !problem.empty())
+    throw FormatError(fmt::format("{}: {}", shown_path(file), problem));
+  return std::make_unique<ArraySource>(file.string(), std::move(array), shape);
+}
+
+class MapSource final : public InputSource {
+ public:
+  explicit MapSource(const ConstMapView& maps) : maps_(maps) {}
+  [[nodiscard]] std::int64_t count() const override { return maps_.images; }
+  [[nodiscard]] std::string name(std::int64_t image) const override { return fmt::format("map {}", image); }
+  void fill(Interval images, const MapView& out) override {
+    for (std::int64_t image = images.begin; image < images.end; ++image) {
+      throw_if_stopped();
+      copy_map(subview(maps_, {image, image + 1}, maps_.rect),
+               subview(out, {image - images.begin, image - images.begin + 1}, out.rect));
+    }
+  }
+
+ private:
+  ConstMapView maps_;
 };
 
 class ImageSource final : public InputSource {
@@ -130,6 +160,7 @@ class ImageSource final : public InputSource {
     return static_cast<std::int64_t>(files_.size()) * views();
   }
   [[nodiscard]] std::int64_t views() const override { return crops_.kind == CropsConfig::Kind::ten ? 10 : 1; }
+  [[nodiscard]] bool decodes() const override { return true; }
   [[nodiscard]] std::string name(std::int64_t image) const override { return file(image).string(); }
   void fill(Interval images, const MapView& out) override {
     std::vector<float> values(static_cast<std::size_t>(shape_.elements()));
@@ -197,6 +228,27 @@ class ImageSource final : public InputSource {
 
 }  // namespace
 
+std::unique_ptr<InputSource> array_input(NpyArray array, const MapShape& shape) {
+  std::string problem = shape_problem(array, shape, "pass");
+  const auto wanted = static_cast<std::size_t>(problem.empty() ? array.shape[0] * shape.elements() : 0);
+  if (problem.empty() && array.data.size() != wanted)
+    problem = fmt::format("has {} elements, its shape has {}", array.data.size(), wanted);
+  if (!problem.empty()) throw ShapeError("the array given as input: " + problem);
+  return std::make_unique<ArraySource>("array", std::move(array), shape);
+}
+
+std::unique_ptr<InputSource> map_input(const ConstMapView& maps, const MapShape& shape) {
+  if (maps.images < 1 || maps.channels != shape.channels || maps.whole != shape.extent ||
+      maps.rect != Rect::whole(shape.extent) || maps.dtype == DType::u8) {
+    throw ShapeError(fmt::format(
+        "the maps given as input: {} {} map(s) of {} channels, {} of {}; the network takes whole maps of {} "
+        "channels, {}, in f32, bf16 or f16",
+        maps.images, to_string(maps.dtype), maps.channels, to_string(maps.rect.extent()),
+        to_string(maps.whole), shape.channels, to_string(shape.extent)));
+  }
+  return std::make_unique<MapSource>(maps);
+}
+
 std::optional<Extent2> input_extent(const InputConfig& input) {
   if (const auto* npy = std::get_if<NpyInput>(&input.source); npy != nullptr && !input.extent) {
     const std::vector<std::int64_t> shape = read_npy(npy->file).shape;
@@ -213,7 +265,7 @@ std::string layout_hint(const InputConfig& input) {
   constexpr std::int64_t most = 4;
   if (shape.size() != 4 || shape[3] > most || shape[1] <= most) return "";
   return fmt::format("{}: has shape ({}), read as (N, C, H, W){}", shown_path(npy->file),
-                     fmt::join(shape, ", "), channels_last_hint);
+                     fmt::join(shape, ", "), channels_last_hint("save"));
 }
 
 std::unique_ptr<InputSource> open_input(const Experiment& experiment, const MapShape& shape) {
@@ -221,10 +273,10 @@ std::unique_ptr<InputSource> open_input(const Experiment& experiment, const MapS
   if (const auto* random = std::get_if<RandomInput>(&input.source)) {
     return std::make_unique<RandomSource>(random->seed, std::max<std::int64_t>(1, input.batch), shape);
   }
-  if (const auto* npy = std::get_if<NpyInput>(&input.source))
-    return std::make_unique<NpySource>(npy->file, shape);
-  return std::make_unique<ImageSource>(std::get<ImageInput>(input.source), experiment.preprocess,
-                                       experiment.crops, shape);
+  if (const auto* npy = std::get_if<NpyInput>(&input.source)) return npy_input(npy->file, shape);
+  if (const auto* images = std::get_if<ImageInput>(&input.source))
+    return std::make_unique<ImageSource>(*images, experiment.preprocess, experiment.crops, shape);
+  throw ConfigError("input: the experiment was made with an input of its own; give that to the session");
 }
 
 }  // namespace halotile

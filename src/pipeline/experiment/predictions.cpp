@@ -9,7 +9,6 @@
 
 #include "formats/printable.hpp"
 #include "patching/error.hpp"
-#include "pipeline/experiment/text.hpp"
 
 namespace halotile {
 namespace {
@@ -52,9 +51,7 @@ std::int64_t classes_of(const Network& network) {
 }  // namespace
 
 Predictions::Predictions(const Session& session)
-    : classes_(classes_of(session.network())),
-      random_weights_(session.experiment().weights.file.empty()),
-      sampled_(session.experiment().dropout.samples > 0) {
+    : classes_(classes_of(session.network())), sampled_(session.experiment().dropout.samples > 0) {
   const Network& network = session.network();
   const std::filesystem::path& labels = session.experiment().input.labels;
   // Behind `until` an inner layer's outputs are no classes.
@@ -170,46 +167,6 @@ nlohmann::json Predictions::accuracy_json() const {
           {"images", accuracy_.images},
           {"top1", static_cast<double>(accuracy_.correct) / images},
           {"top5", static_cast<double>(accuracy_.correct_in_top) / images}};
-}
-
-std::string Predictions::class_text(std::int64_t index) const {
-  return names_.empty() ? fmt::format("{:>4}", index) : names_[static_cast<std::size_t>(index)];
-}
-
-void Predictions::print() const {
-  if (predictions_.empty()) return;
-  constexpr std::size_t shown = 12;
-  std::vector<std::vector<std::string>> rows{{"image"}};
-  if (labels_) rows[0].emplace_back("label");
-  rows[0].emplace_back(sampled_ ? "top-5 classes (probability ± deviation)" : "top-5 classes (probability)");
-  for (const Prediction& p : predictions_) {
-    if (rows.size() > shown) break;
-    rows.push_back({std::filesystem::path(p.image).filename().string()});
-    if (labels_) rows.back().push_back(p.label ? class_text(*p.label) : "-");
-    std::string top;
-    for (const RankedClass& r : p.top) {
-      top += sampled_ ? fmt::format("{} ({:.3f} ± {:.3f})  ", class_text(r.index), r.probability, r.deviation)
-                      : fmt::format("{} ({:.3f})  ", class_text(r.index), r.probability);
-    }
-    rows.back().push_back(p.top.empty() ? "none: its outputs hold NaN" : top);
-  }
-  print_text("{}", table(rows));
-  if (predictions_.size() > shown)
-    print_text("... and {} more, all in the result file\n", predictions_.size() - shown);
-  if (nan_images_ > 0) {
-    print_text("{} of {} images have outputs that are not numbers (NaN), and so no prediction\n", nan_images_,
-               predictions_.size());
-  }
-  if (accuracy_.images > 0) {
-    const auto images = static_cast<double>(accuracy_.images);
-    print_text("accuracy: {} of {} labelled images right ({}), {} among the first five\n", accuracy_.correct,
-               accuracy_.images, percent(static_cast<double>(accuracy_.correct) / images),
-               percent(static_cast<double>(accuracy_.correct_in_top) / images));
-  }
-  if (random_weights_) {
-    print_text("The weights are random: these classes mean nothing, only the arithmetic is real.\n");
-  }
-  print_text("\n");
 }
 
 }  // namespace halotile

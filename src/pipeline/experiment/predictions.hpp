@@ -36,6 +36,8 @@ struct Accuracy {
 /// Turns logits into predictions and counts the right ones.
 class Predictions {
  public:
+  /// Of a network without classes.
+  Predictions() = default;
   /// Reads class names and labels. Throws when they do not fit the network or the images.
   explicit Predictions(const Session& session);
 
@@ -53,17 +55,18 @@ class Predictions {
   [[nodiscard]] nlohmann::json unused_labels_json() const;
   /// Images with a logit that is NaN, in one of their crops or samples; they have no prediction.
   [[nodiscard]] std::int64_t nan_images() const { return nan_images_; }
-  /// A table of the first images, the accuracy, and what random weights mean.
-  void print() const;
+  [[nodiscard]] std::span<const Prediction> all() const { return predictions_; }
+  /// In the order of the network's outputs; empty where classes have numbers only.
+  [[nodiscard]] std::span<const std::string> class_names() const { return names_; }
+  /// Of the images with labels.
+  [[nodiscard]] const Accuracy& accuracy() const { return accuracy_; }
 
  private:
   [[nodiscard]] std::vector<RankedClass> rank(std::span<const float> logits, std::int64_t samples,
                                               std::int64_t views) const;
-  [[nodiscard]] std::string class_text(std::int64_t index) const;
 
   std::int64_t classes_ = 0;
-  bool random_weights_;
-  bool sampled_;
+  bool sampled_ = false;
   std::vector<std::string> names_;
   std::optional<Labels> labels_;
   std::vector<Labels::Place> unused_labels_;

@@ -11,6 +11,8 @@
 
 namespace halotile {
 
+std::string utc_now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+
 std::string cpu_name() {
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);) {
@@ -66,8 +68,11 @@ nlohmann::json lasting_machine_json() {
 
 nlohmann::json provenance_json(const Session& session) {
   nlohmann::json json = machine_json();
-  json["time"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+  json["time"] = utc_now();
   json["config"] = to_json(session.experiment());
+  if (session.from_values()) {
+    for (const char* const file : {"model", "weights"}) json["config"].erase(file);
+  }
   json["threads_per_stream"] = session.threads();
   json["weights_hash"] = fmt::format("{:016x}", session.weights().hash());
   return json;

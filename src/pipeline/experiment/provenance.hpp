@@ -20,6 +20,9 @@ struct BuildInfo {
 /// Written by the build.
 extern const BuildInfo build_info;
 
+/// Now, in UTC: 2026-11-22T10:11:12Z.
+[[nodiscard]] std::string utc_now();
+
 /// The processor's name as the system gives it.
 [[nodiscard]] std::string cpu_name();
 
@@ -29,7 +32,8 @@ extern const BuildInfo build_info;
 /// The same without what changes from minute to minute: what tells two builds or machines apart.
 [[nodiscard]] nlohmann::json lasting_machine_json();
 
-/// Build and machine with the session's resolved config, threads and weights' hash.
+/// Build and machine with the session's resolved config, threads and weights' hash. Of a session from values
+/// the config names no model, weights and input.
 [[nodiscard]] nlohmann::json provenance_json(const Session& session);
 
 }  // namespace halotile

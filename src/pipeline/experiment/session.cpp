@@ -29,10 +29,8 @@ Network network_of(const Experiment& experiment) {
   }
 }
 
-}  // namespace
-
-Network load_network(const Experiment& experiment) {
-  Network network = network_of(experiment);
+// Makes dropout layers drop where the experiment samples.
+Network sampling(Network network, const Experiment& experiment) {
   if (experiment.dropout.samples == 0) return network;
   bool any = false;
   for (Node& node : network.nodes) {
@@ -44,6 +42,15 @@ Network load_network(const Experiment& experiment) {
   }
   return network;
 }
+
+Experiment with_given_input(Experiment experiment) {
+  experiment.input.source = GivenInput{};
+  return experiment;
+}
+
+}  // namespace
+
+Network load_network(const Experiment& experiment) { return sampling(network_of(experiment), experiment); }
 
 namespace {
 
@@ -91,26 +98,29 @@ std::vector<StageValues> make_stages(const Experiment& experiment, const Network
   return stages_of(network, split_behind(groups, keep), keep);
 }
 
+std::size_t saved_layer(const Network& network, const std::string& name) {
+  return name == "logits" ? network.logits() : network.index_of(name);
+}
+
 std::set<std::size_t> saved_layers(const Experiment& experiment, const Network& network) {
   std::set<std::size_t> layers;
-  for (const auto& [name, file] : experiment.output.save) {
-    // "logits" is the usual name for what the network ends with.
-    layers.insert(name == "logits" ? network.logits() : network.index_of(name));
-  }
+  for (const auto& [name, file] : experiment.output.save) layers.insert(saved_layer(network, name));
   return layers;
 }
 
-Session::Session(const Experiment& experiment) : experiment_(experiment), network_(load_network(experiment)) {
-  const bool reference = experiment.engine == EngineKind::reference;
+Session::Session(Experiment experiment, Network network, std::unique_ptr<InputSource> input)
+    : experiment_(std::move(experiment)),
+      network_(std::move(network)),
+      input_(input != nullptr ? std::move(input) : open_input(experiment_, network_.input())) {
+  const bool reference = experiment_.engine == EngineKind::reference;
   threads_ =
-      experiment.threads > 0 ? experiment.threads : std::max(1, available_cores() / experiment.streams);
+      experiment_.threads > 0 ? experiment_.threads : std::max(1, available_cores() / experiment_.streams);
   if (reference) threads_ = 1;
-  input_ = open_input(experiment_, network_.input());
   constexpr std::int64_t largest_default_batch = 32;
   // A photograph's views stay together.
   const std::int64_t views = input_->views();
-  const std::int64_t images = experiment.input.batch > 0
-                                  ? experiment.input.batch
+  const std::int64_t images = experiment_.input.batch > 0
+                                  ? experiment_.input.batch
                                   : std::max<std::int64_t>(1, largest_default_batch / views);
   batch_ = std::min(images * views, input_->count());
   EngineChoice choice = choose_engine(experiment_, threads_);
@@ -120,9 +130,24 @@ Session::Session(const Experiment& experiment) : experiment_(experiment), networ
   // Fail on a bad plan before the weights are made.
   (void)make_plan(network_.geometry(), stages({}), experiment_.patch);
   (void)saved_layers(experiment_, network_);
+}
+
+Session::Session(const Experiment& experiment) : Session(experiment, load_network(experiment), nullptr) {
   const WeightsConfig& weights = experiment_.weights;
-  weights_ = weights.file.empty() ? Weights::random(network_, weights.seed)
-                                  : Weights::from_file(network_, *open_weights(weights.file), weights.rename);
+  set_weights(weights.file.empty()
+                  ? Weights::random(network_, weights.seed)
+                  : Weights::from_file(network_, *open_weights(weights.file), weights.rename));
+}
+
+Session::Session(const Experiment& experiment, Network network, Weights weights,
+                 std::unique_ptr<InputSource> input)
+    : Session(with_given_input(experiment), sampling(std::move(network), experiment), std::move(input)) {
+  from_values_ = true;
+  set_weights(std::move(weights));
+}
+
+void Session::set_weights(Weights weights) {
+  weights_ = std::move(weights);
   weights_.bind(network_);
 }
 

@@ -28,19 +28,29 @@ namespace halotile {
 [[nodiscard]] std::vector<StageValues> make_stages(const Experiment& experiment, const Network& network,
                                                    const std::set<std::size_t>& keep, bool lrn_with_pools);
 
+/// The layer that output.save calls so: "logits" is what the network ends with. Throws ConfigError.
+[[nodiscard]] std::size_t saved_layer(const Network& network, const std::string& name);
 /// Layers named in output.save.
 [[nodiscard]] std::set<std::size_t> saved_layers(const Experiment& experiment, const Network& network);
 
 class Session {
  public:
-  /// Throws ConfigError, FormatError, ShapeError or UnsupportedError for what cannot be.
+  /// With the files that the experiment names. Throws ConfigError, FormatError, ShapeError or
+  /// UnsupportedError for what cannot be.
   explicit Session(const Experiment& experiment);
+  /// From values, without a look at any file: the experiment's model, until, weights, input.source and
+  /// input.extent mean nothing here. `weights` are the network's; `input` gives maps of the network's input.
+  Session(const Experiment& experiment, Network network, Weights weights, std::unique_ptr<InputSource> input);
 
   [[nodiscard]] const Experiment& experiment() const { return experiment_; }
   [[nodiscard]] const Network& network() const { return network_; }
   [[nodiscard]] const Weights& weights() const { return weights_; }
   [[nodiscard]] Engine& engine() const { return *engine_; }
   [[nodiscard]] InputSource& input() const { return *input_; }
+  /// Whether network, weights and input were given as values.
+  [[nodiscard]] bool from_values() const { return from_values_; }
+  /// Whether the weights were made up, and classes mean nothing.
+  [[nodiscard]] bool random_weights() const { return !from_values_ && experiment_.weights.file.empty(); }
   /// Why device: auto took the CPU, for the user; empty when it did not.
   [[nodiscard]] const std::string& device_note() const { return device_note_; }
   /// Threads inside each of `streams` streams.
@@ -66,14 +76,19 @@ class Session {
                                                               const std::set<std::size_t>& keep) const;
 
  private:
+  // All but the weights; null: the input that the experiment names.
+  Session(Experiment experiment, Network network, std::unique_ptr<InputSource> input);
+  void set_weights(Weights weights);
+
   Experiment experiment_;
   Network network_;
   Weights weights_;
+  std::unique_ptr<InputSource> input_;
   int threads_ = 1;
   std::unique_ptr<Engine> engine_;
   std::string device_note_;
-  std::unique_ptr<InputSource> input_;
   std::int64_t batch_ = 1;
+  bool from_values_ = false;
 };
 
 }  // namespace halotile

@@ -104,6 +104,16 @@ std::size_t Network::add(Node node) {
   return values.size() - 1;
 }
 
+std::size_t Network::add(const std::string& type, std::string node_name, NodeOp op,
+                         std::vector<std::size_t> inputs) {
+  Node node;
+  node.name = std::move(node_name);
+  node.row = &op_row(type);
+  node.op = std::move(op);
+  node.inputs = inputs.empty() ? std::vector{values.size() - 1} : std::move(inputs);
+  return add(std::move(node));
+}
+
 void Network::finish() {
   if (outputs.empty()) {
     std::vector<bool> read(values.size());

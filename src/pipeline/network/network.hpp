@@ -102,6 +102,9 @@ struct Network {
   /// Adds a node whose name, row, op and inputs are set, works out the rest, and returns its value. Throws
   /// ShapeError when it cannot take these inputs.
   std::size_t add(Node node);
+  /// The same in code: an op of the table's row `type` on `inputs`, or without them on the value made last.
+  std::size_t add(const std::string& type, std::string node_name, NodeOp op,
+                  std::vector<std::size_t> inputs = {});
   /// When all nodes are there: brings them in order, and leaves out those that no output needs. Without
   /// outputs so far, what no node reads is one.
   void finish();

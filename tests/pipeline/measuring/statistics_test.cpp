@@ -1,5 +1,5 @@
 // Intervals of medians and ratios: known values, and coverage by simulation of noise like that of run times.
-#include "sweeping/statistics.hpp"
+#include "pipeline/measuring/statistics.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "sweeping/statistics.hpp"
+#include "pipeline/measuring/statistics.hpp"
 
 #include <algorithm>
 #include <cmath>

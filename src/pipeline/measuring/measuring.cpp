@@ -1,10 +1,10 @@
-#include "sweeping/measuring.hpp"
+#include "pipeline/measuring/measuring.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <utility>
 
-#include "sweeping/statistics.hpp"
+#include "pipeline/measuring/statistics.hpp"
 
 namespace halotile {
 namespace {

@@ -1,4 +1,4 @@
-#include "pipeline/experiment/measure.hpp"
+#include "pipeline/measuring/peak_memory.hpp"
 
 #include <malloc.h>
 

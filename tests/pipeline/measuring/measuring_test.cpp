@@ -1,4 +1,4 @@
-#include "sweeping/measuring.hpp"
+#include "pipeline/measuring/measuring.hpp"
 
 #include <gtest/gtest.h>
 
@@ -6,8 +6,9 @@
 #include <random>
 #include <thread>
 
-#include "sweeping/cache_flush.hpp"
-#include "sweeping/disturbance.hpp"
+#include "pipeline/measuring/cache_flush.hpp"
+#include "pipeline/measuring/disturbance.hpp"
+#include "pipeline/measuring/peak_memory.hpp"
 
 namespace halotile {
 namespace {

@@ -1,4 +1,4 @@
-#include "sweeping/cache_flush.hpp"
+#include "pipeline/measuring/cache_flush.hpp"
 
 #include <fmt/format.h>
 #include <pthread.h>

@@ -1,4 +1,4 @@
-#include "sweeping/disturbance.hpp"
+#include "pipeline/measuring/disturbance.hpp"
 
 #include <fmt/format.h>
 #include <sched.h>
@@ -12,7 +12,7 @@
 #include <numeric>
 #include <sstream>
 
-#include "sweeping/statistics.hpp"
+#include "pipeline/measuring/statistics.hpp"
 
 namespace halotile {
 namespace {
