@@ -74,7 +74,8 @@ std::string spatial_text(Draw& draw, std::int64_t channels, const ModelLimits& l
     case 7:
       return "type: dropout";
     case 8:
-      return draw.once_in(4) ? "type: softmax" : "type: relu";
+      if (draw.once_in(2)) return "type: leaky_relu, slope: 0.2";
+      return draw.once_in(2) ? "type: softmax" : "type: relu";
     default:
       return "type: relu";
   }

@@ -66,6 +66,11 @@ struct LrnMaxPool {
 /// y = max(x, 0).
 struct Relu {};
 
+/// y = x < 0 ? slope * x : x; keeps NaN.
+struct LeakyRelu {
+  float slope = 0.01F;
+};
+
 /// y[c] = exp(x[c] - max) / sum, over the channels of a position.
 struct Softmax {};
 
@@ -78,11 +83,13 @@ struct Normalize {
   std::array<float, 3> stddev{};
 };
 
-using Op = std::variant<Conv2d, FullyConnected, Pool2d, Lrn, LrnMaxPool, Relu, Softmax, Copy, Normalize>;
+using Op =
+    std::variant<Conv2d, FullyConnected, Pool2d, Lrn, LrnMaxPool, Relu, LeakyRelu, Softmax, Copy, Normalize>;
 
 /// In the order of Op.
 inline constexpr std::array<std::string_view, std::variant_size_v<Op>> op_names{
-    "conv2d", "fully_connected", "pool2d", "lrn", "lrn_max_pool", "relu", "softmax", "copy", "normalize"};
+    "conv2d", "fully_connected", "pool2d",  "lrn",  "lrn_max_pool",
+    "relu",   "leaky_relu",      "softmax", "copy", "normalize"};
 
 [[nodiscard]] inline std::string_view name_of(const Op& op) { return op_names[op.index()]; }
 

@@ -104,6 +104,8 @@ class Layer {
         return engine_->prepare(LrnMaxPool{layer_.lrn, layer_.pool}, in, out);
       case Kind::relu:
         return engine_->prepare(Relu{}, in, out);
+      case Kind::leaky_relu:
+        return engine_->prepare(LeakyRelu{0.25F}, in, out);
       case Kind::softmax:
         return engine_->prepare(Softmax{}, in, out);
       case Kind::copy:
@@ -165,6 +167,8 @@ Expected definition(const LayerCase& layer, DType type, const Map& in) {
       return lrn_pool(layer, type, in);
     case Kind::relu:
       return elementwise(in, [](double x) { return x < 0 ? 0.0 : x; });
+    case Kind::leaky_relu:
+      return elementwise(in, [](double x) { return x < 0 ? x / 4 : x; });
     case Kind::softmax:
       return oracle::softmax(in);
     case Kind::copy:
@@ -450,6 +454,8 @@ std::vector<LayerCase> layers(bool fuses_lrn_and_pool) {
   for (const std::int64_t channels : {16, 13}) {
     const std::string odd = channels % 2 == 1 ? "OddChannels" : "";
     all.push_back({.name = "Relu" + odd, .kind = Kind::relu, .channels = channels, .input = {4, 5}});
+    all.push_back(
+        {.name = "LeakyRelu" + odd, .kind = Kind::leaky_relu, .channels = channels, .input = {4, 5}});
     all.push_back({.name = "Copy" + odd, .kind = Kind::copy, .channels = channels, .input = {4, 5}});
     all.push_back({.name = "Convert" + odd, .kind = Kind::convert, .channels = channels, .input = {4, 5}});
     all.push_back({.name = "Softmax" + odd, .kind = Kind::softmax, .channels = channels, .input = {1, 1}});

@@ -40,6 +40,7 @@ enum class Kind : std::uint8_t {
   lrn,
   lrn_pool,
   relu,
+  leaky_relu,  ///< of slope 1/4
   softmax,
   copy,
   convert,  ///< a copy to f32

@@ -86,6 +86,17 @@ Expected apply(const Relu&, const Expected& in) {
   return y;
 }
 
+// One rounding; slopes here are below 1, so that an error does not grow.
+Expected apply(const LeakyRelu& layer, const Expected& in) {
+  Expected y = in;
+  for (std::size_t i = 0; i < y.value.values.size(); ++i) {
+    double& v = y.value.values[i];
+    if (v < 0) v *= static_cast<double>(layer.slope);
+    y.bound.values[i] += oracle::unit_f32 * (std::abs(v) + y.bound.values[i]);
+  }
+  return y;
+}
+
 // y = x d^-beta with d >= k: |dy| <= e k^-beta + |x| beta k^(-beta - 1) |dd|, |dd| <= alpha / size sum
 // (2|x|e + e^2); and the layer's own roundings, relative to |y| <= |x| k^-beta.
 Expected apply(const Lrn& lrn, const Expected& in) {

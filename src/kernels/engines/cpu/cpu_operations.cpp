@@ -73,7 +73,7 @@ std::unique_ptr<Operation> map_operation(int threads, Kernel kernel) {
 }  // namespace
 
 std::string cpu_obstacle(const Op& op) {
-  if (is_one_of<Conv2d, FullyConnected, Pool2d, Lrn, Relu, Softmax, Copy>(op)) return {};
+  if (is_one_of<Conv2d, FullyConnected, Pool2d, Lrn, Relu, LeakyRelu, Softmax, Copy>(op)) return {};
   if (is_one_of<LrnMaxPool>(op)) return "LRN and pools are not fused on the CPU";
   if (is_one_of<Normalize>(op)) return "8-bit pixels become floats before they are the CPU's input";
   return "the CPU engines do not have it";
@@ -92,6 +92,10 @@ std::unique_ptr<Operation> CpuEngine::make(const Op& op, std::span<const MapGeom
           },
           [&](const Relu&) -> Made {
             return map_operation(threads_, [](In in, const MapView& out) { relu(in, out); });
+          },
+          [&](const LeakyRelu& layer) -> Made {
+            return map_operation(threads_,
+                                 [layer](In in, const MapView& out) { leaky_relu(layer, in, out); });
           },
           [&](const Softmax&) -> Made {
             return map_operation(1, [](In in, const MapView& out) { softmax(in, out); });

@@ -1,14 +1,15 @@
-// ReLU, softmax and copies: every output element depends on its own position alone.
+// ReLU, leaky ReLU, softmax and copies: every output element depends on its own position alone.
 //
 //   relu      y = x < 0 ? 0 : x   (keeps -0 and NaN)
+//   leaky_relu  y = x < 0 ? slope x : x
 //   softmax   y(c) = exp(x(c) - m) / s,  m = max of x, s = sum ascending of exp(x(c) - m), over the channels
 //   copy_map  y = x, converted when the element types differ
 //
-// Maps are NHWC views of f32, bf16 or f16; those of pixels (u8) are only copied. ReLU and copies run over the
+// Maps are NHWC views of f32, bf16 or f16; those of pixels (u8) are only copied. All but softmax run over the
 // longest stretches that are contiguous in both maps: whole rows of positions when neither has gaps between
 // positions.
 //
-// Preconditions: those of reference.hpp; out.rect in in.rect; relu may work in place.
+// Preconditions: those of reference.hpp; out.rect in in.rect; relu and leaky_relu may work in place.
 #include "kernels/engines/cpu/pointwise.hpp"
 
 #include <algorithm>
@@ -49,25 +50,55 @@ void for_each_stretch(const ConstMapView& in, const MapView& out, Apply apply) {
   }
 }
 
+struct Rectify {
+  float operator()(float x) const { return x < 0.0F ? 0.0F : x; }
+};
+
+struct RectifyLeaky {
+  float slope;
+  float operator()(float x) const { return x < 0.0F ? slope * x : x; }
+};
+
 // ivdep: `from` and `to` are the same or apart.
-template <typename T>
-HALOTILE_INLINE void relu_loop(const T* from, T* to, std::int64_t elements) {
+template <typename T, typename Function>
+HALOTILE_INLINE void map_loop(const T* from, T* to, std::int64_t elements, Function function) {
 #pragma GCC ivdep
-  for (std::int64_t i = 0; i < elements; ++i) {
-    const auto x = static_cast<float>(from[i]);
-    to[i] = static_cast<T>(x < 0.0F ? 0.0F : x);
-  }
+  for (std::int64_t i = 0; i < elements; ++i) to[i] = static_cast<T>(function(static_cast<float>(from[i])));
 }
 
-HALOTILE_MULTIVERSION void relu_stretch(const float* from, float* to, std::int64_t elements) {
-  relu_loop(from, to, elements);
+HALOTILE_MULTIVERSION void map_stretch(const float* from, float* to, std::int64_t elements, Rectify f) {
+  map_loop(from, to, elements, f);
 }
-HALOTILE_MULTIVERSION void relu_stretch(const Bfloat16* from, Bfloat16* to, std::int64_t elements) {
-  relu_loop(from, to, elements);
+HALOTILE_MULTIVERSION void map_stretch(const Bfloat16* from, Bfloat16* to, std::int64_t elements, Rectify f) {
+  map_loop(from, to, elements, f);
+}
+HALOTILE_MULTIVERSION void map_stretch(const Float16* from, Float16* to, std::int64_t elements, Rectify f) {
+  map_loop(from, to, elements, f);
+}
+HALOTILE_MULTIVERSION void map_stretch(const float* from, float* to, std::int64_t elements, RectifyLeaky f) {
+  map_loop(from, to, elements, f);
+}
+HALOTILE_MULTIVERSION void map_stretch(const Bfloat16* from, Bfloat16* to, std::int64_t elements,
+                                       RectifyLeaky f) {
+  map_loop(from, to, elements, f);
+}
+HALOTILE_MULTIVERSION void map_stretch(const Float16* from, Float16* to, std::int64_t elements,
+                                       RectifyLeaky f) {
+  map_loop(from, to, elements, f);
 }
 
-HALOTILE_MULTIVERSION void relu_stretch(const Float16* from, Float16* to, std::int64_t elements) {
-  relu_loop(from, to, elements);
+// A function of every element of a map.
+template <typename Function>
+void map_elements(const char* what, const ConstMapView& in, const MapView& out, Function function) {
+  check_maps(what, in, out);
+  if (in.dtype != out.dtype)
+    throw ShapeError(std::string(what) + ": in and out must have the same element type");
+  with_element_type(in.dtype, [&](auto type) {
+    using T = decltype(type);
+    for_each_stretch<T, T>(in, out, [function](const T* from, T* to, std::int64_t elements) {
+      map_stretch(from, to, elements, function);
+    });
+  });
 }
 
 template <typename From, typename To>
@@ -115,16 +146,10 @@ void softmax_of(const ConstMapView& in, const MapView& out) {
 
 }  // namespace
 
-void relu(const ConstMapView& in, const MapView& out) {
-  check_maps("relu", in, out);
-  if (in.dtype != out.dtype) throw ShapeError("relu: in and out must have the same element type");
-  const auto apply = [](const auto* from, auto* to, std::int64_t elements) {
-    relu_stretch(from, to, elements);
-  };
-  with_element_type(in.dtype, [&](auto type) {
-    using T = decltype(type);
-    for_each_stretch<T, T>(in, out, apply);
-  });
+void relu(const ConstMapView& in, const MapView& out) { map_elements("relu", in, out, Rectify{}); }
+
+void leaky_relu(const LeakyRelu& layer, const ConstMapView& in, const MapView& out) {
+  map_elements("leaky_relu", in, out, RectifyLeaky{layer.slope});
 }
 
 void softmax(const ConstMapView& in, const MapView& out) {

@@ -1,8 +1,8 @@
-// Kernels that the CPU engines share: pooling, local response normalization, ReLU, softmax, copies. They are
-// vectorized over channels, work on strided views, and keep the orders written in reference.hpp, so that the
-// `reference` engine's bits do not depend on the vector width. bf16 and f16 maps are widened to fp32,
-// computed in fp32, and rounded once when stored. Preconditions are those of reference.hpp; in and out must
-// not overlap, except for relu.
+// Kernels that the CPU engines share: pooling, local response normalization, ReLU, leaky ReLU, softmax,
+// copies. They are vectorized over channels, work on strided views, and keep the orders written in
+// reference.hpp, so that the `reference` engine's bits do not depend on the vector width. bf16 and f16 maps
+// are widened to fp32, computed in fp32, and rounded once when stored. Preconditions are those of
+// reference.hpp; in and out must not overlap, except for relu and leaky_relu.
 #pragma once
 
 #include "kernels/engines/op.hpp"
@@ -19,6 +19,9 @@ void lrn(const Lrn& layer, const ConstMapView& in, const MapView& out);
 
 /// y = x < 0 ? 0 : x for out.rect, which must lie in in.rect; may work in place.
 void relu(const ConstMapView& in, const MapView& out);
+
+/// y = x < 0 ? slope * x : x, likewise.
+void leaky_relu(const LeakyRelu& layer, const ConstMapView& in, const MapView& out);
 
 /// Softmax over the channels of every position of out.rect, computed in f32 whatever the element types.
 void softmax(const ConstMapView& in, const MapView& out);

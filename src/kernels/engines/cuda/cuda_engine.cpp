@@ -51,6 +51,11 @@ std::unique_ptr<Operation> CudaEngine::make(const Op& op, std::span<const MapGeo
             });
           },
           [](const Relu&) -> Made { return launch_operation(cuda::relu); },
+          [](const LeakyRelu& layer) -> Made {
+            return launch_operation([layer](const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+              cuda::leaky_relu(layer, in, out, stream);
+            });
+          },
           [](const Softmax&) -> Made { return launch_operation(cuda::softmax); },
           [](const Copy&) -> Made { return std::make_unique<TilesOperation>(cuda::copy_maps); },
           [](const Normalize& pixels) -> Made {

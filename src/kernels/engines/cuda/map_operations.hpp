@@ -63,6 +63,9 @@ void lrn_max_pool(const Lrn& lrn, const Pool2d& pool, std::span<const TileMaps> 
 /// y = x < 0 ? 0 : x for out.rect, which must lie in in.rect; may work in place.
 void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 
+/// y = x < 0 ? slope * x : x, likewise.
+void leaky_relu(const LeakyRelu& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream);
+
 /// Copies out.rect, which must lie in in.rect, converting between element types.
 void copy_map(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 /// The same for several tiles, all of one element type, in as few launches as pool2d. No tile may read what

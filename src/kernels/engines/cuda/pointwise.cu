@@ -1,15 +1,17 @@
-// ReLU, copies and softmax: every output depends on its own position alone.
+// ReLU, leaky ReLU, copies and softmax: every output depends on its own position alone.
 //
 //   relu      y = x < 0 ? 0 : x   (keeps -0 and NaN)
+//   leaky_relu  y = x < 0 ? slope x : x
 //   copy_map  y = x, rounded to nearest even where the element type of y holds less
 //   softmax   y(c) = exp(x(c) - m) / s,  m = max of x, s = sum of exp(x(c) - m), over the channels
 //
-// Maps are NHWC views of f32, bf16 or f16 with any strides. ReLU and copies go over stretches that are
+// Maps are NHWC views of f32, bf16 or f16 with any strides. All but softmax go over stretches that are
 // contiguous in both maps: rows of positions, or single positions where there are gaps between them. Grid:
 // LineGrid, stretches, units of the values that the wider type has in 16 bytes (1 where not aligned). ReLU
 // and copies of one type move bits, so that -0 and NaN stay what they are. Softmax, in fp32: a block of 128
 // threads takes a position; the sum is a tree over static shared memory whose shape depends on the number of
-// channels alone. Preconditions: those of reference.hpp; out.rect in in.rect; relu may work in place.
+// channels alone. Preconditions: those of reference.hpp; out.rect in in.rect; relu and leaky_relu may work in
+// place.
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -34,14 +36,38 @@ struct Parameters {
   Divider cols;   // stretches of a row
 };
 
-template <bool relu, int n, typename From, typename To>
-__device__ __forceinline__ void transfer(const Parameters<From, To>& p, int image, int stretch, int unit) {
+// What becomes of a vector of elements on its way.
+struct Same {
+  template <typename T, int n>
+  __device__ void operator()(Pack<T, n>&) const {}
+};
+struct Rectified {
+  template <typename T, int n>
+  __device__ void operator()(Pack<T, n>& x) const {
+    rectify(x);
+  }
+};
+struct RectifiedLeaky {
+  float slope;
+  template <typename T, int n>
+  __device__ void operator()(Pack<T, n>& x) const {
+    float a[n];
+    widen(x, a);
+#pragma unroll
+    for (int e = 0; e < n; ++e) a[e] = a[e] < 0.0F ? __fmul_rn(slope, a[e]) : a[e];
+    x = narrow<T, n>(a);
+  }
+};
+
+template <int n, typename From, typename To, typename Function>
+__device__ __forceinline__ void transfer(const Parameters<From, To>& p, const Function& function, int image,
+                                         int stretch, int unit) {
   const int2 place = p.cols.divide(stretch);
   const int row = p.out.row0 + place.x;
   const int col = p.out.col0 + place.y;
   auto x = load<From, n>(p.in.data + p.in.offset(image, row, col) + unit * n);
   To* const to = p.out.data + p.out.offset(image, row, col) + unit * n;
-  if constexpr (relu) rectify(x);
+  function(x);
   if constexpr (std::is_same_v<From, To>) {
     store(to, x);
   } else {
@@ -51,11 +77,12 @@ __device__ __forceinline__ void transfer(const Parameters<From, To>& p, int imag
   }
 }
 
-template <bool relu, typename From, typename To, int n>
-__global__ void __launch_bounds__(threads) pointwise(const __grid_constant__ Parameters<From, To> p) {
+template <typename Function, typename From, typename To, int n>
+__global__ void __launch_bounds__(threads)
+    pointwise(const __grid_constant__ Parameters<From, To> p, const Function function) {
   follow_previous();
   p.grid.for_each(p.out.images,
-                  [&](int image, int stretch, int unit) { transfer<relu, n>(p, image, stretch, unit); });
+                  [&](int image, int stretch, int unit) { transfer<n>(p, function, image, stretch, unit); });
 }
 
 // Tiles of very different shapes, such as borders. Grid: x blocks that share out all units of a tile.
@@ -69,7 +96,7 @@ __global__ void __launch_bounds__(threads)
   for (auto unit = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); unit < units; unit += step) {
     const int2 of_stretch = p.grid.unit_count.divide(unit);
     const int image = of_stretch.x / p.grid.rows;
-    transfer<false, n>(p, image, of_stretch.x - image * p.grid.rows, of_stretch.y);
+    transfer<n>(p, Same{}, image, of_stretch.x - image * p.grid.rows, of_stretch.y);
   }
 }
 
@@ -160,8 +187,9 @@ bool in_vectors(Parameters<From, To>& p, const ConstMapView& in, const MapView& 
   return stretch(p) % n == 0 && same_column && aligned(p.in) && aligned(p.out);
 }
 
-template <bool relu, typename From, typename To>
-void launch(const char* what, const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+template <typename From, typename To, typename Function>
+void launch(const char* what, const Function& function, const ConstMapView& in, const MapView& out,
+            cudaStream_t stream) {
   constexpr int n = std::min(vector_width<From>, vector_width<To>);
   auto p = parameters<From, To>(what, in, out);
   if (positions(p.out) == 0 || out.channels == 0) return;
@@ -169,10 +197,20 @@ void launch(const char* what, const ConstMapView& in, const MapView& out, cudaSt
   p.grid = LineGrid(p.out.rows * p.cols.divisor(), vectors ? stretch(p) / n : stretch(p), threads);
   const dim3 grid = p.grid.grid(p.out.images, threads);
   if (vectors) {
-    launch_early(pointwise<relu, From, To, n>, grid, threads, 0, stream, what, p);
+    launch_early(pointwise<Function, From, To, n>, grid, threads, 0, stream, what, p, function);
   } else {
-    launch_early(pointwise<relu, From, To, 1>, grid, threads, 0, stream, what, p);
+    launch_early(pointwise<Function, From, To, 1>, grid, threads, 0, stream, what, p, function);
   }
+}
+
+// A function of every element of a map.
+template <typename Function>
+void map_elements(const char* what, const Function& function, const ConstMapView& in, const MapView& out,
+                  cudaStream_t stream) {
+  if (in.dtype != out.dtype)
+    throw ShapeError(std::string(what) + ": in and out must have the same element type");
+  with_device_type(in.dtype,
+                   [&]<typename T>(DeviceType<T>) { launch<T, T>(what, function, in, out, stream); });
 }
 
 template <int n, typename From, typename To, int most>
@@ -192,10 +230,13 @@ void launch_copies(TileParameters<Parameters<From, To>, most>& tiles, int count,
 template <typename T>
 void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
   constexpr int n = vector_width<T>;
-  list.push_back({"pointwise", "relu" + type, address_of(pointwise<true, T, T, n>), threads, 0});
-  list.push_back({"pointwise", "relu, unaligned" + type, address_of(pointwise<true, T, T, 1>), threads, 0});
-  list.push_back({"pointwise", "copy" + type, address_of(pointwise<false, T, T, n>), threads, 0});
-  list.push_back({"pointwise", "copy, unaligned" + type, address_of(pointwise<false, T, T, 1>), threads, 0});
+  list.push_back({"pointwise", "relu" + type, address_of(pointwise<Rectified, T, T, n>), threads, 0});
+  list.push_back(
+      {"pointwise", "relu, unaligned" + type, address_of(pointwise<Rectified, T, T, 1>), threads, 0});
+  list.push_back(
+      {"pointwise", "leaky relu" + type, address_of(pointwise<RectifiedLeaky, T, T, n>), threads, 0});
+  list.push_back({"pointwise", "copy" + type, address_of(pointwise<Same, T, T, n>), threads, 0});
+  list.push_back({"pointwise", "copy, unaligned" + type, address_of(pointwise<Same, T, T, 1>), threads, 0});
   constexpr int most = tiles_at_once<Parameters<T, T>>;
   list.push_back({"pointwise", "copy, tiles" + type, address_of(copy_tiles<T, T, n, most>), threads, 0});
   list.push_back({"softmax", "position" + type, address_of(softmax_position<T, float>), threads, 0});
@@ -204,14 +245,16 @@ void list_kernels(std::vector<KernelEntry>& list, const std::string& type) {
 }  // namespace
 
 void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream) {
-  if (in.dtype != out.dtype) throw ShapeError("relu: in and out must have the same element type");
-  with_device_type(in.dtype,
-                   [&]<typename T>(DeviceType<T>) { launch<true, T, T>("launching relu", in, out, stream); });
+  map_elements("relu", Rectified{}, in, out, stream);
+}
+
+void leaky_relu(const LeakyRelu& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream) {
+  map_elements("leaky_relu", RectifiedLeaky{layer.slope}, in, out, stream);
 }
 
 void copy_map(const ConstMapView& in, const MapView& out, cudaStream_t stream) {
   with_types(in, out, [&]<typename From, typename To>(DeviceType<From>, DeviceType<To>) {
-    launch<false, From, To>("launching copy_map", in, out, stream);
+    launch<From, To>("launching copy_map", Same{}, in, out, stream);
   });
 }
 
@@ -256,9 +299,9 @@ std::vector<KernelEntry> pointwise_kernels() {
   list_kernels<__nv_bfloat16>(list, ", bf16");
   list_kernels<__half>(list, ", f16");
   list.push_back(
-      {"pointwise", "copy, f32 to bf16", address_of(pointwise<false, float, __nv_bfloat16, 4>), threads, 0});
+      {"pointwise", "copy, f32 to bf16", address_of(pointwise<Same, float, __nv_bfloat16, 4>), threads, 0});
   list.push_back(
-      {"pointwise", "copy, f32 to f16", address_of(pointwise<false, float, __half, 4>), threads, 0});
+      {"pointwise", "copy, f32 to f16", address_of(pointwise<Same, float, __half, 4>), threads, 0});
   return list;
 }
 

@@ -13,6 +13,15 @@ OpRow relu_row() {
   return row;
 }
 
+OpRow leaky_relu_row() {
+  OpRow row{"leaky_relu"};
+  row.read = [](YamlMap& map, Node& node, Shapes) {
+    node.op = LeakyRelu{static_cast<float>(map.number("slope", 0.01, -1e6, 1e6))};
+  };
+  row.flops = [](const Node&, Shapes in, const MapShape&) { return 2.0 * elements(in); };
+  return row;
+}
+
 OpRow lrn_row() {
   OpRow row{"lrn"};
   row.needs_map = true;
@@ -48,6 +57,8 @@ OpRow dropout_row() {
 
 }  // namespace
 
-std::vector<OpRow> pointwise_rows() { return {relu_row(), lrn_row(), softmax_row(), dropout_row()}; }
+std::vector<OpRow> pointwise_rows() {
+  return {relu_row(), leaky_relu_row(), lrn_row(), softmax_row(), dropout_row()};
+}
 
 }  // namespace halotile

@@ -90,6 +90,32 @@ TEST_P(PointwiseTest, ReluBetweenMapsAndInPlace) {
   }
 }
 
+TEST_P(PointwiseTest, LeakyReluIsExactBetweenMapsAndInPlace) {
+  SCOPED_TRACE(pointwise_seed);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (const float slope : {0.01F, 0.0F, -0.5F, 3.0F}) {
+      GuardedMap in = input(dtype);
+      GuardedMap out = output(dtype);
+      GuardedMap expected = output(dtype);
+      for (std::int64_t i = 0; i < GetParam().images; ++i) {
+        for (std::int64_t r = 0; r < GetParam().extent.height; ++r) {
+          for (std::int64_t q = 0; q < GetParam().extent.width; ++q) {
+            for (std::int64_t c = 0; c < GetParam().channels; ++c) {
+              const float x = in.get(i, r, q, c);
+              expected.set(i, r, q, c, x < 0.0F ? slope * x : x);
+            }
+          }
+        }
+      }
+      leaky_relu({slope}, in.view(), out.view());
+      EXPECT_TRUE(out.complete());
+      EXPECT_TRUE(oracle::same_bits(out, expected));
+      leaky_relu({slope}, in.view(), in.view());
+      EXPECT_TRUE(oracle::same_bits(in, out));
+    }
+  }
+}
+
 TEST_P(PointwiseTest, SoftmaxStaysWithinTheDerivedBound) {
   SCOPED_TRACE(pointwise_seed);
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {

@@ -222,6 +222,9 @@ TEST(SmallPointwiseDirect, ReluAndCopyEqualTheCpuInEveryLayout) {
       relu(in.host(), out.host());
       cuda::relu(in.on_device(), out.on_device(), stream().handle());
       EXPECT_TRUE(out.same_everywhere()) << "relu, " << what;
+      leaky_relu({0.3F}, in.host(), out.host());
+      cuda::leaky_relu({0.3F}, in.on_device(), out.on_device(), stream().handle());
+      EXPECT_TRUE(out.same_everywhere()) << "leaky relu, " << what;
     }
     copy_map(in.host(), out.host());
     cuda::copy_map(in.on_device(), out.on_device(), stream().handle());
@@ -302,6 +305,9 @@ TEST(PointwiseDirect, ReluAndConversionsOfEveryValueEqualTheCpu) {
         relu(in.host(), out.host());
         cuda::relu(in.on_device(), out.on_device(), stream().handle());
         EXPECT_TRUE(out.close_steps(0)) << "relu, " << to_string(from) << ", " << to_string(layout);
+        leaky_relu({0.01F}, in.host(), out.host());
+        cuda::leaky_relu({0.01F}, in.on_device(), out.on_device(), stream().handle());
+        EXPECT_TRUE(out.close_steps(0)) << "leaky relu, " << to_string(from) << ", " << to_string(layout);
       }
     }
   }

@@ -137,6 +137,7 @@ std::vector<Op> prepared_ops() {
           Pool2d{},
           Lrn{},
           Relu{},
+          LeakyRelu{},
           Softmax{},
           Copy{}};
 }
