@@ -16,14 +16,10 @@ struct Way {
   bool by_sizes = false;
 };
 
-// What counts of two ways that meet in `value`.
-Way met(const Way& a, const Way& b, std::size_t value) {
+// What counts of two ways that meet.
+Way met(const Way& a, const Way& b) {
   if (a.by_sizes != b.by_sizes) return a.by_sizes ? b : a;
-  if (a.by_sizes) return less(b.stride, a.stride) ? b : a;
-  if (a.stride == b.stride) return a;
-  throw ShapeError("branches that meet in " + name(value) + " have different strides, " +
-                   to_string(a.stride) + " and " + to_string(b.stride) +
-                   " positions of the input for one of theirs; resize one of them to the other's scale");
+  return less(b.stride, a.stride) ? b : a;
 }
 
 }  // namespace
@@ -95,7 +91,7 @@ std::vector<Ratio> strides(const AxisGraph& graph, std::span<const Ratio> source
       const Way before = ways[e.from];
       const Way next{multiply(before.stride, scale.step, "the accumulated stride"),
                      before.by_sizes || scale.by_sizes};
-      way = way ? met(*way, next, v) : next;
+      way = way ? met(*way, next) : next;
     }
     if (way) ways[v] = *way;
   }

@@ -61,9 +61,9 @@ struct AxisCore {
 
 /// Per value, how many positions of the graph's sources stand for one of its own: sources have what `sources`
 /// gives them by their number among the values (1 where it gives nothing; others' are not read), every other
-/// value the product along the way to it. Where ways meet they must agree; throws ShapeError when not. But
-/// ratios of sizes (AxisScale::by_sizes) are estimates and give way to what is not; if only such meet, the
-/// smallest counts.
+/// value the product along the way to it. Where ways meet that disagree (a strided convolution's map added to
+/// one that lost as much to its borders), the smallest counts; but ratios of sizes (AxisScale::by_sizes) are
+/// estimates and give way to what is not.
 [[nodiscard]] std::vector<Ratio> strides(const AxisGraph& graph, std::span<const Ratio> sources = {});
 
 /// How much of one source an output of a value sees, at most, if neither map had ends.

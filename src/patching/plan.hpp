@@ -126,7 +126,7 @@ class StagePlan {
 };
 
 /// All stages of a graph, in the order in which they run.
-/// Throws ShapeError when an edge does not make its value's extent or branches that meet disagree in stride;
+/// Throws ShapeError when an edge does not make its value's extent;
 /// when values other than sources are not made exactly once, or read before their stage or without being an
 /// output; when a stage has no outputs, or is not cut on one of them; when a patch is below 1x1; or when a
 /// stage, row or column does not fit a TileKey.

@@ -97,16 +97,10 @@ TEST(AxisGraph, StridesMultiplyAlongEveryWay) {
   EXPECT_EQ(strides(graph, sources).back(), (Ratio{6, 1}));
 }
 
-TEST(AxisGraph, BranchesThatMeetMustAgree) {
+TEST(AxisGraph, WhereBranchesDisagreeTheFinestStrideCounts) {
   const AxisGraph graph({16, 8, 8},
                         {{AxisWindow{2, 2}, 0, 1}, {AxisWindow{}, 1, 2}, {AxisSlice{4, 1, 8}, 0, 2}});
-  try {
-    (void)strides(graph);
-    FAIL() << "accepted";
-  } catch (const ShapeError& error) {
-    EXPECT_NE(std::string(error.what()).find("value 2 have different strides, 2 and 1"), std::string::npos)
-        << error.what();
-  }
+  EXPECT_EQ(strides(graph), (std::vector<Ratio>{{1, 1}, {2, 1}, {1, 1}}));
 }
 
 // 13 halved is 7, and 7 resized to 13 stands 14/13 apart: it gives way to the skip.

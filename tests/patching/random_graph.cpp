@@ -213,11 +213,6 @@ Plane draw_plane(std::mt19937_64& random, const Limits& limits) {
     const Ways ways = draw_ways(random, limits);
     Plane plane;
     plane.graph = plane_of(draw_along(random, limits, ways), draw_along(random, limits, ways));
-    try {
-      (void)plane_strides(plane.graph);
-    } catch (const ShapeError&) {
-      continue;  // branches disagree; draw again
-    }
     for (ValueGeometry& v : plane.graph.values) v.flops_per_position = static_cast<double>(random() % 9);
     plane.stages = draw_stages(random, plane.graph);
     const Extent2 value{number(random, 1, 12), number(random, 1, 12)};

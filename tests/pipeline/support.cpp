@@ -1,8 +1,10 @@
 #include "pipeline/support.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <stdlib.h>
 
+#include <array>
 #include <fstream>
 #include <stdexcept>
 
@@ -139,6 +141,62 @@ std::string random_model(Draw& draw, const ModelLimits& limits) {
     if (draw.once_in(2)) model += "  - {type: relu}\n";
   }
   if (draw.once_in(2)) model += "  - {type: softmax}\n";
+  return model;
+}
+
+namespace {
+
+// A value of a graph that is being drawn.
+struct Drawn {
+  std::string name;
+  MapShape shape;
+};
+
+// A join of `a` and another value that fits; nothing where there is none.
+std::optional<std::string> join_text(Draw& draw, const Drawn& a, const std::vector<Drawn>& values) {
+  const Drawn& b = values[static_cast<std::size_t>(draw.integer(0, std::ssize(values) - 1))];
+  const auto fits = [](std::int64_t x, std::int64_t y) { return x == y || x == 1 || y == 1; };
+  const Extent2 e = a.shape.extent;
+  const Extent2 f = b.shape.extent;
+  if (e == f && (a.shape.channels != b.shape.channels || draw.once_in(3)))
+    return fmt::format("type: concat, from: [{}, {}{}]", a.name, b.name,
+                       draw.once_in(4) ? ", " + a.name : "");
+  if (!fits(a.shape.channels, b.shape.channels) || !fits(e.height, f.height) || !fits(e.width, f.width))
+    return std::nullopt;
+  static constexpr std::array kinds{"add", "add", "subtract", "multiply"};
+  return fmt::format("type: {}, from: [{}, {}]", kinds[static_cast<std::size_t>(draw.integer(0, 3))], a.name,
+                     b.name);
+}
+
+}  // namespace
+
+std::string random_graph_model(Draw& draw, const ModelLimits& limits) {
+  const MapShape input{draw.integer(1, 6), {draw.integer(1, limits.edge), draw.integer(1, limits.edge)}};
+  std::string model = fmt::format("input: {{channels: {}, height: {}, width: {}}}\nlayers:\n", input.channels,
+                                  input.extent.height, input.extent.width);
+  std::vector<Drawn> values{{"input", input}};
+  const std::int64_t count = draw.integer(1, limits.layers);
+  for (int tries = 0; std::ssize(values) <= count && tries < 100; ++tries) {
+    // Mostly one of the last.
+    const std::int64_t last = std::ssize(values) - 1;
+    const Drawn& from = values[static_cast<std::size_t>(
+        draw.integer(draw.once_in(3) ? 0 : std::max<std::int64_t>(0, last - 2), last))];
+    std::optional<std::string> text;
+    if (draw.once_in(3)) text = join_text(draw, from, values);
+    if (!text) text = spatial_text(draw, from.shape.channels, limits) + ", from: " + from.name;
+    const std::string name = fmt::format("v{}", values.size());
+    const std::string next = model + "  - {" + *text + ", name: " + name + "}\n";
+    try {
+      const Network network = network_of(next);
+      const MapShape shape = network.out(network.index_of(name)).shape;
+      if (shape.extent.area() > 2 * limits.edge * limits.edge || shape.channels > 4 * limits.channels)
+        continue;
+      values.push_back({name, shape});
+    } catch (const ConfigError&) {
+      continue;
+    }
+    model = next;
+  }
   return model;
 }
 

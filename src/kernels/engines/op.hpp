@@ -71,6 +71,15 @@ struct LeakyRelu {
   float slope = 0.01F;
 };
 
+enum class BinaryKind : std::uint8_t { add, subtract, multiply };
+
+/// y = relu?(a op b) of two maps, element by element. An input may have one channel, or one position along an
+/// axis, for all of the output's.
+struct Binary {
+  BinaryKind kind = BinaryKind::add;
+  bool relu = false;  ///< fused x < 0 ? 0 : x, which keeps NaN
+};
+
 /// y[c] = exp(x[c] - max) / sum, over the channels of a position.
 struct Softmax {};
 
@@ -83,13 +92,13 @@ struct Normalize {
   std::array<float, 3> stddev{};
 };
 
-using Op =
-    std::variant<Conv2d, FullyConnected, Pool2d, Lrn, LrnMaxPool, Relu, LeakyRelu, Softmax, Copy, Normalize>;
+using Op = std::variant<Conv2d, FullyConnected, Pool2d, Lrn, LrnMaxPool, Relu, LeakyRelu, Binary, Softmax,
+                        Copy, Normalize>;
 
 /// In the order of Op.
 inline constexpr std::array<std::string_view, std::variant_size_v<Op>> op_names{
-    "conv2d", "fully_connected", "pool2d",  "lrn",  "lrn_max_pool",
-    "relu",   "leaky_relu",      "softmax", "copy", "normalize"};
+    "conv2d",     "fully_connected", "pool2d",  "lrn",  "lrn_max_pool", "relu",
+    "leaky_relu", "binary",          "softmax", "copy", "normalize"};
 
 [[nodiscard]] inline std::string_view name_of(const Op& op) { return op_names[op.index()]; }
 

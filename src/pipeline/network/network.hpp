@@ -29,6 +29,9 @@ struct Dropout {
   bool sampled = false;
 };
 
+/// The inputs' channels one behind the other.
+struct Concat {};
+
 template <typename Variant, typename... More>
 struct AppendedVariant;
 template <typename... Types, typename... More>
@@ -36,7 +39,7 @@ struct AppendedVariant<std::variant<Types...>, More...> {
   using type = std::variant<Types..., More...>;
 };
 /// What a node does: an operation of engines, or something of the network's own.
-using NodeOp = AppendedVariant<Op, Flatten, Dropout>::type;
+using NodeOp = AppendedVariant<Op, Flatten, Dropout, Concat>::type;
 
 /// A map of the network.
 struct Value {

@@ -7,7 +7,8 @@ namespace {
 
 std::vector<OpRow> all_rows() {
   std::vector<OpRow> all;
-  for (std::vector<OpRow> rows : {convolution_rows(), pointwise_rows(), pool_rows(), vector_rows()})
+  for (std::vector<OpRow> rows :
+       {convolution_rows(), pointwise_rows(), pool_rows(), join_rows(), vector_rows()})
     all.insert(all.end(), rows.begin(), rows.end());
   return all;
 }

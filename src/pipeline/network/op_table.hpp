@@ -61,6 +61,7 @@ struct OpRow {
 
 // The rows by family, for op_table().
 [[nodiscard]] std::vector<OpRow> convolution_rows();
+[[nodiscard]] std::vector<OpRow> join_rows();
 [[nodiscard]] std::vector<OpRow> pool_rows();
 [[nodiscard]] std::vector<OpRow> pointwise_rows();
 [[nodiscard]] std::vector<OpRow> vector_rows();

@@ -33,10 +33,22 @@ class StepMaker {
 
   void add(std::size_t number) {
     const Node& node = network_.nodes[number];
+    if (node.is<Concat>()) return add_parts(number, node);
     if (node.identity() || fuse(number, node)) return;
     Step step{number, {number}, {}, number + 1};
     for (const std::size_t v : node.inputs) step.inputs.push_back(origin(v));
     steps_.push_back(std::move(step));
+  }
+
+  // A copy for each input of a concatenation.
+  void add_parts(std::size_t number, const Node& node) {
+    std::int64_t channel = 0;
+    for (const std::size_t v : node.inputs) {
+      Step step{number, {}, {origin(v)}, number + 1, false, true, {}};
+      step.channels = Interval{channel, channel + network_.values[v].shape.channels};
+      channel = step.channels->end;
+      steps_.push_back(std::move(step));
+    }
   }
 
   // Of a value that is another name of one made elsewhere.
@@ -64,7 +76,8 @@ class StepMaker {
     const auto before = std::ranges::find(steps_, input, &Step::output);
     if (before == steps_.end() || before->copy || readers_[input] != 1) return false;
     const Node& made = network_.nodes[before->node];
-    if (node.is<Relu>() && !before->relu && (made.is<Conv2d>() || made.is<FullyConnected>())) {
+    const bool takes_relu = made.is<Conv2d>() || made.is<FullyConnected>() || made.is<Binary>();
+    if (node.is<Relu>() && !before->relu && takes_relu) {
       before->relu = true;
       before->output = number + 1;
       before->nodes.push_back(number);
@@ -111,6 +124,7 @@ Op op_of(const Network& network, const Step& step) {
   if (!op) throw UnsupportedError("layer " + node.name + " is no operation of an engine");
   if (auto* const conv = std::get_if<Conv2d>(&*op)) conv->relu = step.relu;
   if (auto* const fc = std::get_if<FullyConnected>(&*op)) fc->relu = step.relu;
+  if (auto* const join = std::get_if<Binary>(&*op)) join->relu = step.relu;
   return *op;
 }
 

@@ -1,6 +1,6 @@
-// Lowers nodes to steps: what an engine runs as one operation. ReLU right behind a convolution or fully
-// connected layer is fused into it; LRN into the max pool right behind it where the engine has that; dropout
-// (identity in inference) and flatten (a change of name) cost nothing.
+// Lowers nodes to steps: what an engine runs as one operation. ReLU right behind a convolution, fully
+// connected layer or join is fused into it; LRN into the max pool right behind it where the engine has that;
+// dropout (identity in inference) and flatten (a change of name) cost nothing.
 #pragma once
 
 #include <optional>
@@ -20,6 +20,8 @@ struct Step {
   bool relu = false;                    ///< with a fused ReLU
   bool copy = false;                    ///< nothing to compute: the output is the input under another name
   std::optional<std::size_t> lrn = {};  ///< of a max pool: the LRN node that is fused into it
+  /// Of a copy for a concatenation, which takes one for each input: the channels that this one becomes.
+  std::optional<Interval> channels = {};
 
   bool operator==(const Step&) const = default;
 };

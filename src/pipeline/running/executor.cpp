@@ -151,8 +151,11 @@ void Executor::State::lower_stages() {
     LoweredStage& made = stages_.back();
     for (std::size_t i = 0; i < made.steps.size(); ++i) {
       const Step& step = made.steps[i];
-      made.lines.push_back(times_.add_line(name_of(network_, step), network_.nodes[step.node].type(),
-                                           work_of(s, i).flops * batch));
+      const bool further_part = step.channels && step.channels->begin > 0;
+      made.lines.push_back(further_part
+                               ? made.lines.back()
+                               : times_.add_line(name_of(network_, step), network_.nodes[step.node].type(),
+                                                 work_of(s, i).flops * batch));
     }
     made.name = program_.add_name(network_.nodes[nodes_of(plan_[s]).front()].name);
     reassemblers_.emplace_back(plan_[s], static_cast<std::int64_t>(s), settings_.batch);

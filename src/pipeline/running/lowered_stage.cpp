@@ -30,14 +30,19 @@ void make_calls(const Network& network, const StagePlan& plan, bool packed, Lowe
   };
   for (std::size_t s = 0; s < stage.steps.size(); ++s) {
     for (const std::size_t v : stage.steps[s].inputs) read(v);
-    made_by[stage.steps[s].output] = add(StageCall::Kind::step, s);
+    const std::size_t output = stage.steps[s].output;
+    const std::size_t call = add(StageCall::Kind::step, s);
+    // A concatenation's map is its first part's.
+    if (made_by[output] == no_number) made_by[output] = call;
+    if (s + 1 < stage.steps.size() && stage.steps[s + 1].output == output) continue;
     for (std::size_t o = 0; o < stage.outputs.size(); ++o) {
       const std::size_t written = plan.number_in_graph(stage.outputs[o].written);
-      if (written != stage.steps[s].output) continue;
+      if (written != output) continue;
       // What is read in the stage, too, may be needed beyond the core.
       if (!packed && !read_later(written, s)) continue;
       read(written);
       add(StageCall::Kind::place, o);
+      stage.outputs[o].placed = true;
     }
   }
 }
@@ -72,13 +77,15 @@ LoweredStage lower_stage(const Network& network, const StagePlan& plan, bool lrn
     // Several names of one value are one map.
     const auto shows = [&](std::size_t v) {
       const std::size_t number = plan.number_in_graph(v);
-      return number == step.output || (!step.copy && network.origin(number) == step.output);
+      const bool own = !step.copy || step.channels;  // not another name itself
+      return number == step.output || (own && network.origin(number) == step.output);
     };
     std::vector<std::size_t> names;
     std::ranges::copy_if(plan.outputs(), std::back_inserter(names), shows);
-    if (names.empty()) continue;
+    const bool begun = !stage.outputs.empty() && stage.outputs.back().written == plan.value(step.output);
+    if (names.empty() || begun) continue;
     const std::size_t value = names.front();
-    stage.outputs.push_back({value, plan.value(step.output), 0, std::move(names)});
+    stage.outputs.push_back({value, plan.value(step.output), 0, false, std::move(names)});
   }
   make_calls(network, plan, packed, stage);
   return stage;

@@ -26,6 +26,7 @@ struct StageOutput {
   std::size_t value = 0;    ///< an output of the plan
   std::size_t written = 0;  ///< the value that a step writes, of which `value` is a name
   std::size_t map = 0;      ///< of RunMaps
+  bool placed = false;      ///< by a call of its own, where it does not lie in place
   /// All outputs of the plan that are names of it; `value` is the first.
   std::vector<std::size_t> names{};
 };

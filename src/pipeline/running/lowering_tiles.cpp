@@ -57,18 +57,45 @@ class TileCalls {
 
   TileOperation compute(std::size_t call, const Step& step) {
     const std::size_t value = plan_.value(step.output);
-    PlacedMap& out = lies_[value];
-    const auto output = std::ranges::find(stage_.outputs, value, &StageOutput::written);
-    const Rect need = needed(value);
-    const bool in_place = output != stage_.outputs.end() && need == core(*output) && !packs();
-    out = in_place ? target(static_cast<std::size_t>(output - stage_.outputs.begin()))
-                   : local(call, value, need);
+    if (!step.channels || step.channels->begin == 0) place_output(call, value);
+    const PlacedMap out = step.channels ? channels_of(lies_[value], *step.channels) : lies_[value];
     std::vector<PlacedMap> in;
-    for (const std::size_t v : step.inputs) in.push_back(lies_[plan_.value(v)]);
+    for (std::size_t i = 0; i < step.inputs.size(); ++i) in.push_back(read_by(step, i, out));
     TileOperation work = begin(call, std::move(in), out);
     if (out.rect.empty()) return work;
     const std::vector<MapGeometry> shapes(work.in.begin(), work.in.end());
     return with(input_.operations.on_map(caller(call), step, shapes, out), call, std::move(work));
+  }
+
+  // What a step reads of an input, where others read more of it. At the end of a map it sees the positions
+  // behind its last window, too, as in StagePlan::seen_input.
+  PlacedMap read_by(const Step& step, std::size_t input, const PlacedMap& out) {
+    const PlacedMap& lies = lies_[plan_.value(step.inputs[input])];
+    if (out.rect.empty() || lies.rect.empty()) return lies;
+    const PlaneMap map = step.copy ? PlaneMap{} : input_.operations.reads_of(step.node)[input];
+    const Interval rows =
+        trimmed(map.rows, lies.rect.rows, lies.whole.height, out.rect.rows, out.whole.height);
+    const Interval cols = trimmed(map.cols, lies.rect.cols, lies.whole.width, out.rect.cols, out.whole.width);
+    const Rect rect{rows, cols};
+    return rect == lies.rect ? lies : subview(lies, images_, rect);
+  }
+
+  static Interval trimmed(const AxisMap& map, Interval in, std::int64_t in_size, Interval out,
+                          std::int64_t out_size) {
+    Interval read = bounds(read_positions(map, in_size, {out}));
+    if (read.empty()) return {in.begin, in.begin};
+    if (out.end == out_size) read.end = in.end;
+    return read;
+  }
+
+  // Where a step writes: at once where its output goes, if that is all that is needed of it.
+  void place_output(std::size_t call, std::size_t value) {
+    const auto output = std::ranges::find(stage_.outputs, value, &StageOutput::written);
+    const Rect need = needed(value);
+    const bool is_output = output != stage_.outputs.end();
+    const bool in_place = is_output && (!output->placed || (need == core(*output) && !packs()));
+    lies_[value] = in_place ? target(static_cast<std::size_t>(output - stage_.outputs.begin()))
+                            : local(call, value, need);
   }
 
   TileOperation place(std::size_t call, std::size_t number) {

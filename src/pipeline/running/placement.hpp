@@ -55,4 +55,12 @@ struct PlacedMap : MapGeometry {
   return part;
 }
 
+/// Some channels of a map.
+[[nodiscard]] inline PlacedMap channels_of(const PlacedMap& map, Interval channels) {
+  PlacedMap part = map;
+  part.first += channels.begin;
+  part.channels = channels.size();
+  return part;
+}
+
 }  // namespace halotile

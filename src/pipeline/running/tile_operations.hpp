@@ -32,6 +32,8 @@ class TileOperations {
   /// Behind them; `features` are the outputs of a fully connected layer's block.
   [[nodiscard]] Operation* on_vectors(const Caller& caller, const Step& step, Interval features,
                                       std::span<const MapGeometry> in, const MapGeometry& out);
+  /// What positions of its output a node makes of each of its inputs.
+  [[nodiscard]] const std::vector<PlaneMap>& reads_of(std::size_t node);
   /// A copy.
   [[nodiscard]] Operation* copying(const Caller& caller, const MapGeometry& in, const MapGeometry& out);
 
@@ -41,7 +43,6 @@ class TileOperations {
 
   [[nodiscard]] static Key key_of(const Caller& caller, std::span<const MapGeometry> in,
                                   const MapGeometry& out);
-  [[nodiscard]] const std::vector<PlaneMap>& reads_of(std::size_t node);
   [[nodiscard]] std::unique_ptr<Operation> make(const Step& step, std::optional<Interval> features,
                                                 std::span<const MapGeometry> in, const MapGeometry& out);
 

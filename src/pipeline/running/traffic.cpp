@@ -32,7 +32,7 @@ std::map<std::string, double> least_bytes(const Network& network, std::span<cons
   for (const StagePlan& stage : plan) {
     for (const Step& step : lower_stage(network, stage, engine.supports(LrnMaxPool{}), false).steps) {
       const auto parameters = static_cast<double>(parameter_count(network.nodes[step.node]));
-      bytes[name_of(network, step)] = element * (images * values_moved(stage, step) + parameters);
+      bytes[name_of(network, step)] += element * (images * values_moved(stage, step) + parameters);
     }
   }
   for (std::size_t n = network.spatial_nodes(); n < network.nodes.size(); ++n) {

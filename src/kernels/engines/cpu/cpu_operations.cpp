@@ -1,12 +1,16 @@
 #include "kernels/engines/cpu/cpu_operations.hpp"
 
+#include <array>
 #include <utility>
 
 #include "kernels/devices/stop.hpp"
+#include "kernels/engines/cpu/binary.hpp"
 #include "kernels/engines/cpu/pointwise.hpp"
 
 namespace halotile {
 namespace {
+
+using Inputs = std::span<const ConstMapView>;
 
 // Bytes of output behind which the work looks whether it shall stop: milliseconds.
 constexpr std::int64_t bytes_between_looks = std::int64_t{4} << 20;
@@ -15,7 +19,7 @@ constexpr std::int64_t bytes_between_looks = std::int64_t{4} << 20;
 // write disjoint rows, and every kernel here computes each output alone, so the bits do not depend on the
 // cut.
 template <typename Kernel>
-void over_bands(int threads, const ConstMapView& in, const MapView& out, const Kernel& kernel) {
+void over_bands(int threads, std::span<const ConstMapView> in, const MapView& out, const Kernel& kernel) {
   const std::int64_t rows = out.rect.rows.size();
   const std::int64_t units = out.images * rows;
   const std::int64_t row_bytes = out.rect.cols.size() * out.channels * size_of(out.dtype);
@@ -34,7 +38,10 @@ void over_bands(int threads, const ConstMapView& in, const MapView& out, const K
       const Interval band_rows{out.rect.rows.begin + at - image * rows,
                                out.rect.rows.begin + end - image * rows};
       const Interval images{image, image + 1};
-      kernel(subview(in, images, in.rect), subview(out, images, Rect{band_rows, out.rect.cols}));
+      std::array<ConstMapView, InputViews::capacity> of_images;
+      for (std::size_t i = 0; i < in.size(); ++i) of_images.at(i) = subview(in[i], images, in[i].rect);
+      kernel(std::span<const ConstMapView>(of_images).first(in.size()),
+             subview(out, images, Rect{band_rows, out.rect.cols}));
       at = end;
     }
   };
@@ -57,12 +64,25 @@ class MapOperation final : public Operation {
  public:
   MapOperation(int threads, Kernel kernel) : threads_(threads), kernel_(std::move(kernel)) {}
   void run(std::span<const ConstMapView> in, const MapView& out, const RunContext&) override {
-    over_bands(threads_, in.front(), out, kernel_);
+    over_bands(threads_, in, out, [this](Inputs band, const MapView& to) { kernel_(band.front(), to); });
   }
 
  private:
   int threads_;
   Kernel kernel_;
+};
+
+class BinaryOperation final : public Operation {
+ public:
+  BinaryOperation(int threads, const Binary& layer) : threads_(threads), layer_(layer) {}
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext&) override {
+    over_bands(threads_, in, out,
+               [this](Inputs band, const MapView& to) { binary(layer_, band[0], band[1], to); });
+  }
+
+ private:
+  int threads_;
+  Binary layer_;
 };
 
 template <typename Kernel>
@@ -73,7 +93,7 @@ std::unique_ptr<Operation> map_operation(int threads, Kernel kernel) {
 }  // namespace
 
 std::string cpu_obstacle(const Op& op) {
-  if (is_one_of<Conv2d, FullyConnected, Pool2d, Lrn, Relu, LeakyRelu, Softmax, Copy>(op)) return {};
+  if (is_one_of<Conv2d, FullyConnected, Pool2d, Lrn, Relu, LeakyRelu, Binary, Softmax, Copy>(op)) return {};
   if (is_one_of<LrnMaxPool>(op)) return "LRN and pools are not fused on the CPU";
   if (is_one_of<Normalize>(op)) return "8-bit pixels become floats before they are the CPU's input";
   return "the CPU engines do not have it";
@@ -97,6 +117,7 @@ std::unique_ptr<Operation> CpuEngine::make(const Op& op, std::span<const MapGeom
             return map_operation(threads_,
                                  [layer](In in, const MapView& out) { leaky_relu(layer, in, out); });
           },
+          [&](const Binary& layer) -> Made { return std::make_unique<BinaryOperation>(threads_, layer); },
           [&](const Softmax&) -> Made {
             return map_operation(1, [](In in, const MapView& out) { softmax(in, out); });
           },

@@ -23,6 +23,7 @@ target_sources(halotile_kernels PRIVATE
   engines/cuda/lrn_pool.cu
   engines/cuda/normalize.cu
   engines/cuda/pack.cu
+  engines/cuda/binary.cu
   engines/cuda/pointwise.cu
   engines/cuda/pool2d.cu
   engines/cuda/tensor_core/matrix_mma.cu

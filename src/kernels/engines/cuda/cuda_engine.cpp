@@ -23,6 +23,17 @@ class TogetherStep final : public TileStep {
   std::vector<cuda::TileMaps> tiles_;
 };
 
+class BinaryOperation final : public Operation {
+ public:
+  explicit BinaryOperation(const Binary& layer) : layer_(layer) {}
+  void run(std::span<const ConstMapView> in, const MapView& out, const RunContext& context) override {
+    cuda::binary(layer_, in[0], in[1], out, cuda_stream(context.stream).handle());
+  }
+
+ private:
+  Binary layer_;
+};
+
 }  // namespace
 
 void TilesOperation::run(std::span<const ConstMapView> in, const MapView& out, const RunContext& context) {
@@ -56,6 +67,7 @@ std::unique_ptr<Operation> CudaEngine::make(const Op& op, std::span<const MapGeo
               cuda::leaky_relu(layer, in, out, stream);
             });
           },
+          [](const Binary& layer) -> Made { return std::make_unique<BinaryOperation>(layer); },
           [](const Softmax&) -> Made { return launch_operation(cuda::softmax); },
           [](const Copy&) -> Made { return std::make_unique<TilesOperation>(cuda::copy_maps); },
           [](const Normalize& pixels) -> Made {

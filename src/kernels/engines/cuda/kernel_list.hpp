@@ -18,6 +18,7 @@ struct KernelEntry {
 [[nodiscard]] std::vector<KernelEntry> pool2d_kernels();
 [[nodiscard]] std::vector<KernelEntry> lrn_kernels();
 [[nodiscard]] std::vector<KernelEntry> lrn_pool_kernels();
+[[nodiscard]] std::vector<KernelEntry> binary_kernels();
 [[nodiscard]] std::vector<KernelEntry> pointwise_kernels();
 
 /// A kernel's address as the runtime's host functions take it.

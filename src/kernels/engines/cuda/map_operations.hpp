@@ -66,6 +66,10 @@ void relu(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 /// y = x < 0 ? slope * x : x, likewise.
 void leaky_relu(const LeakyRelu& layer, const ConstMapView& in, const MapView& out, cudaStream_t stream);
 
+/// Two maps, element by element; see cpu/binary.hpp.
+void binary(const Binary& layer, const ConstMapView& a, const ConstMapView& b, const MapView& out,
+            cudaStream_t stream);
+
 /// Copies out.rect, which must lie in in.rect, converting between element types.
 void copy_map(const ConstMapView& in, const MapView& out, cudaStream_t stream);
 /// The same for several tiles, all of one element type, in as few launches as pool2d. No tile may read what

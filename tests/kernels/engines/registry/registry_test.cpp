@@ -138,6 +138,7 @@ std::vector<Op> prepared_ops() {
           Lrn{},
           Relu{},
           LeakyRelu{},
+          Binary{},
           Softmax{},
           Copy{}};
 }
@@ -153,9 +154,11 @@ TEST(Registry, EnginesPrepareAndRunWhatTheySupport) {
     EXPECT_EQ(prepared_ops().size(), supported) << entry->name();
     for (const Op& op : prepared_ops()) {
       const GuardedMap out(DType::f32, 1, 4, {1, 1});
-      const auto operation = engine->prepare(op, in.view(), out.view());
+      const std::vector<ConstMapView> inputs(is_one_of<Binary>(op) ? 2 : 1, in.view());
+      const std::vector<MapGeometry> shapes(inputs.begin(), inputs.end());
+      const auto operation = engine->prepare(op, shapes, out.view());
       const Buffer scratch = engine->device().allocate(operation->scratch_bytes());
-      operation->run(in.view(), out.view(), {stream, {scratch.data(), scratch.bytes()}});
+      operation->run(inputs, out.view(), {stream, {scratch.data(), scratch.bytes()}});
       EXPECT_TRUE(out.complete()) << entry->name() << ", " << name_of(op);
     }
   }
