@@ -175,12 +175,15 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
       matrix.packed ? static_cast<std::size_t>(images * matrix.packed_extent(outputs).area() * matrix.groups *
                                                matrix.position_channels * size * (matrix.split() ? 2 : 1))
                     : 0);
+  constexpr NonFiniteAccount none;
+  const Buffer account = device_.copy_of(&none, matrix.apart ? sizeof(none) : 0);
+  auto* const account_or_null = reinterpret_cast<NonFiniteAccount*>(account.data());
   MatrixCall call = matrix_call(matrix, layer.window, in, out, packed.data());
   const auto bytes = static_cast<std::size_t>(call.positions() * layer.out_channels * size);
   const Buffer output = device_.allocate(bytes);
   call.output = output.data();
   const auto pack = [&](PackedLayout layout) {
-    pack_input(matrix, layer.window, layout, in, out.rect, packed.data(), stream_.handle());
+    pack_input(matrix, layer.window, layout, in, out.rect, packed.data(), stream_.handle(), account_or_null);
   };
   if (matrix.packed) {
     for (const PackedLayout layout : {PackedLayout::planes, PackedLayout::positions}) {
@@ -191,6 +194,7 @@ void Bench::run(const Case& c, Element element, std::int64_t batch, std::string_
     }
   }
   call.filters = device_filters.data();
+  call.account = account_or_null;
   call.bias = reinterpret_cast<const float*>(device_bias.data());
   const Buffer partial = device_.allocate(
       matrix.segments > 1

@@ -3,13 +3,22 @@
 Skipped without a usable GPU; with HALOTILE_REQUIRE_GPU=1 that is a failure.
 """
 
+import array
 import json
+import math
 import os
+import random
 import signal
 import subprocess
 import time
 
-from support import PROGRAM, SAMPLES, Case, main
+from support import PROGRAM, SAMPLES, Case, main, npy
+
+FIRST_LAYER = """\
+input: {channels: 3, height: 99, width: 115}
+layers:
+  - {type: conv, name: conv1, out_channels: 16, kernel: 11, stride: 4, padding: 2}
+"""
 
 GPU = ("device=cuda", "engine=auto")
 COMPONENTS = {"allocation_ms", "host_to_device_ms", "device_to_host_ms", "kernels_ms", "pack_ms", "place_ms", "host_idle_ms"}
@@ -78,6 +87,35 @@ class Cuda(Case):
                 logits = json.loads(done.stdout)["logits"]
                 print(f"cudnn {precision}: {logits['different']} of {logits['elements']} logits differ, up to {logits['max_abs']}")
                 self.assertLess(logits["max_abs"], 1e-4 if precision == "fp32" else 0.1)
+
+    def test_infinities_and_nan_beside_windows(self):
+        """tensor_core, a first layer of blocks that reach beyond its windows: in its map they are where reference has them, by every
+        dispatch, whole and in tiles, and run after run."""
+        shape = (2, 3, 99, 115)
+        draw = random.Random(1)
+        pixels = [draw.uniform(-1, 1) for _ in range(math.prod(shape))]
+        for value in (math.nan, math.inf, -math.inf) * 2:
+            pixels[draw.randrange(len(pixels) // 2, len(pixels))] = value  # of the second image
+        self.write("x.npy", npy(shape, pixels))
+        self.write("model.yaml", FIRST_LAYER)
+        words = ("until=conv1", "input={file: x.npy, batch: 2}", "output.save={conv1: conv1.npy}")
+        expected = self.kinds("engine=reference", *words)
+        self.assertEqual(set(expected), {"finite", "nan", "inf", "-inf"})
+        for precision in ("bf16", "fp16", "tf32", "fp32"):
+            for dispatch in ("streams", "graph", "batched"):
+                for way in ((), ("patch.grid=[1,1]", "streams=1"), ("sub_batch=1",)):
+                    with self.subTest(precision=precision, dispatch=dispatch, way=way):
+                        engine = ("device=cuda", "engine=tensor_core", f"precision={precision}", f"dispatch={dispatch}")
+                        if dispatch == "batched":
+                            engine += ("streams=1",)
+                        self.assertEqual(self.kinds(*engine, *words, *way), expected)
+                        self.assertTrue(self.json_of("verify", "config.yaml", *engine, *words[:2], *way)["equal_bits"])
+
+    def kinds(self, *words):
+        """What each element of the map of conv1 is."""
+        self.json_of("run", "config.yaml", *words)
+        values = array.array("f", self.array("conv1.npy")[1])
+        return ["finite" if math.isfinite(x) else str(abs(x) if math.isnan(x) else x) for x in values]
 
     def test_interrupt(self):
         for way in ("dispatch=streams", "dispatch=graph", "memory=pool"):

@@ -26,11 +26,8 @@ struct Subject {
   /// Convolutions and fully connected layers that turn an infinite input or weight into NaN.
   bool infinity_may_become_nan = false;
   bool winograd_infinity_may_become_nan = false;  ///< only those that Winograd suits
-  /// Strided convolutions of few channels multiply positions up to a multiple of the stride by zeros, where
-  /// infinities and NaN make NaN.
-  bool reads_beside_strided_windows = false;
-  bool own_convolutions = true;  ///< otherwise a library's, which are left out
-  bool promises_bits = true;     ///< otherwise tiles are not compared with the whole
+  bool own_convolutions = true;                   ///< otherwise a library's, which are left out
+  bool promises_bits = true;                      ///< otherwise tiles are not compared with the whole
 };
 
 enum class Kind : std::uint8_t {

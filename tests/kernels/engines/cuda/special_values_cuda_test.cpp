@@ -18,9 +18,6 @@ std::vector<Subject> own_subjects() {
     Subject subject{.name = name, .make = [precision] { return make_tensor_core_engine(0, precision); }};
     subject.fuses_lrn_and_pool = true;
     subject.keeps_subnormal_factors = false;
-    // The low part of an infinity is infinity - infinity.
-    subject.infinity_may_become_nan = precision == Precision::fp32;
-    subject.reads_beside_strided_windows = true;
     subjects.push_back(subject);
   };
   tensor_core("TensorCoreBf16", Precision::bf16);

@@ -42,12 +42,22 @@ void multiply_mma(const MatrixLayer& layer, const MatrixCall& call, BlockShape s
 /// relu?(bias + the segments' sums, added in ascending order) into `output`.
 void add_segments(const MatrixLayer& layer, const MatrixCall& call, cudaStream_t stream);
 
+/// Tells the kernel that spreads infinities and NaN whether packing has found any, without a word of the
+/// host and without a step that clears a flag: runs are numbered. On the device, zeros at first, used by one
+/// call (or step of several tiles) at a time.
+struct alignas(16) NonFiniteAccount {
+  std::uint32_t packed = 0;  ///< the latest run that was packed
+  std::uint32_t found = 0;   ///< the latest run that had any
+  std::uint32_t spread = 0;  ///< the latest run that is through; the next one's number is one more
+};
+
 /// Packs what the outputs `out` (a rectangle of the layer's whole output map) read of `in`: (images,
 /// packed_extent rows, columns, groups * layer.position_channels) in `layout`, dense, the map type of
 /// layer.element, tf32 rounded to nearest even. Split layers' low values follow as `in.images` further
-/// images. `window` is the unpacked layer's.
+/// images. `window` is the unpacked layer's. With an account (of layers whose infinities and NaN go apart)
+/// zeros stand for these, and MatrixCall::account must be the same one.
 void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout, const ConstMapView& in,
-                Rect out, void* packed, cudaStream_t stream);
+                Rect out, void* packed, cudaStream_t stream, NonFiniteAccount* account = nullptr);
 
 /// A tile's input and outputs, and where what it packs goes.
 struct PackedTile {
@@ -57,7 +67,7 @@ struct PackedTile {
 };
 /// Of several tiles: as many in one launch as its parameters hold.
 void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout,
-                std::span<const PackedTile> tiles, cudaStream_t stream);
+                std::span<const PackedTile> tiles, cudaStream_t stream, NonFiniteAccount* account = nullptr);
 
 /// Layers that are no MatrixLayer: one thread an output, f32 fused multiply-adds in the order (ky, kx, c) of
 /// input and filters as they are; maps of one element type. `weight` (out_channels, in / groups, kh, kw) and

@@ -23,57 +23,48 @@ std::uint32_t to_tf32(float value) {
   return (u + 0xfffU + ((u >> 13) & 1U)) & ~0x1fffU;
 }
 
+// To nearest even, but a finite value stays one: for those that a second value completes.
+std::uint32_t to_finite_tf32(float value) {
+  const std::uint32_t nearest = to_tf32(value);
+  const bool overflows = (nearest & 0x7fffffffU) == 0x7f800000U && std::isfinite(value);
+  return overflows ? nearest - 0x2000U : nearest;
+}
+
+template <typename Bits>
+void store_bits(std::byte* to, Bits bits) {
+  std::memcpy(to, &bits, sizeof(bits));
+}
+
 void store(std::byte* to, Element element, float value) {
   if (size_of(element) == 4) {
-    const std::uint32_t bits = to_tf32(value);
-    std::memcpy(to, &bits, sizeof(bits));
+    store_bits(to, to_tf32(value));
   } else {
-    const std::uint16_t bits = element == Element::bf16 ? Bfloat16(value).bits : Float16(value).bits;
-    std::memcpy(to, &bits, sizeof(bits));
+    store_bits(to, element == Element::bf16 ? Bfloat16(value).bits : Float16(value).bits);
   }
 }
 
-// Where the filters' elements lie.
-class FilterPlaces {
+// Stores weights where filters have them.
+class FilterWriter {
  public:
-  FilterPlaces(const MatrixLayer& m, std::vector<std::byte>& filters)
-      : m_(m), tap_bytes_(m.filter_rows() * m.in_bytes()), filters_(filters) {
+  FilterWriter(const MatrixLayer& m, std::vector<std::byte>& filters)
+      : m_(m), places_(m.filter_places()), filters_(filters) {
     filters.resize(
         static_cast<std::size_t>(m.filter_bytes() * (m.split() ? 2 : 1) + std::int64_t{256} * 128));
   }
 
-  // The weight of channel `in` of the group for output channel `out`.
-  void store(std::int64_t group, std::int64_t tap, std::int64_t out, std::int64_t in, float weight) {
-    std::byte* const to = filters_.data() + at(group, tap, out, in);
-    tensor_core::store(to, m_.element, weight);
-    if (!m_.split()) return;
-    float high = 0;
-    std::memcpy(&high, to, sizeof(high));
-    tensor_core::store(to + m_.filter_bytes(), m_.element, weight - high);
+  // Output channel o of all, input channel c of its group.
+  void store(std::int64_t o, std::int64_t c, std::int64_t y, std::int64_t x, float weight) {
+    std::byte* const to = filters_.data() + places_.at(o / m_.out, o % m_.out, c, y, x);
+    if (!m_.split()) return tensor_core::store(to, m_.element, weight);
+    const std::uint32_t high = to_finite_tf32(weight);
+    store_bits(to, high);
+    const float low = std::isfinite(weight) ? weight - std::bit_cast<float>(high) : 0.0F;
+    store_bits(to + m_.filter_bytes(), to_tf32(low));
   }
 
  private:
-  [[nodiscard]] std::int64_t at(std::int64_t group, std::int64_t tap, std::int64_t out,
-                                std::int64_t in) const {
-    const std::int64_t base = (group * m_.kernel.area() + tap) * tap_bytes_;
-    const std::int64_t byte = in * size_of(m_.element);
-    const std::int64_t chunk = byte / 128;
-    std::int64_t begin = base + chunk * m_.filter_rows() * 128;
-    if (chunk < m_.whole_chunks()) return begin + place(out, byte % 128, 128);
-    const std::int64_t in_rest = byte % 128;
-    if (m_.rest_bytes() < 64) return begin + place(out, in_rest, 32);
-    if (in_rest < 64) return begin + place(out, in_rest, 64);
-    begin += m_.filter_rows() * 64;
-    return begin + place(out, in_rest - 64, 32);
-  }
-
-  static std::int64_t place(std::int64_t row, std::int64_t byte, std::int64_t pitch) {
-    const std::int64_t exchange = pitch == 128 ? row % 8 : pitch == 64 ? row / 2 % 4 : row / 4 % 2;
-    return row * pitch + ((byte / 16) ^ exchange) * 16 + byte % 16;
-  }
-
-  MatrixLayer m_;
-  std::int64_t tap_bytes_;
+  const MatrixLayer& m_;
+  FilterPlaces places_;
   std::vector<std::byte>& filters_;
 };
 
@@ -90,6 +81,8 @@ std::optional<MatrixLayer> matrix_layer(const Conv2d& layer, Element element) {
   m.kernel = w.kernel;
   m.stride = w.stride;
   m.dilation = w.dilation;
+  m.window = w;
+  m.channels = m.in;
   const std::int64_t unit = 16 / size_of(element);
   // Groups of few channels would mostly multiply zeros.
   if (m.groups > 1 && (m.in < unit || m.out < unit)) return std::nullopt;
@@ -101,6 +94,7 @@ std::optional<MatrixLayer> matrix_layer(const Conv2d& layer, Element element) {
       m.block = w.stride == Extent2{1, 1} ? w.kernel : w.stride;
       m.kernel = {divide_up(w.kernel.height, m.block.height), divide_up(w.kernel.width, m.block.width)};
       m.step = w.stride;
+      m.apart = Extent2{m.kernel.height * m.block.height, m.kernel.width * m.block.width} != w.kernel;
       m.stride = {1, 1};
     }
     m.position_channels = divide_up(m.block.area() * m.in, 2 * unit) * 2 * unit;
@@ -110,6 +104,7 @@ std::optional<MatrixLayer> matrix_layer(const Conv2d& layer, Element element) {
       m.kernel.width = 1;
     }
   }
+  m.apart = m.apart || m.split();
   const auto fits = [](std::int64_t kernel, std::int64_t stride, std::int64_t dilation) {
     return (kernel - 1) * dilation <= most_reach && stride <= most_stride;
   };
@@ -125,8 +120,10 @@ MatrixLayer matrix_layer(const FullyConnected& layer, Element element) {
   MatrixLayer m;
   m.element = element;
   m.in = layer.in_features;
+  m.channels = m.in;
   m.out = layer.out_features;
   m.relu = layer.relu;
+  m.apart = m.split();
   const std::int64_t unit = 16 / size_of(element);
   if (m.split() || m.in % unit != 0) {
     m.packed = true;
@@ -143,20 +140,13 @@ MatrixLayer matrix_layer(const FullyConnected& layer, Element element) {
 
 std::vector<std::byte> matrix_filters(const Conv2d& layer, const MatrixLayer& m) {
   std::vector<std::byte> filters;
-  FilterPlaces places(m, filters);
+  FilterWriter writer(m, filters);
   const Extent2 k = layer.window.kernel;
-  const std::int64_t channels = layer.in_channels / layer.groups;
   const float* weight = layer.weight.data();
   for (std::int64_t o = 0; o < layer.out_channels; ++o) {
-    for (std::int64_t c = 0; c < channels; ++c) {
+    for (std::int64_t c = 0; c < m.channels; ++c) {
       for (std::int64_t y = 0; y < k.height; ++y) {
-        for (std::int64_t x = 0; x < k.width; ++x, ++weight) {
-          const std::int64_t block_col = x / m.block.width;
-          const std::int64_t tap = y / m.block.height * m.kernel.width + (m.kernel.width > 1 ? block_col : 0);
-          const std::int64_t inside = y % m.block.height * m.block.width + x % m.block.width;
-          const std::int64_t beside = m.kernel.width > 1 ? 0 : block_col * m.position_channels;
-          places.store(o / m.out, tap, o % m.out, beside + inside * channels + c, *weight);
-        }
+        for (std::int64_t x = 0; x < k.width; ++x, ++weight) writer.store(o, c, y, x, *weight);
       }
     }
   }
@@ -165,14 +155,29 @@ std::vector<std::byte> matrix_filters(const Conv2d& layer, const MatrixLayer& m)
 
 std::vector<std::byte> matrix_filters(const FullyConnected& layer, const MatrixLayer& m) {
   std::vector<std::byte> filters;
-  FilterPlaces places(m, filters);
+  FilterWriter writer(m, filters);
   const float* weight = layer.weight.data();
   for (std::int64_t o = 0; o < layer.out_features; ++o) {
-    for (std::int64_t c = 0; c < layer.in_features; ++c, ++weight) {
-      places.store(0, 0, o, c, *weight);
-    }
+    for (std::int64_t c = 0; c < layer.in_features; ++c, ++weight) writer.store(o, c, 0, 0, *weight);
   }
   return filters;
+}
+
+UnpackedInput unpacked_input(const Window& window, const ConstMapView& in, const Rect& out) {
+  const Rect readable = intersect(in.rect, Rect::whole(in.whole));
+  UnpackedInput u;
+  u.data = in.data;
+  u.type = in.dtype;
+  u.image_stride = in.image_stride;
+  u.row_stride = in.row_stride;
+  u.col_stride = in.col_stride;
+  u.first_row = out.rows.begin * window.stride.height - window.padding.begin.height - in.rect.rows.begin;
+  u.first_col = out.cols.begin * window.stride.width - window.padding.begin.width - in.rect.cols.begin;
+  u.row_begin = readable.rows.begin - in.rect.rows.begin;
+  u.row_end = readable.rows.end - in.rect.rows.begin;
+  u.col_begin = readable.cols.begin - in.rect.cols.begin;
+  u.col_end = readable.cols.end - in.rect.cols.begin;
+  return u;
 }
 
 MatrixCall matrix_call(const MatrixLayer& layer, const Window& window, const ConstMapView& in,
@@ -187,6 +192,7 @@ MatrixCall matrix_call(const MatrixLayer& layer, const Window& window, const Con
   call.output_col_stride = out.col_stride;
   if (call.positions() == 0) return call;
   if (layer.packed) {
+    call.unpacked = unpacked_input(window, in, out.rect);
     const Extent2 extent = layer.packed_extent(call.outputs);
     call.input = packed;
     call.rows = extent.height;

@@ -20,6 +20,11 @@
 // added to the total as plain f32, because the instructions truncate what they add. The input is packed
 // always: its low values are further images behind the high ones.
 //
+// An infinity or NaN that is multiplied by a zero, or split, makes NaN where there should be none: beside a
+// window whose blocks reach further than it does, and in split layers everywhere. Such layers' infinities and
+// NaN go *apart*: packing makes zeros of them, and behind the sums spread_non_finite (non_finite.cuh) writes
+// what they make.
+//
 // Everything here is a function of the layer and the element type: the bits of an output depend on nothing
 // else.
 #pragma once
@@ -31,11 +36,52 @@
 
 #include "kernels/engines/cuda/matrix_element.hpp"
 #include "kernels/engines/op.hpp"
+#include "kernels/engines/rounding.hpp"
 #include "kernels/maps/map.hpp"
 
 namespace halotile::tensor_core {
 
 using namespace cuda;  // the engine stands on what all CUDA engines share
+
+struct NonFiniteAccount;  // matrix_kernels.hpp
+
+/// Where the filters' elements lie (matrix_filters). For any compiler, and inside kernels too.
+struct FilterPlaces {
+  std::int64_t channels = 0;  ///< of an unpacked group
+  std::int64_t block_rows = 1;
+  std::int64_t block_cols = 1;
+  std::int64_t position_channels = 0;
+  std::int64_t taps = 1;
+  std::int64_t tap_cols = 1;  ///< taps of a row of the packed kernel
+  std::int64_t rows = 0;
+  std::int64_t in_bytes = 0;
+  std::int64_t element_bytes = 0;
+
+  /// Byte offset of the unpacked layer's weight (out, channel, y, x) of a group.
+  [[nodiscard]] HALOTILE_HOST_AND_DEVICE constexpr std::int64_t at(std::int64_t group, std::int64_t out,
+                                                                   std::int64_t channel, std::int64_t y,
+                                                                   std::int64_t x) const {
+    const std::int64_t block = x / block_cols;
+    const std::int64_t tap = y / block_rows * tap_cols + (tap_cols > 1 ? block : 0);
+    const std::int64_t in_block = y % block_rows * block_cols + x % block_cols;
+    const std::int64_t beside = tap_cols > 1 ? 0 : block * position_channels;
+    const std::int64_t byte = (beside + in_block * channels + channel) * element_bytes;
+    const std::int64_t chunk = byte / 128;
+    const std::int64_t begin = (group * taps + tap) * rows * in_bytes + chunk * rows * 128;
+    if (chunk < in_bytes / 128) return begin + place(out, byte % 128, 128);
+    const std::int64_t in_rest = byte % 128;
+    if (in_bytes % 128 < 64) return begin + place(out, in_rest, 32);
+    if (in_rest < 64) return begin + place(out, in_rest, 64);
+    return begin + rows * 64 + place(out, in_rest - 64, 32);
+  }
+
+ private:
+  static HALOTILE_HOST_AND_DEVICE constexpr std::int64_t place(std::int64_t row, std::int64_t byte,
+                                                               std::int64_t pitch) {
+    const std::int64_t exchange = pitch == 128 ? row % 8 : pitch == 64 ? row / 2 % 4 : row / 4 % 2;
+    return row * pitch + ((byte / 16) ^ exchange) * 16 + byte % 16;
+  }
+};
 
 struct MatrixLayer {
   Element element = Element::bf16;
@@ -51,6 +97,9 @@ struct MatrixLayer {
   Extent2 step{1, 1};
   std::int64_t position_channels = 0;  ///< packed: channels of a group at one position
   std::int64_t segments = 1;
+  Window window;              ///< of the unpacked layer, as is the next
+  std::int64_t channels = 0;  ///< of a group
+  bool apart = false;         ///< infinities and NaN of the input are
 
   [[nodiscard]] bool split() const { return element == Element::f32; }
   /// Bytes of a group's channels at one position, filled up to whole instructions.
@@ -72,6 +121,10 @@ struct MatrixLayer {
   }
   /// Output channels of a group as the filters hold them.
   [[nodiscard]] std::int64_t filter_rows() const { return (out + 7) / 8 * 8; }
+  [[nodiscard]] FilterPlaces filter_places() const {
+    return {channels,     block.height,  block.width, position_channels, kernel.area(),
+            kernel.width, filter_rows(), in_bytes(),  size_of(element)};
+  }
   /// Bytes of all filters; where they are split, of the high values, which the low ones follow.
   [[nodiscard]] std::int64_t filter_bytes() const {
     return groups * kernel.area() * filter_rows() * in_bytes();
@@ -90,6 +143,22 @@ struct MatrixLayer {
 /// follow, since blocks of columns may reach beyond the last.
 [[nodiscard]] std::vector<std::byte> matrix_filters(const Conv2d& layer, const MatrixLayer& matrix);
 [[nodiscard]] std::vector<std::byte> matrix_filters(const FullyConnected& layer, const MatrixLayer& matrix);
+
+/// The input of a layer before it is packed, as the windows of a call's outputs see it.
+struct UnpackedInput {
+  const void* data = nullptr;  ///< (image 0, first row and column of the view)
+  DType type = DType::f32;
+  std::int64_t image_stride = 0;  ///< in elements
+  std::int64_t row_stride = 0;
+  std::int64_t col_stride = 0;
+  std::int64_t first_row = 0;  ///< where the first output's window begins, from the view's first
+  std::int64_t first_col = 0;
+  std::int64_t row_begin = 0;  ///< what may be read, likewise; all else is padding
+  std::int64_t row_end = 0;
+  std::int64_t col_begin = 0;
+  std::int64_t col_end = 0;
+};
+[[nodiscard]] UnpackedInput unpacked_input(const Window& window, const ConstMapView& in, const Rect& out);
 
 /// One product: a layer on maps. Positions of the input that lie outside `rows` x `cols` read as zero.
 struct MatrixCall {
@@ -115,13 +184,18 @@ struct MatrixCall {
   const float* bias = nullptr;         ///< groups * out values on the device, or null
   float* partial = nullptr;  ///< several segments: (segments, output positions, groups * out), on the device
 
+  /// What layers whose infinities and NaN go apart need besides. Without an account those are multiplied.
+  UnpackedInput unpacked;
+  NonFiniteAccount* account = nullptr;  ///< on the device; the one that the input was packed with
+  const float* unfit = nullptr;  ///< for each output NaN where its filter holds one or an infinity, or null
+
   /// Rows of the product.
   [[nodiscard]] std::int64_t positions() const { return images * outputs.area(); }
 };
 
-/// The product that makes `out` of `in`, without filters, bias and partial. `window` is the unpacked layer's,
-/// `packed` where pack_input has packed the input of a layer that wants that. Where the outputs see nothing
-/// but padding there is no input: rows or cols are 0.
+/// The product that makes `out` of `in`, without filters, bias, partial, account and unfit. `window` is the
+/// unpacked layer's, `packed` where pack_input has packed the input of a layer that wants that. Where the
+/// outputs see nothing but padding there is no input: rows or cols are 0.
 [[nodiscard]] MatrixCall matrix_call(const MatrixLayer& layer, const Window& window, const ConstMapView& in,
                                      const MapView& out, const void* packed);
 

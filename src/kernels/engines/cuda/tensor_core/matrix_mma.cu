@@ -32,6 +32,7 @@
 #include "kernels/engines/cuda/matrix_instructions.cuh"
 #include "kernels/engines/cuda/tensor_core/matrix_kernels.hpp"
 #include "kernels/engines/cuda/tensor_core/matrix_stores.cuh"
+#include "kernels/engines/cuda/tensor_core/non_finite.cuh"
 
 namespace halotile::tensor_core {
 namespace {
@@ -89,6 +90,8 @@ struct Product {
   const float* bias;
   float* partial;  // null: one segment
   bool relu;
+  SpreadLayer spread;
+  UnpackedInput unpacked;
 };
 
 // A position of the block: where its window begins.
@@ -341,6 +344,25 @@ __device__ __forceinline__ void finish(const Product& p, const Sums<Block>& sums
   }
 }
 
+// Writes those outputs of the block again that infinities and NaN reach.
+template <typename Block>
+__device__ __forceinline__ void spread(const Product& p, const std::int64_t* destinations, unsigned first,
+                                       int group, int first_col) {
+  if (!spread_wanted(p.spread, read_account(p.spread))) return;
+  __syncthreads();
+  const int end = min(first_col + Block::cols, p.row.channels);
+  for (int n = static_cast<int>(threadIdx.x) / 32; n < Block::rows; n += Block::threads / 32) {
+    if (destinations[n] < 0) break;
+    const auto position = static_cast<int>(first) + n;
+    const int line = position / p.out_cols;
+    const int image = line / p.out_rows;
+    spread_position(p.spread, p.unpacked,
+                    {image, line - image * p.out_rows, position - line * p.out_cols, group}, first_col, end,
+                    p.row.type, p.output,
+                    destinations[n] + static_cast<std::int64_t>(group) * p.row.channels);
+  }
+}
+
 template <Element element, typename Block>
 __global__ void __launch_bounds__(Block::threads, Block::resident) multiply(const Product p) {
   extern __shared__ __align__(128) std::byte dynamic_shared[];
@@ -405,6 +427,7 @@ __global__ void __launch_bounds__(Block::threads, Block::resident) multiply(cons
     if (++use_chunk == p.tap_stages) use_chunk = 0;
   }
   finish<Block>(p, sums, corner, destinations, group, first_col);
+  spread<Block>(p, destinations, static_cast<unsigned>(position_block) * Block::rows, group, first_col);
 }
 
 // ---- launching ----
@@ -506,6 +529,8 @@ Product product(const MatrixLayer& layer, const MatrixCall& call, BlockShape sha
   p.partial = layer.segments > 1 ? call.partial : nullptr;
   p.relu = layer.relu;
   p.row.vector = vector_stores(layer, call);
+  if (p.partial == nullptr) p.spread = spread_layer(layer, call);  // else it is add_segments'
+  p.unpacked = call.unpacked;
   return p;
 }
 

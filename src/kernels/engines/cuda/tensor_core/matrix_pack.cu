@@ -8,6 +8,9 @@
 // what rounding took away, itself rounded, follows as packed(images + i, ...). In planes, vector v of 16
 // bytes of a position's channels lies at (i, v, y, x).
 //
+// With an account, infinities and NaN become zeros. That there are any is seen by multiplying what is packed
+// by zero, one instruction for four bytes; a thread that has seen some packs its vectors again.
+//
 // Bound by memory. A block of 256 threads makes a rectangle of packed positions of one image:
 //   1. It copies the rows of input that the rectangle reads into dynamic shared memory, gaps between
 //      positions included, by cp.async in vectors of 16 bytes. Rows may begin anywhere: in shared memory they
@@ -27,6 +30,7 @@
 #include "kernels/engines/cuda/map_element.cuh"
 #include "kernels/engines/cuda/matrix_instructions.cuh"
 #include "kernels/engines/cuda/tensor_core/matrix_kernels.hpp"
+#include "kernels/engines/cuda/tensor_core/packed_element.cuh"
 #include "kernels/engines/cuda/tile_launch.cuh"
 
 namespace halotile::tensor_core {
@@ -37,7 +41,7 @@ using cuda::divide_up;
 using cuda::TileParameters;
 
 constexpr int threads = 256;
-constexpr std::int64_t vector_bytes = 16;
+constexpr int resident = 6;  // blocks on a multiprocessor, at least: enough to keep memory busy
 constexpr std::int64_t shared_limit = 40 * 1024;
 constexpr std::int64_t shared_wanted = 28 * 1024;      // eight blocks on a multiprocessor
 constexpr std::int64_t vectors_wanted = 12 * threads;  // of a block: its beginning costs a few
@@ -73,6 +77,7 @@ struct Packing {
   int pitch;         // bytes
   int table;         // where it begins
   void* packed;
+  NonFiniteAccount* account;  // null: infinities and NaN are packed as they are
   // In vectors, from one to the next:
   std::int64_t position_step;
   std::int64_t vector_step;
@@ -85,39 +90,19 @@ struct Packing {
   }
 };
 
-// What an element becomes: T is the packed type, tf32 is float.
-template <typename T, typename In>
-__device__ __forceinline__ T convert(In x) {
-  if constexpr (std::is_same_v<T, float>) {
-    const unsigned u = __float_as_uint(x);
-    // A NaN whose upper bits were zero would be an infinity to products, which drop the lower ones.
-    if ((u & 0x7fffffffU) > 0x7f800000U) return __uint_as_float(u | 0x400000U);
-    if ((u & 0x7fffffffU) == 0x7f800000U) return x;
-    return __uint_as_float((u + 0xfffU + (u >> 13 & 1U)) & ~0x1fffU);
-  } else if constexpr (std::is_same_v<T, In>) {
-    return x;
-  } else {
-    return cuda::narrow_one<T>(x);
-  }
+// A thread's part in the account: the number of the run that is packed.
+__device__ __forceinline__ unsigned this_run(const NonFiniteAccount& account) {
+  return *static_cast<const volatile unsigned*>(&account.spread) + 1;
 }
 
-// The element and, of tf32, what it lacks.
-template <typename T, typename In>
-__device__ __forceinline__ void split(In x, T& high, T& low) {
-  high = convert<T>(x);
-  if constexpr (sizeof(T) == 4) low = convert<T>(__fsub_rn(x, high));
+// Calls pack(std::bool_constant<finite>()), which says whether it saw infinities or NaN, or, if `finite`,
+// made zeros of them.
+template <typename Pack>
+__device__ __forceinline__ void pack_apart(const Packing& p, const Pack& pack) {
+  const bool seen = pack(std::false_type());
+  if (p.account == nullptr || !seen) return;
+  if (pack(std::true_type())) p.account->found = this_run(*p.account);
 }
-
-template <typename T>
-constexpr int elements = static_cast<int>(vector_bytes / sizeof(T));
-
-template <typename T>
-union Vector {
-  T element[elements<T>];
-  uint4 words;
-
-  __device__ Vector() : words{} {}
-};
 
 // Copies the lines that the rectangle reads. `first`: line and column of its first position, from the view's.
 template <typename In>
@@ -178,8 +163,86 @@ __device__ __forceinline__ void make_table(const Packing& p, int* table) {
   }
 }
 
+// A thread's part of a rectangle, whose input is in shared memory: positions from `begin` on, `step` apart
+// (rows and columns), of each the vectors from `vector` on.
+struct Part {
+  unsigned table;  // in shared memory
+  unsigned lines;  // in shared memory: the first position's first element
+  uint4* out;      // the first position's first vector
+  int rows, cols;  // of the rectangle that exist
+  int2 begin, step;
+  int vector;
+};
+
+template <typename In>
+__device__ __forceinline__ In load_shared(unsigned address) {
+  if constexpr (sizeof(In) == 4) {
+    unsigned bits;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(bits) : "r"(address));
+    return __uint_as_float(bits);
+  } else {
+    std::uint16_t bits;
+    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(bits) : "r"(address));
+    return reinterpret_cast<const In&>(bits);
+  }
+}
+
+// What pack_apart calls. Addresses go along with positions: to work them out anew would cost more than all
+// else.
+template <bool finite, typename T, typename In>
+__device__ __forceinline__ bool pack_part(const Packing& p, const Part& part) {
+  constexpr int count = elements<T>;
+  const int row_bytes = p.step_h * p.pitch;
+  const int col_bytes = p.step_w * static_cast<int>(p.col_stride);
+  const int step_bytes = part.step.x * row_bytes + part.step.y * col_bytes;
+  const int next_row_bytes = row_bytes - p.cols * col_bytes;
+  const std::int64_t step_vectors = (part.step.x * p.packed_cols + part.step.y) * p.position_step;
+  const std::int64_t next_row_vectors = (p.packed_cols - p.cols) * p.position_step;
+  NonFinite<T> non_finite;
+  bool cleared = false;
+  for (int v = part.vector; v < p.vectors; v += p.side) {
+    int place[count];
+#pragma unroll
+    for (int e = 0; e < count; e += 4)
+      asm volatile("ld.shared.v4.s32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(place[e]), "=r"(place[e + 1]), "=r"(place[e + 2]), "=r"(place[e + 3])
+                   : "r"(part.table + (v * count + e) * 4));
+    int y = part.begin.x;
+    int x = part.begin.y;
+    unsigned at = part.lines + y * row_bytes + x * col_bytes;
+    uint4* to =
+        part.out + (static_cast<std::int64_t>(y) * p.packed_cols + x) * p.position_step + v * p.vector_step;
+    for (; y < part.rows; y += part.step.x, x += part.step.y, at += step_bytes, to += step_vectors) {
+      if (x >= p.cols) {
+        x -= p.cols;
+        at += next_row_bytes;
+        to += next_row_vectors;
+        if (++y >= part.rows) break;
+      }
+      if (x >= part.cols) continue;  // the last blocks are narrower
+      Vector<T> high;
+      Vector<T> low;
+#pragma unroll
+      for (int e = 0; e < count; ++e) {
+        const bool there = place[e] >= 0;
+        if (sizeof(T) == 2 && !there) continue;  // of 4 bytes a zero is split, too: without a branch
+        const In in = there ? load_shared<In>(at + place[e]) : In{};
+        if constexpr (finite) {
+          cleared = split_finite(p.low > 0, in, high.element[e], low.element[e]) || cleared;
+        } else {
+          split(in, high.element[e], low.element[e]);
+        }
+      }
+      if constexpr (!finite) non_finite.see(high);
+      *to = high.words;
+      if (sizeof(T) == 4 && p.low > 0) to[p.low] = low.words;
+    }
+  }
+  return finite ? cleared : non_finite.seen();
+}
+
 template <typename T, typename In, int most>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, resident)
     pack_rectangles(const __grid_constant__ TileParameters<Packing, most> tiles) {
   follow_previous();
   const Packing& p = tiles.here();
@@ -195,57 +258,29 @@ __global__ void __launch_bounds__(threads)
   const std::byte* const from =
       p.input + image * p.image_stride + first.x * p.row_stride + first.y * p.col_stride;
   const int start = static_cast<int>(reinterpret_cast<std::uintptr_t>(from) % 16);
+  const bool first_thread = p.account != nullptr && blockIdx.x == 0 && threadIdx.x == 0;
+  unsigned run = 0;
+  if (first_thread) run = this_run(*p.account);
   copy_lines<In>(p, from, first, dynamic_shared, start);
   commit_copies();
   make_table<In>(p, table);
   wait_for_copies<0>();
   __syncthreads();
+  if (first_thread) p.account->packed = run;
 
-  constexpr int count = elements<T>;
-  const int rows = min(p.rows, p.packed_rows - y0);
-  const int cols = min(p.cols, p.packed_cols - x0);
-  const int row_bytes = p.step_h * p.pitch;
-  const int col_bytes = p.step_w * static_cast<int>(p.col_stride);
-  uint4* const out =
-      p.first_of(image) + (static_cast<std::int64_t>(y0) * p.packed_cols + x0) * p.position_step;
   const int2 mine = p.split_threads.divide(static_cast<int>(threadIdx.x));
   const int position = p.in_planes() ? mine.y : mine.x;
-  const int vector = p.in_planes() ? mine.x : mine.y;
-  if (position >= p.at_a_time || vector >= p.side) return;
-  const int2 step = p.split_cols.divide(p.at_a_time);
-  const int2 begin = p.split_cols.divide(position);
-  for (int v = vector; v < p.vectors; v += p.side) {
-    int place[count];
-#pragma unroll
-    for (int e = 0; e < count; e += 4) {
-      const int4 four = *reinterpret_cast<const int4*>(table + v * count + e);
-      place[e] = four.x;
-      place[e + 1] = four.y;
-      place[e + 2] = four.z;
-      place[e + 3] = four.w;
-    }
-    int y = begin.x;
-    int x = begin.y;
-    for (; y < rows; y += step.x, x += step.y) {
-      if (x >= p.cols) {
-        x -= p.cols;
-        if (++y >= rows) break;
-      }
-      if (x >= cols) continue;  // the last blocks are narrower
-      const std::byte* const base = dynamic_shared + start + y * row_bytes + x * col_bytes;
-      Vector<T> high;
-      Vector<T> low;
-#pragma unroll
-      for (int e = 0; e < count; ++e) {
-        if (place[e] >= 0)
-          split(*reinterpret_cast<const In*>(base + place[e]), high.element[e], low.element[e]);
-      }
-      uint4* const to =
-          out + (static_cast<std::int64_t>(y) * p.packed_cols + x) * p.position_step + v * p.vector_step;
-      *to = high.words;
-      if (sizeof(T) == 4 && p.low > 0) to[p.low] = low.words;
-    }
-  }
+  Part part;
+  part.vector = p.in_planes() ? mine.x : mine.y;
+  if (position >= p.at_a_time || part.vector >= p.side) return;
+  part.table = shared_address(table);
+  part.lines = shared_address(dynamic_shared) + start;
+  part.out = p.first_of(image) + (static_cast<std::int64_t>(y0) * p.packed_cols + x0) * p.position_step;
+  part.rows = min(p.rows, p.packed_rows - y0);
+  part.cols = min(p.cols, p.packed_cols - x0);
+  part.begin = p.split_cols.divide(position);
+  part.step = p.split_cols.divide(p.at_a_time);
+  pack_apart(p, [&]<bool finite>(std::bool_constant<finite>) { return pack_part<finite, T, In>(p, part); });
 }
 
 template <typename T, typename In>
@@ -262,27 +297,39 @@ __global__ void __launch_bounds__(threads) pack_vectors(const Packing p) {
   const auto image = static_cast<int>(line / p.packed_rows);
   const std::byte* const from = p.input + image * p.image_stride;
   const int group = first / p.group_channels;
-  Vector<T> high;
-  Vector<T> low;
+  const std::int64_t in_image = position - std::int64_t{image} * p.packed_rows * p.packed_cols;
+  uint4* const to = p.first_of(image) + in_image * p.position_step + v * p.vector_step;
+  if (p.account != nullptr && piece == 0) p.account->packed = this_run(*p.account);
+  pack_apart(p, [&]<bool finite>(std::bool_constant<finite>) {
+    NonFinite<T> non_finite;
+    bool cleared = false;
+    Vector<T> high;
+    Vector<T> low;
 #pragma unroll
-  for (int e = 0; e < elements<T>; ++e) {
-    const int k = first + e - group * p.group_channels;
-    const int in_block = k / p.channels;
-    const int c = k - in_block * p.channels;
-    const int dy = in_block / p.block_w;
-    const int row = y + dy;
-    const int col = x + in_block - dy * p.block_w;
-    if (dy < p.block_h && row >= p.row_begin && row < p.row_end && col >= p.col_begin && col < p.col_end) {
+    for (int e = 0; e < elements<T>; ++e) {
+      const int k = first + e - group * p.group_channels;
+      const int in_block = k / p.channels;
+      const int c = k - in_block * p.channels;
+      const int dy = in_block / p.block_w;
+      const int row = y + dy;
+      const int col = x + in_block - dy * p.block_w;
+      if (dy >= p.block_h || row < p.row_begin || row >= p.row_end || col < p.col_begin || col >= p.col_end)
+        continue;
       const std::byte* const source =
           from + row * p.row_stride + col * p.col_stride +
           (static_cast<std::int64_t>(group) * p.channels + c) * static_cast<std::int64_t>(sizeof(In));
-      split(*reinterpret_cast<const In*>(source), high.element[e], low.element[e]);
+      const In in = *reinterpret_cast<const In*>(source);
+      if constexpr (finite) {
+        cleared = split_finite(p.low > 0, in, high.element[e], low.element[e]) || cleared;
+      } else {
+        split(in, high.element[e], low.element[e]);
+      }
     }
-  }
-  const std::int64_t in_image = position - std::int64_t{image} * p.packed_rows * p.packed_cols;
-  uint4* const to = p.first_of(image) + in_image * p.position_step + v * p.vector_step;
-  *to = high.words;
-  if (sizeof(T) == 4 && p.low > 0) to[p.low] = low.words;
+    if constexpr (!finite) non_finite.see(high);
+    *to = high.words;
+    if (sizeof(T) == 4 && p.low > 0) to[p.low] = low.words;
+    return finite ? cleared : non_finite.seen();
+  });
 }
 
 // Cuts the packed map into rectangles, one of `tiles` maps; false when not even one position's input fits in
@@ -359,7 +406,7 @@ void launch(TileParameters<Packing, most>& tiles, int count, cudaStream_t stream
 
 // False where there is nothing to pack.
 bool make_packing(const MatrixLayer& layer, const Window& window, PackedLayout layout, const PackedTile& tile,
-                  Packing& p) {
+                  NonFiniteAccount* account, Packing& p) {
   const ConstMapView& in = tile.in;
   const Rect& out = tile.out;
   if (out.empty() || in.images == 0) return false;
@@ -368,21 +415,19 @@ bool make_packing(const MatrixLayer& layer, const Window& window, PackedLayout l
     throw ShapeError("pack_input: the map's channels are not the layer's");
   }
   const std::int64_t size = size_of(in.dtype);
-  const Rect readable = intersect(in.rect, Rect::whole(in.whole));
+  const UnpackedInput from = unpacked_input(window, in, out);
   const Extent2 extent = layer.packed_extent(out.extent());
-  p.input = static_cast<const std::byte*>(in.data);
-  p.image_stride = in.image_stride * size;
-  p.row_stride = in.row_stride * size;
-  p.col_stride = in.col_stride * size;
+  p.input = static_cast<const std::byte*>(from.data);
+  p.image_stride = from.image_stride * size;
+  p.row_stride = from.row_stride * size;
+  p.col_stride = from.col_stride * size;
   p.images = device_int(in.images, "the number of images");
-  p.first_row = device_int(
-      out.rows.begin * window.stride.height - window.padding.begin.height - in.rect.rows.begin, "a row");
-  p.first_col = device_int(
-      out.cols.begin * window.stride.width - window.padding.begin.width - in.rect.cols.begin, "a column");
-  p.row_begin = device_int(readable.rows.begin - in.rect.rows.begin, "a row");
-  p.row_end = device_int(readable.rows.end - in.rect.rows.begin, "a row");
-  p.col_begin = device_int(readable.cols.begin - in.rect.cols.begin, "a column");
-  p.col_end = device_int(readable.cols.end - in.rect.cols.begin, "a column");
+  p.first_row = device_int(from.first_row, "a row");
+  p.first_col = device_int(from.first_col, "a column");
+  p.row_begin = device_int(from.row_begin, "a row");
+  p.row_end = device_int(from.row_end, "a row");
+  p.col_begin = device_int(from.col_begin, "a column");
+  p.col_end = device_int(from.col_end, "a column");
   p.channels = device_int(channels, "the number of channels");
   p.all_channels = device_int(in.channels, "the number of channels");
   p.groups = device_int(layer.groups, "the number of groups");
@@ -396,6 +441,7 @@ bool make_packing(const MatrixLayer& layer, const Window& window, PackedLayout l
   p.vectors = device_int(layer.groups * layer.position_channels * size_of(layer.element) / vector_bytes,
                          "the number of channels");
   p.packed = tile.packed;
+  p.account = account;
   const bool planes = layout == PackedLayout::planes;
   p.position_step = planes ? 1 : p.vectors;
   p.vector_step = planes ? extent.area() : 1;
@@ -406,13 +452,13 @@ bool make_packing(const MatrixLayer& layer, const Window& window, PackedLayout l
 }  // namespace
 
 void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout,
-                std::span<const PackedTile> tiles, cudaStream_t stream) {
+                std::span<const PackedTile> tiles, cudaStream_t stream, NonFiniteAccount* account) {
   if (tiles.empty()) return;
   const DType from = tiles.front().in.dtype;
   const DType to = map_type(layer.element);
   const auto make = [&](const PackedTile& tile, Packing& p) {
     if (tile.in.dtype != from) throw ShapeError("pack_input: the tiles' maps are of different types");
-    return make_packing(layer, window, layout, tile, p);
+    return make_packing(layer, window, layout, tile, account, p);
   };
   cuda::with_device_type(to, [&]<typename T>(cuda::DeviceType<T>) {
     if (from == to) {
@@ -429,9 +475,9 @@ void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout lay
 }
 
 void pack_input(const MatrixLayer& layer, const Window& window, PackedLayout layout, const ConstMapView& in,
-                Rect out, void* packed, cudaStream_t stream) {
+                Rect out, void* packed, cudaStream_t stream, NonFiniteAccount* account) {
   const PackedTile tile{in, out, packed};
-  pack_input(layer, window, layout, {&tile, 1}, stream);
+  pack_input(layer, window, layout, {&tile, 1}, stream, account);
 }
 
 }  // namespace halotile::tensor_core

@@ -126,6 +126,7 @@ DeviceCall device_call(const MatrixLayer& layer, const MatrixCall& call, BlockSh
     if (layer.rest_bytes() % 64 != 0) d.input[2] = input_map(layer, call, 32, d.pixels);
   }
   d.filters = call.filters;
+  d.unpacked = call.unpacked;
   d.images = launch_int(call.images);
   d.first_row = launch_int(call.first_row);
   d.first_col = launch_int(call.first_col);
@@ -182,20 +183,29 @@ template <typename S>
 void launch_keeping(Launch& launch, cudaStream_t stream) {
   if constexpr (S::planes) {
     launch_keeping<S, matrix_wgmma_planes<S>>(launch, stream);
+  } else if (launch.spread.account != nullptr) {
+    launch_keeping<S, matrix_wgmma_keeping<S, true>>(launch, stream);
   } else {
-    launch_keeping<S, matrix_wgmma_keeping<S>>(launch, stream);
+    launch_keeping<S, matrix_wgmma_keeping<S, false>>(launch, stream);
   }
 }
 
-template <typename S>
-void launch_shape(Launch& launch, cudaStream_t stream) {
+template <typename S, bool apart>
+void launch_blocks(Launch& launch, cudaStream_t stream) {
   // Where every block has a multiprocessor of its own, it may take all of the shared memory.
   const int side_by_side = launch.items <= multiprocessors() ? 1 : S::resident;
   const int most = multiprocessors() * side_by_side;
   launch.ring = S::ring_beside(side_by_side);
-  allow_shared_memory<matrix_wgmma<S>>();
-  launch_grid(matrix_wgmma<S>, launch, dim3(static_cast<unsigned>(std::min(most, launch.items))), S::threads,
-              S::shared_bytes(launch.ring), stream);
+  allow_shared_memory<matrix_wgmma<S, apart>>();
+  launch_grid(matrix_wgmma<S, apart>, launch, dim3(static_cast<unsigned>(std::min(most, launch.items))),
+              S::threads, S::shared_bytes(launch.ring), stream);
+}
+template <typename S>
+void launch_shape(Launch& launch, cudaStream_t stream) {
+  if constexpr (!S::totals) {  // these are of fully connected layers, whose infinities and NaN stay
+    if (launch.spread.account != nullptr) return launch_blocks<S, true>(launch, stream);
+  }
+  launch_blocks<S, false>(launch, stream);
 }
 
 // A call of few positions has a kernel that fetches filters faster.
@@ -340,10 +350,11 @@ void launch_any(const MatrixLayer& layer, Launch& launch, BlockShape shape, cuda
   run(launch, stream);
 }
 
-// All but the calls and the number of items.
-Launch make_launch(const MatrixLayer& layer, bool totals, BlockShape shape) {
+// All but the calls, one of which is `call`, and the number of items.
+Launch make_launch(const MatrixLayer& layer, const MatrixCall& call, bool totals, BlockShape shape) {
   Launch launch{};
   launch.layer = device_layer(layer);
+  if (totals || layer.segments == 1) launch.spread = spread_layer(layer, call);  // else it is add_segments'
   launch.calls = 1;
   launch.blocks_of_cols = launch_int((layer.out + shape.cols - 1) / shape.cols);
   launch.parts = totals ? 1 : launch.layer.segments;
@@ -367,7 +378,7 @@ void multiply_wgmma(const MatrixLayer& layer, const MatrixCall& call, BlockShape
   if (call.positions() == 0) return;
   if (layer.segments > 1 && call.partial == nullptr && (shape != totals_shape() || layer.split()))
     throw std::logic_error("multiply_wgmma: segments without room for their sums");
-  Launch launch = make_launch(layer, call.partial == nullptr, shape);
+  Launch launch = make_launch(layer, call, call.partial == nullptr, shape);
   launch.call = device_call(layer, call, shape);
   launch.items = launch_int(items_of(launch.call, launch, shape));
   launch_any(layer, launch, shape, stream);
@@ -385,7 +396,8 @@ WgmmaBatch::WgmmaBatch(CudaDevice& device, const MatrixLayer& layer, std::span<c
     : state_(std::make_unique<State>()) {
   state_->layer = layer;
   state_->shape = shape;
-  Launch& launch = state_->launch = make_launch(layer, true, shape);
+  Launch& launch = state_->launch =
+      make_launch(layer, calls.empty() ? MatrixCall() : calls.front(), true, shape);
   std::vector<DeviceCall> table;
   std::int64_t items = 0;
   for (const MatrixCall& call : calls) {

@@ -252,8 +252,20 @@ __device__ __forceinline__ void multiply_planes(const DeviceLayer& layer, Ring& 
   hopper::hold(sum);
 }
 
-// A warpgroup: 64 rows of every item.
+// What a warpgroup has stored, once more.
 template <typename S>
+__device__ __forceinline__ void spread_items(const Launch& launch, Items items) {
+  __syncwarp();
+  Calls calls(launch);
+  for (int index = items.first; index < launch.items; index += items.step) {
+    calls.advance(index);
+    spread<S>(launch, *calls.call, item_of<S>(launch, index - calls.call->first_item));
+  }
+}
+
+// A warpgroup: 64 rows of every item. `apart`: infinities and NaN of the input may be; kernels for layers
+// whose are not do without the code.
+template <typename S, bool apart>
 __device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring ring, std::uint32_t kept,
                                          const float* kept_biases) {
   const DeviceLayer& layer = launch.layer;
@@ -262,6 +274,7 @@ __device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring
   // Blocks that keep their filters have registers for more than sums.
   Outputs own = calls.call->outputs;
   int first_item = 0;
+  if constexpr (apart) fetch_account(launch.spread);
   float sum[S::sums];
   for (int index = items.first; index < launch.items; index += items.step) {
     const bool moved = calls.advance(index);
@@ -297,9 +310,12 @@ __device__ __forceinline__ void multiply(const Launch& launch, Items items, Ring
       store<S>(launch, out, kept_biases, item, sum);
     }
   }
+  if constexpr (apart) {
+    if (spread_wanted(launch.spread)) spread_items<S>(launch, items);
+  }
 }
 
-template <typename S>
+template <typename S, bool apart>
 __global__ void __launch_bounds__(S::threads, S::resident)
     matrix_wgmma(const __grid_constant__ Launch launch) {
   extern __shared__ char shared[];
@@ -320,7 +336,7 @@ __global__ void __launch_bounds__(S::threads, S::resident)
   const int warp = hopper::warp_of_block();
   constexpr int copiers = 4 * S::warpgroups;
   if (warp < copiers) {
-    multiply<S>(launch, items_of<S>(0), ring, 0, nullptr);
+    multiply<S, apart>(launch, items_of<S>(0), ring, 0, nullptr);
   } else if (warp == copiers && hopper::elect()) {
     // Filters do not depend on the kernel before: they are on their way while it ends.
     const std::uint64_t policy = S::few_rows ? hopper::cache_policy(launch.layer.segments > 1) : 0;
@@ -367,7 +383,7 @@ __device__ __forceinline__ void keep_biases(const Launch& launch, float* biases)
 }
 
 // Grid: x any number of blocks, y columns' blocks of all groups. Items are 64 rows.
-template <typename S>
+template <typename S, bool apart>
 __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __grid_constant__ Launch launch) {
   extern __shared__ char shared[];
   const std::uint32_t kept = (hopper::shared_address(shared) + 1023U) & ~1023U;
@@ -396,7 +412,7 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_keeping(const __gr
   let_next_start();
   if (warp < consumers / 32) {
     hopper::wait(kept_full, 0);
-    multiply<S>(launch, items_of<S>(warpgroup), ring, kept, biases);
+    multiply<S, apart>(launch, items_of<S>(warpgroup), ring, kept, biases);
   } else if (hopper::elect()) {
     // Filters do not depend on the kernel before.
     if (warpgroup == 0) copy_kept_filters<S>(launch, kept, kept_full);
@@ -431,7 +447,7 @@ __global__ void __launch_bounds__(S::threads, 1) matrix_wgmma_planes(const __gri
   let_next_start();
   if (hopper::warp_of_block() < 4 * S::warpgroups) {
     hopper::wait(kept_full, 0);
-    multiply<S>(launch, items_of<S>(0), ring, kept, biases);
+    multiply<S, true>(launch, items_of<S>(0), ring, kept, biases);
   } else if (hopper::elect()) {
     copy_kept_filters<S>(launch, kept, kept_full);
     copy_planes<S>(launch, ring);

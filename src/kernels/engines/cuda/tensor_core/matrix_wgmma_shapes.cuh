@@ -11,7 +11,7 @@ namespace halotile::tensor_core {
 namespace {
 
 constexpr int row_bytes = 128;
-constexpr int shared_limit = 227 * 1024;
+constexpr int shared_limit = 227 * 1024 - 512;  // beside what kernels have of fixed size
 constexpr int most_stages = 16;
 
 // Stages of a ring that fit beside kept filters.

@@ -6,6 +6,7 @@
 
 #include "kernels/engines/cuda/device_map.cuh"
 #include "kernels/engines/cuda/hopper.cuh"
+#include "kernels/engines/cuda/tensor_core/non_finite.cuh"
 
 namespace halotile::tensor_core {
 namespace {
@@ -40,6 +41,7 @@ struct DeviceCall {
   int first_col;
   int first_item;  // of the launch
   Outputs outputs;
+  UnpackedInput unpacked;
 };
 
 struct DeviceLayer {
@@ -72,6 +74,7 @@ struct Launch {
   int ring;          // stages in shared memory
   int filter_bytes;  // of a block that keeps them
   DeviceLayer layer;
+  SpreadLayer spread;
 };
 
 // What an item of work covers.
@@ -275,6 +278,23 @@ __device__ __forceinline__ void store(const Launch& launch, const Outputs& out, 
     store_vectors<S, true>(out, kept_biases, layer.relu, place, sum);
   } else {
     store_vectors<S, false>(out, kept_biases, layer.relu, place, sum);
+  }
+}
+
+// Writes those outputs of an item again that infinities and NaN reach: each warp those that it has stored.
+template <typename S>
+__device__ __forceinline__ void spread(const Launch& launch, const DeviceCall& call, const Item& item) {
+  const Outputs& out = call.outputs;
+  const int warp = static_cast<int>(threadIdx.x / 32) % (S::rows / 16);
+  const int first_channel = item.group * launch.layer.out;
+  const int end = min(item.col + S::cols, launch.layer.out);
+  for (int row = item.row + warp * 16; row < min(item.row + warp * 16 + 16, out.positions); ++row) {
+    const auto [there, offset] = output_of<S>(out, row, first_channel);
+    if (!there) continue;
+    const int2 image = out.image_positions.divide(row);
+    const int2 place = out.cols.divide(image.y);
+    spread_position(launch.spread, call.unpacked, {image.x, place.x, place.y, item.group}, item.col, end,
+                    out.type, out.map, offset);
   }
 }
 

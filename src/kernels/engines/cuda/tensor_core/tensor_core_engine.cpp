@@ -71,10 +71,13 @@ struct Weights {
   std::optional<MatrixLayer> layer;  // none: plain_conv2d's
   Buffer filters;
   Buffer bias;
-  Buffer padding;  // outputs that see padding alone, where these are not the bias
+  Buffer padding;  // outputs that see padding alone, where these are not the bias: NaN for unfit filters
 
   [[nodiscard]] const float* bias_or_null() const {
     return bias.bytes() > 0 ? reinterpret_cast<const float*>(bias.data()) : nullptr;
+  }
+  [[nodiscard]] const float* padding_or_null() const {
+    return padding.bytes() > 0 ? reinterpret_cast<const float*>(padding.data()) : nullptr;
   }
 };
 
@@ -93,6 +96,22 @@ std::vector<float> padding_outputs(std::span<const float> weight, std::span<cons
   return values;
 }
 
+// An account of the input's infinities and NaN, of layers that need one.
+class Account {
+ public:
+  Account() = default;
+  Account(CudaDevice& device, const MatrixLayer& layer) {
+    constexpr tensor_core::NonFiniteAccount none;
+    if (layer.apart) buffer_ = device.copy_of(&none, sizeof(none));
+  }
+  [[nodiscard]] tensor_core::NonFiniteAccount* or_null() const {
+    return reinterpret_cast<tensor_core::NonFiniteAccount*>(buffer_.data());
+  }
+
+ private:
+  Buffer buffer_;
+};
+
 // They last as long as the parameter.
 struct HeldWeights {
   const Weights& made;  // the engine's
@@ -102,9 +121,10 @@ struct HeldWeights {
 // What products of matrices need besides the maps.
 class MatrixOperation : public Operation {
  public:
-  MatrixOperation(const MatrixLayer& layer, const Window& window, const HeldWeights& weights,
-                  const MapGeometry& out, bool wgmma, std::int64_t multiprocessors)
-      : layer_(layer), window_(window), weights_(weights), wgmma_(wgmma) {
+  MatrixOperation(CudaDevice& device, const MatrixLayer& layer, const Window& window,
+                  const HeldWeights& weights, const MapGeometry& out, bool wgmma,
+                  std::int64_t multiprocessors)
+      : layer_(layer), window_(window), weights_(weights), account_(device, layer), wgmma_(wgmma) {
     const Extent2 outputs = out.rect.extent();
     const std::int64_t positions = out.images * outputs.area();
     shape_ = fastest_shape(layer, {&positions, 1}, multiprocessors);
@@ -132,15 +152,14 @@ class MatrixOperation : public Operation {
     const cudaStream_t stream = cuda_stream(context.stream).handle();
     if (layer_.packed) {
       const tensor_core::PackedTile tile{in, out.rect, context.scratch.data()};
-      pack(shape_.input, {&tile, 1}, stream);
+      pack(shape_.input, {&tile, 1}, account_, stream);
     }
-    const MatrixCall call = this->call(in, out, context);
+    const MatrixCall call = this->call(in, out, account_, context);
     if (call.rows == 0 || call.cols == 0) {  // nothing but padding: sums of nothing
       MatrixLayer empty = layer_;
       empty.segments = 0;
       MatrixCall sums = call;
-      if (weights_.made.padding.bytes() > 0)
-        sums.bias = reinterpret_cast<const float*>(weights_.made.padding.data());
+      if (const float* const padding = weights_.made.padding_or_null()) sums.bias = padding;
       tensor_core::add_segments(empty, sums, stream);
       return;
     }
@@ -155,14 +174,18 @@ class MatrixOperation : public Operation {
   [[nodiscard]] const MatrixLayer& layer() const { return layer_; }
 
   // Of layers that are packed.
-  void pack(PackedLayout layout, std::span<const tensor_core::PackedTile> tiles, cudaStream_t stream) const {
-    tensor_core::pack_input(layer_, window_, layout, tiles, stream);
+  void pack(PackedLayout layout, std::span<const tensor_core::PackedTile> tiles, const Account& account,
+            cudaStream_t stream) const {
+    tensor_core::pack_input(layer_, window_, layout, tiles, stream, account.or_null());
   }
 
-  [[nodiscard]] MatrixCall call(const ConstMapView& in, const MapView& out, const RunContext& context) const {
+  [[nodiscard]] MatrixCall call(const ConstMapView& in, const MapView& out, const Account& account,
+                                const RunContext& context) const {
     MatrixCall call = tensor_core::matrix_call(layer_, window_, in, out, context.scratch.data());
     call.filters = weights_.made.filters.data();
     call.bias = weights_.made.bias_or_null();
+    call.account = account.or_null();
+    call.unfit = weights_.made.padding_or_null();
     if (partial_bytes_ > 0) call.partial = reinterpret_cast<float*>(context.scratch.data() + packed_bytes_);
     return call;
   }
@@ -173,6 +196,7 @@ class MatrixOperation : public Operation {
   MatrixLayer layer_;
   Window window_;
   HeldWeights weights_;
+  Account account_;
   bool wgmma_;
   BlockShape shape_{128, 128};
   std::int64_t packed_bytes_ = 0;
@@ -182,10 +206,11 @@ class MatrixOperation : public Operation {
 // A convolution of several tiles: one launch, and where the layer packs, before it as few as that takes.
 class MatrixTileStep final : public TileStep {
  public:
-  MatrixTileStep(CudaDevice& device, std::span<const TileCall> calls, std::int64_t multiprocessors) {
+  MatrixTileStep(CudaDevice& device, std::span<const TileCall> calls, std::int64_t multiprocessors)
+      : account_(device, operation(calls.front()).layer()) {
     std::vector<std::int64_t> positions;
     for (const TileCall& tile : calls) {
-      const MatrixCall call = operation(tile).call(tile.in.front(), tile.out, tile.context);
+      const MatrixCall call = operation(tile).call(tile.in.front(), tile.out, account_, tile.context);
       const bool sees_nothing = call.rows == 0 || call.cols == 0;
       if (sees_nothing) {
         alone_.push_back(tile);
@@ -210,7 +235,7 @@ class MatrixTileStep final : public TileStep {
   }
 
   void begin(Stream& stream) override {
-    if (!packed_.empty()) operation_->pack(shape_.input, packed_, cuda_stream(stream).handle());
+    if (!packed_.empty()) operation_->pack(shape_.input, packed_, account_, cuda_stream(stream).handle());
   }
 
   void finish(Stream& stream) override {
@@ -228,6 +253,7 @@ class MatrixTileStep final : public TileStep {
     return static_cast<const MatrixOperation&>(*tile.operation);
   }
 
+  Account account_;
   const MatrixOperation* operation_ = nullptr;  // a tile's
   std::vector<TileCall> alone_;                 // with nothing but padding in sight
   std::vector<tensor_core::PackedTile> packed_;
@@ -265,7 +291,7 @@ class TensorCoreEngine final : public CudaEngine {
       const auto* const operation = dynamic_cast<const MatrixOperation*>(call.operation);
       return operation != nullptr && operation->layer().segments == 1;
     };
-    if (wgmma_ && std::ranges::all_of(calls, is_product)) {
+    if (wgmma_ && !calls.empty() && std::ranges::all_of(calls, is_product)) {
       device_.make_current();
       return std::make_unique<MatrixTileStep>(device_, calls, multiprocessors_);
     }
@@ -300,8 +326,8 @@ class TensorCoreEngine final : public CudaEngine {
     const Weights& weights = weights_of(layer, window);
     MatrixLayer matrix = *weights.layer;
     matrix.relu = layer.relu;
-    return std::make_unique<MatrixOperation>(matrix, window, HeldWeights{weights, layer.weight}, out, wgmma_,
-                                             multiprocessors_);
+    return std::make_unique<MatrixOperation>(device_, matrix, window, HeldWeights{weights, layer.weight}, out,
+                                             wgmma_, multiprocessors_);
   }
 
   [[nodiscard]] std::unique_ptr<Operation> lrn(const Lrn& layer) const {

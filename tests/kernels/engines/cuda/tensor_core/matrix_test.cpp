@@ -7,9 +7,11 @@
 // cut into tiles, or on the other images.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <random>
 
@@ -80,6 +82,7 @@ struct DeviceLayer {
   Window window;
   Buffer filters;
   Buffer bias;
+  Buffer account;  // of all calls, one after the other
   bool has_bias = false;
 
   template <typename Layer>
@@ -88,6 +91,11 @@ struct DeviceLayer {
     const std::vector<std::byte> bytes = tensor_core::matrix_filters(layer, matrix);
     filters = device().copy_of(bytes.data(), bytes.size());
     if (has_bias) bias = device().copy_of(layer.bias.data(), layer.bias.size_bytes());
+    constexpr tensor_core::NonFiniteAccount none;
+    if (matrix.apart) account = device().copy_of(&none, sizeof(none));
+  }
+  [[nodiscard]] tensor_core::NonFiniteAccount* account_or_null() const {
+    return reinterpret_cast<tensor_core::NonFiniteAccount*>(account.data());
   }
 };
 
@@ -101,11 +109,13 @@ MatrixCall product_of(const DeviceLayer& layer, BlockShape shape, const ConstMap
     const std::int64_t planes = m.split() ? 2 : 1;
     packed = device().allocate(static_cast<std::size_t>(planes * positions * channels * size_of(m.element)));
     device().poison(packed, 0);
-    tensor_core::pack_input(m, layer.window, shape.input, in, out.rect, packed.data(), stream().handle());
+    tensor_core::pack_input(m, layer.window, shape.input, in, out.rect, packed.data(), stream().handle(),
+                            layer.account_or_null());
   }
   MatrixCall call = tensor_core::matrix_call(m, layer.window, in, out, packed.data());
   call.filters = layer.filters.data();
   call.bias = layer.has_bias ? reinterpret_cast<const float*>(layer.bias.data()) : nullptr;
+  call.account = layer.account_or_null();
   return call;
 }
 
@@ -305,6 +315,116 @@ INSTANTIATE_TEST_SUITE_P(Small, TensorCoreConv,
                          ::testing::Combine(::testing::ValuesIn(small_cases), all_elements), conv_name);
 INSTANTIATE_TEST_SUITE_P(All, TensorCoreConv, ::testing::Combine(::testing::ValuesIn(cases), all_elements),
                          conv_name);
+
+// ---- infinities and NaN ----
+
+// Some in the input: behind the first window (beside it, inside another), and two infinities of different
+// signs, some of whose windows hold both.
+void put_non_finite(const ConvCase& c, std::vector<float>& values) {
+  const auto at = [&](std::int64_t image, std::int64_t row, std::int64_t col,
+                      std::int64_t channel) -> float& {
+    row = std::clamp<std::int64_t>(row, 0, c.input.height - 1);
+    col = std::clamp<std::int64_t>(col, 0, c.input.width - 1);
+    return values[static_cast<std::size_t>(((image * c.input.height + row) * c.input.width + col) * c.in +
+                                           channel)];
+  };
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const Extent2 k = c.window.kernel;
+  at(0, k.height - c.window.padding.begin.height, k.width - c.window.padding.begin.width, 0) =
+      std::numeric_limits<float>::quiet_NaN();
+  at(1, c.input.height / 2, c.input.width / 2, c.in - 1) = infinity;
+  at(1, c.input.height / 2 + 1, c.input.width / 2 + c.window.stride.width, 0) = -infinity;
+}
+
+// Where the definition has an infinity or NaN the map has it, elsewhere the bits of `cleared`, whose input
+// had zeros in their place.
+::testing::AssertionResult non_finite_as_defined(const TypedMap& map, const std::vector<Sum>& expected,
+                                                 const std::vector<float>& cleared, bool relu) {
+  const std::vector<float> found = map.read();
+  for (std::size_t n = 0; n < found.size(); ++n) {
+    const double sum = expected[n].value;
+    const double want = std::isfinite(sum) ? cleared[n] : relu && sum < 0 ? 0 : sum;
+    const bool same = std::isnan(want) ? std::isnan(found[n]) : found[n] == static_cast<float>(want);
+    if (!same)
+      return ::testing::AssertionFailure() << map.where(n) << " is " << found[n] << " instead of " << want;
+  }
+  return ::testing::AssertionSuccess();
+}
+
+class TensorCoreNonFinite : public ::testing::TestWithParam<ConvParam> {};
+
+TEST_P(TensorCoreNonFinite, ReachTheirWindowsAloneInEveryShapeWholeAndInTiles) {
+  HALOTILE_NEEDS_GPU();
+  const auto& [c, element] = GetParam();
+  const std::vector<float> weight =
+      make_values(Data::integers, element, c.out * (c.in / c.groups) * c.window.kernel.area(), 1);
+  const std::vector<float> bias = make_values(Data::integers, Element::tf32, c.out, 2);
+  const Conv2d layer{c.in, c.out, c.groups, c.window, c.relu, Parameter(weight), Parameter(bias)};
+  const auto matrix = tensor_core::matrix_layer(layer, element);
+  ASSERT_TRUE(matrix.has_value());
+  const DeviceLayer on_device(layer, *matrix, c.window);
+  const Extent2 extent = output_extent(c.window, c.input);
+  const DType type = map_type(element);
+  std::vector<float> values = make_values(Data::reals, element, c.images * c.input.area() * c.in, 3);
+  put_non_finite(c, values);
+  Conv2d without_relu = layer;
+  without_relu.relu = false;
+  const std::vector<Sum> expected = sums(without_relu, c.images, c.input, values);
+  TypedMap in(type, c.images, c.in, Rect::whole(c.input), c.input, Room::wide);
+  in.fill(values);
+  for (float& x : values) x = std::isfinite(x) ? x : 0.0F;
+  TypedMap clear_in(type, c.images, c.in, Rect::whole(c.input), c.input, Room::wide);
+  clear_in.fill(values);
+  for_each_shape([&](const ProductKernel& kernel, BlockShape shape, const std::string& text) {
+    if (!kernel.fits(on_device.matrix, shape)) return;
+    const auto whole = [&](const TypedMap& from) {
+      TypedMap out(type, c.images, c.out, Rect::whole(extent), extent, Room::wide);
+      compute(on_device, kernel, shape, from.on_device(), out.on_device());
+      EXPECT_TRUE(out.only_elements_touched()) << text;
+      return out;
+    };
+    const std::vector<float> cleared = whole(clear_in).read();
+    EXPECT_TRUE(non_finite_as_defined(whole(in), expected, cleared, c.relu)) << text;
+    EXPECT_EQ(whole(clear_in).read(), cleared) << text << ", behind a run with infinities and NaN";
+    TypedMap out(type, c.images, c.out, Rect::whole(extent), extent, Room::wide);
+    const auto for_each_tile = [&](const TypedMap& to, const auto& work) {
+      for (const Rect& tile : uneven_tiles(extent)) {
+        const Rect needed = needed_rect(c.window, c.input, tile);
+        if (needed.empty()) continue;
+        work(subview(ConstMapView(in.on_device()), {0, c.images}, needed),
+             subview(to.on_device(), {0, c.images}, tile));
+      }
+    };
+    for_each_tile(out, [&](const ConstMapView& tile_in, const MapView& tile_out) {
+      compute(on_device, kernel, shape, tile_in, tile_out);
+    });
+    EXPECT_TRUE(non_finite_as_defined(out, expected, cleared, c.relu)) << text << ", tiles";
+    if (!kernel.batches) return;
+    TypedMap together(type, c.images, c.out, Rect::whole(extent), extent, Room::wide);
+    std::vector<Buffer> packed;
+    std::vector<MatrixCall> calls;
+    for_each_tile(together, [&](const ConstMapView& tile_in, const MapView& tile_out) {
+      calls.push_back(product_of(on_device, shape, tile_in, tile_out, packed.emplace_back()));
+    });
+    const tensor_core::WgmmaBatch batch(device(), on_device.matrix, calls, shape);
+    batch.run(stream().handle());
+    stream().synchronize();
+    EXPECT_TRUE(non_finite_as_defined(together, expected, cleared, c.relu))
+        << text << ", tiles in one launch";
+  });
+}
+
+const ConvCase non_finite_cases[] = {
+    {"AlexNet", 3, 96, 1, window({11, 11}, {4, 4}, {2, 2}), {43, 51}, 2, true, true},
+    {"ResNet", 3, 64, 1, window({7, 7}, {2, 2}, {3, 3}), {23, 30}},
+    {"StrideAboveKernel", 3, 20, 1, window({2, 2}, {3, 3}), {17, 20}},
+    {"MixedStride", 5, 24, 1, window({3, 4}, {2, 1}, {1, 2}), {12, 14}, 2, true, true},
+    {"Groups", 96, 40, 2, window({5, 5}, {1, 1}, {2, 2}), {7, 9}},
+    {"Dilation", 16, 48, 1, window({3, 3}, {1, 1}, {2, 2}, {2, 2}), {11, 9}},
+};
+
+INSTANTIATE_TEST_SUITE_P(Small, TensorCoreNonFinite,
+                         ::testing::Combine(::testing::ValuesIn(non_finite_cases), all_elements), conv_name);
 
 // ---- fully connected ----
 
