@@ -20,7 +20,7 @@ Pair = tuple[int, int]  # height, width
 Shape = tuple[int, int, int]  # channels, height, width; (features, 1, 1) behind a flatten or fully connected layer
 Tensor = TypeVar("Tensor")
 
-SAME_SHAPE = ("relu", "lrn", "dropout", "softmax")
+SAME_SHAPE = ("relu", "leaky_relu", "lrn", "dropout", "softmax")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
@@ -49,6 +49,17 @@ def layer_names(model: Model) -> list[str]:
         counts[kind] = counts.get(kind, 0) + 1
         names.append(layer.get("name", f"{kind}{counts[kind]}"))
     return names
+
+
+def layer_inputs(model: Model) -> list[list[str]]:
+    """What each layer reads: names of layers before it, or `input`."""
+    inputs = []
+    before = "input"
+    for name, layer in zip(layer_names(model), model["layers"], strict=True):
+        given = layer.get("from", before)
+        inputs.append([given] if isinstance(given, str) else list(given))
+        before = name
+    return inputs
 
 
 def pair(value: int | list[int]) -> Pair:

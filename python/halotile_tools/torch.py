@@ -7,7 +7,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from halotile_tools.model_file import layer_names, normalization, pair, window
+from halotile_tools.model_file import layer_inputs, layer_names, normalization, pair, window
+
+
+class Join(nn.Module):
+    """A layer of several inputs: add, subtract, multiply, concat."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        if self.kind == "concat":
+            return torch.cat(inputs, dim=1)
+        operator = {"add": torch.add, "subtract": torch.sub, "multiply": torch.mul}[self.kind]
+        return operator(inputs[0], inputs[1])
 
 
 def make_layer(spec: dict[str, Any], channels: int, features: int) -> nn.Module:
@@ -30,6 +44,10 @@ def make_layer(spec: dict[str, Any], channels: int, features: int) -> nn.Module:
         return nn.LocalResponseNorm(size, alpha=alpha, beta=beta, k=k)
     if kind == "relu":
         return nn.ReLU()
+    if kind == "leaky_relu":
+        return nn.LeakyReLU(float(spec.get("slope", 0.01)))
+    if kind in ("add", "subtract", "multiply", "concat"):
+        return Join(kind)
     if kind == "flatten":
         return nn.Flatten()
     if kind == "dropout":
@@ -43,32 +61,33 @@ def make_layer(spec: dict[str, Any], channels: int, features: int) -> nn.Module:
 
 
 class Network(nn.Module):
-    """A chain of layers read from a model file. `names` are halotile's; shapes are what PyTorch makes of zeros."""
+    """The layers of a model file, each reading what `from` names or the layer before. `names` are halotile's; shapes are what PyTorch makes of zeros."""
 
     def __init__(self, model: dict[str, Any]) -> None:
         super().__init__()
         size = model["input"]
         x = torch.zeros(1, size["channels"], size["height"], size["width"])
         self.names = layer_names(model)
+        self.inputs = layer_inputs(model)
         self.layers = nn.ModuleList()
-        for spec in model["layers"]:
-            layer = make_layer(spec, x.shape[1], x[0].numel())
+        values = {"input": x}
+        for name, spec, inputs in zip(self.names, model["layers"], self.inputs, strict=True):
+            read = [values[v] for v in inputs]
+            layer = make_layer(spec, read[0].shape[1], read[0][0].numel())
             self.layers.append(layer)
             with torch.no_grad():
-                x = layer(x)
+                values[name] = layer(*read)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        return self.outputs(x)[self.names[-1]]
 
     def outputs(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every layer's output by the layer's name."""
-        results = {}
-        for name, layer in zip(self.names, self.layers, strict=True):
-            x = layer(x)
-            results[name] = x
-        return results
+        values = {"input": x}
+        for name, layer, inputs in zip(self.names, self.layers, self.inputs, strict=True):
+            values[name] = layer(*[values[v] for v in inputs])
+        del values["input"]
+        return values
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Weights and biases under the names halotile looks for: `<layer>.weight`, `<layer>.bias`."""

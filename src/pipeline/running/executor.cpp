@@ -93,6 +93,7 @@ class Executor::State {
   [[nodiscard]] bool has_parts() const {
     return std::ranges::any_of(merged_, [](const auto& merged) { return merged != nullptr; });
   }
+  void queue();
   void synchronize();
   void release_leftovers();
 
@@ -243,6 +244,7 @@ void Executor::State::lower() {
   }
   const LoweringInput input{plan_,       engine_, settings_,   stages_,       merged_,       vectors_, lines_,
                             operations_, *maps_,  host_.get(), packed_.get(), reassemblers_, streams_};
+  if (!settings_.graph && !settings_.batched && packed_ == nullptr) program_.allow_waves(settings_.wave);
   lowering_ = std::make_unique<Lowering>(input, arena_, program_);
   lowering_->lower();
   for (const auto& merged : merged_) {
@@ -326,13 +328,30 @@ void Executor::State::run(bool profiled) {
     synchronize();
   } else {
     if (profiled) times_.begin_profile();
-    program_.queue(streams_);
+    queue();
     synchronize();
     if (profiled) times_.end_profile();
   }
   for (const Reassembler& r : reassemblers_) r.finish();
   if (packed_ != nullptr) packed_->finish();
   ran_ = true;
+}
+
+void Executor::State::queue() {
+  if (!program_.in_waves()) return program_.queue(streams_);
+  program_.begin(streams_, [this] { synchronize(); });
+  try {
+    lowering_->make_instructions();
+    program_.end();
+  } catch (...) {
+    // The wave that runs must not be taken from under the streams.
+    const std::exception_ptr failure = std::current_exception();
+    try {
+      synchronize();
+    } catch (...) {  // the first failure counts
+    }
+    std::rethrow_exception(failure);
+  }
 }
 
 void Executor::State::synchronize() {

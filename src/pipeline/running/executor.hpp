@@ -46,6 +46,7 @@ struct ExecutorSettings {
   Storage storage = Storage::view;
   std::set<std::size_t> keep;      ///< nodes whose outputs must stay readable after a run
   std::uint64_t dropout_seed = 0;  ///< of dropout layers that sample
+  std::size_t wave = 8192;         ///< instructions held at most, twice; more are made anew in every run
   bool poison = false;             ///< fill maps and scratch with NaN before every run (verification)
 
   // For devices with memory of their own; elsewhere `batched`, `graph` and any memory but the arena are

@@ -9,7 +9,7 @@
 namespace halotile {
 namespace {
 
-// A tile of a chunk takes about a kilobyte: 32 GiB in all.
+// Where its instructions are kept, a tile of a chunk takes about a kilobyte: 32 GiB in all.
 constexpr std::int64_t most_tiles = std::int64_t{1} << 25;
 
 // A dense map as vectors: one position, all elements of an image its channels.
@@ -65,6 +65,15 @@ Lowering::Lowering(const LoweringInput& input, Arena& arena, Program& program)
 
 void Lowering::lower() {
   check_number_of_tiles();
+  make_instructions();
+  for (const auto& memory : memories_) memory->lay_out();
+}
+
+void Lowering::make_instructions() {
+  last_ = nothing();
+  std::ranges::fill(finished_, nothing());
+  std::ranges::fill(uploaded_, nothing());
+  for (std::vector<LastWork>& of_slot : users_) std::ranges::fill(of_slot, nothing());
   const std::size_t chunks = input_.maps.chunks().size();
   const std::size_t slots = input_.maps.slots();
   LastWork done = nothing();  // of the stage before, all chunks
@@ -82,7 +91,6 @@ void Lowering::lower() {
   }
   for (std::size_t v = 0; v < input_.vectors.size(); ++v) done = lower_vectors(v, done);
   if (input_.host != nullptr && !input_.host->downloads().empty()) lower_download();
-  for (const auto& memory : memories_) memory->lay_out();
 }
 
 void Lowering::check_number_of_tiles() const {
@@ -330,7 +338,8 @@ LastWork Lowering::before_tiles(std::size_t stage, std::size_t chunk, std::size_
   for (const StageOutput& out : lowered.outputs) {
     if (!in_pool() || input_.maps[out.map].whole_batch) continue;
     Space& space = input_.maps.pooled(out.map, chunk);
-    space.bytes = bytes_of(input_.maps.of_chunk(out.map, chunk));
+    const std::size_t bytes = bytes_of(input_.maps.of_chunk(out.map, chunk));
+    if (space.bytes != bytes) space.bytes = bytes;  // streams may be looking
     const Access whole{input_.maps.of_chunk(out.map, chunk), true};
     const Piece piece{allocate(space, {whole}), input_.lines.allocation, PieceClock::host};
     ready[stream] = last_[stream] =

@@ -66,6 +66,8 @@ class Lowering {
   /// Adds all instructions of a run to the program, and the spaces of tiles to the arena. Throws ShapeError
   /// for more tiles than a run can hold.
   void lower();
+  /// Adds them again, with memory as it was laid out: of a program in waves.
+  void make_instructions();
   /// Memory of streams' tiles, with a pool: what a failed run may leave allocated.
   [[nodiscard]] std::deque<Space>& pooled() { return loose_; }
   /// Where groups and parts work; null without them. Parts may make it larger.

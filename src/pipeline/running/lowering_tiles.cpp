@@ -82,7 +82,8 @@ class TileCalls {
 
   static Interval trimmed(const AxisMap& map, Interval in, std::int64_t in_size, Interval out,
                           std::int64_t out_size) {
-    Interval read = bounds(read_positions(map, in_size, {out}));
+    Interval read =
+        intersect(bounds(read_positions(map, in_size, {out})), in);  // never more than was planned
     if (read.empty()) return {in.begin, in.begin};
     if (out.end == out_size) read.end = in.end;
     return read;

@@ -29,7 +29,10 @@ struct Place {
   std::size_t offset = 0;
   std::size_t bytes = 0;
 
-  void hold(std::size_t needed) { bytes = std::max(bytes, needed); }
+  /// Does not touch it where there is room: streams may be looking.
+  void hold(std::size_t needed) {
+    if (needed > bytes) bytes = needed;
+  }
   [[nodiscard]] std::byte* data() const { return space->base == nullptr ? nullptr : space->base + offset; }
 };
 

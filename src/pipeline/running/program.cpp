@@ -13,58 +13,98 @@ std::uint32_t Program::add_name(std::string name) {
 
 std::uint32_t Program::add(std::size_t stream, const LastWork& needs, std::span<const Piece> pieces,
                            const InstructionLabel& label) {
-  const auto index = static_cast<std::uint32_t>(instructions_.size());
-  Instruction made{static_cast<std::uint32_t>(pieces_.size()),
+  const auto index = made_.first + static_cast<std::uint32_t>(made_.instructions.size());
+  Instruction made{static_cast<std::uint32_t>(made_.pieces.size()),
                    static_cast<std::uint32_t>(pieces.size()),
-                   static_cast<std::uint32_t>(waits_.size()),
+                   static_cast<std::uint32_t>(made_.waits.size()),
                    0,
                    static_cast<std::int32_t>(stream),
                    false,
                    label};
-  pieces_.insert(pieces_.end(), pieces.begin(), pieces.end());
-  order_.add(index, stream, needs, waits_);
-  made.waits = static_cast<std::uint32_t>(waits_.size()) - made.first_wait;
-  for (const std::uint32_t wait : waits_of(made)) instructions_[wait].awaited = true;
-  instructions_.push_back(made);
+  made_.pieces.insert(made_.pieces.end(), pieces.begin(), pieces.end());
+  std::vector<std::uint32_t>& waits = made_.waits;
+  order_.add(index, stream, needs, waits);
+  // Waves before have ended.
+  std::erase_if(waits, [this](std::uint32_t wait) { return wait < made_.first; });
+  made.waits = static_cast<std::uint32_t>(waits.size()) - made.first_wait;
+  for (const std::uint32_t wait : waits_of(made)) made_.instructions[wait - made_.first].awaited = true;
+  made_.instructions.push_back(made);
+  if (!drain_) pieces_ += pieces.size();
+  // Behind it: its work was made for the wave that it is in.
+  if (made_.instructions.size() == most_held_) end_wave();
   return index + 1;
 }
 
+// The wave is made: it runs when the one before has ended. While the program is made for the first time it is
+// only counted.
+void Program::end_wave() {
+  in_waves_ = true;
+  const std::uint32_t next = made_.first + static_cast<std::uint32_t>(made_.instructions.size());
+  if (drain_) {
+    drain_();
+    running_ = std::move(made_);
+    queue(running_);
+  }
+  made_ = Held{this, next};
+}
+
+void Program::begin(std::span<const std::unique_ptr<Stream>> streams, std::function<void()> drain) {
+  failed_ = false;
+  streams_ = streams;
+  drain_ = std::move(drain);
+  made_ = Held{this};
+  order_ = InstructionOrder(order_.streams());
+}
+
+void Program::end() {
+  end_wave();
+  drain_ = nullptr;
+}
+
 void Program::prepare(Engine& engine) {
-  for (const auto& work : works_) {
+  if (in_waves_) made_ = Held{this};
+  for (const auto& work : made_.works) {
     throw_if_stopped();
     work->prepare(engine);
   }
-  events_.resize(instructions_.size());
 }
 
 void Program::queue(std::span<const std::unique_ptr<Stream>> streams) {
   failed_ = false;
   streams_ = streams;
-  for (std::size_t i = 0; i < instructions_.size(); ++i) {
-    const Instruction& instruction = instructions_[i];
-    Stream& stream = *streams[static_cast<std::size_t>(instruction.stream)];
-    for (const std::uint32_t wait : waits_of(instruction)) stream.wait(events_[wait]);
-    stream.submit({&Program::run_instruction, this, i});
-    if (instruction.awaited) events_[i] = stream.record();
+  queue(made_);
+}
+
+void Program::queue(Held& held) {
+  held.events.resize(held.instructions.size());
+  for (std::size_t i = 0; i < held.instructions.size(); ++i) {
+    const Instruction& instruction = held.instructions[i];
+    Stream& stream = *streams_[static_cast<std::size_t>(instruction.stream)];
+    for (std::uint32_t w = 0; w < instruction.waits; ++w)
+      stream.wait(held.events[held.waits[instruction.first_wait + w] - held.first]);
+    stream.submit({&Program::run_instruction, &held, i});
+    if (instruction.awaited) held.events[i] = stream.record();
   }
 }
 
 // A plain function, so that queueing allocates nothing.
-void Program::run_instruction(void* program, std::size_t index) {
-  auto& self = *static_cast<Program*>(program);
+void Program::run_instruction(void* held, std::size_t index) {
+  const auto& of_run = *static_cast<const Held*>(held);
+  Program& self = *of_run.program;
   if (self.failed_.load(std::memory_order_relaxed)) return;  // it may need what was not done
   try {
     throw_if_stopped();
-    self.run(self.instructions_[index]);
+    const Instruction& instruction = of_run.instructions[index];
+    self.run(instruction, of_run.pieces_of(instruction));
   } catch (...) {
     self.failed_ = true;
     throw;
   }
 }
 
-void Program::run(const Instruction& instruction) {
+void Program::run(const Instruction& instruction, std::span<const Piece> pieces) {
   const TraceRange range(instruction.stream, [&] { return range_of(instruction); });
-  for (const Piece& piece : pieces_of(instruction)) run(piece, instruction);
+  for (const Piece& piece : pieces) run(piece, instruction);
 }
 
 void Program::run(const Piece& piece, const Instruction& instruction) {

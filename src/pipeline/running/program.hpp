@@ -1,10 +1,15 @@
 // A program: the instructions of a run, and the loop that queues them on streams. The loop waits, traces,
 // runs and times; what an instruction does and why it waits is its maker's business (lowering.hpp).
+//
+// Instructions are made once and kept, unless they are many: then they are made again in every run, wave by
+// wave, each while the one before it runs, and no more than two waves are ever held.
 #pragma once
 
 #include <atomic>
 #include <concepts>
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -85,10 +90,18 @@ struct Instruction {
 
 class Program {
  public:
+  /// What a wave holds: some 15 MB, and enough that the streams' waiting for each other at its end is
+  /// nothing.
+  static constexpr std::size_t wave_size = 8192;
+
   explicit Program(RunTimes& times) : times_(times) {}
 
   // Making it:
 
+  /// May be made in waves of so many instructions when it has more; never what is replayed or prepared.
+  void allow_waves(std::size_t size = wave_size) { most_held_ = size; }
+  /// Its instructions did not fit into one: it must be made anew in every run, between begin() and end().
+  [[nodiscard]] bool in_waves() const { return in_waves_; }
   /// Streams: those that compute, and behind them those for what goes beside.
   void set_streams(std::size_t streams);
   [[nodiscard]] std::uint32_t add_name(std::string name);
@@ -97,7 +110,7 @@ class Program {
   Kind* make(Values&&... values) {
     auto work = std::make_unique<Kind>(std::forward<Values>(values)...);
     Kind* const made = work.get();
-    works_.push_back(std::move(work));
+    made_.works.push_back(std::move(work));
     return made;
   }
   template <std::invocable<Stream&> Run>
@@ -114,33 +127,59 @@ class Program {
 
   /// Queues all instructions. `streams` are as many as set_streams() said.
   void queue(std::span<const std::unique_ptr<Stream>> streams);
+  /// In waves: instructions that are added from now on are queued. `drain` blocks until the streams are empty
+  /// and throws what their work threw.
+  void begin(std::span<const std::unique_ptr<Stream>> streams, std::function<void()> drain);
+  /// Queues the last of them.
+  void end();
 
   // Looking at it:
 
-  [[nodiscard]] std::span<const Instruction> instructions() const { return instructions_; }
+  /// Those that are kept: all, unless they are made in waves.
+  [[nodiscard]] std::span<const Instruction> instructions() const { return made_.instructions; }
   [[nodiscard]] std::span<const Piece> pieces_of(const Instruction& instruction) const {
-    return std::span(pieces_).subspan(instruction.first_piece, instruction.pieces);
+    return made_.pieces_of(instruction);
   }
   [[nodiscard]] std::span<const std::uint32_t> waits_of(const Instruction& instruction) const {
-    return std::span(waits_).subspan(instruction.first_wait, instruction.waits);
+    return std::span(made_.waits).subspan(instruction.first_wait, instruction.waits);
   }
-  [[nodiscard]] std::size_t pieces() const { return pieces_.size(); }
+  /// Of a run.
+  [[nodiscard]] std::size_t pieces() const { return pieces_; }
   [[nodiscard]] std::string text(const InstructionLabel& label) const;
 
  private:
-  static void run_instruction(void* program, std::size_t index);
-  void run(const Instruction& instruction);
+  // Instructions, and all that belongs to them.
+  struct Held {
+    Program* program = nullptr;
+    std::uint32_t first = 0;  // the number of its first instruction
+    std::vector<std::unique_ptr<Work>> works{};
+    std::vector<Piece> pieces{};
+    std::vector<Instruction> instructions{};
+    std::vector<std::uint32_t> waits{};
+    std::vector<Event> events{};  // per instruction, when awaited
+
+    [[nodiscard]] std::span<const Piece> pieces_of(const Instruction& instruction) const {
+      return std::span(pieces).subspan(instruction.first_piece, instruction.pieces);
+    }
+  };
+
+  void end_wave();
+  void queue(Held& held);
+  static void run_instruction(void* held, std::size_t index);
+  void run(const Instruction& instruction, std::span<const Piece> pieces);
   void run(const Piece& piece, const Instruction& instruction);
   [[nodiscard]] RangeLabel range_of(const Instruction& instruction) const;
 
   RunTimes& times_;
   std::vector<std::string> names_;
-  std::vector<std::unique_ptr<Work>> works_;
-  std::vector<Piece> pieces_;
-  std::vector<Instruction> instructions_;
-  std::vector<std::uint32_t> waits_;
   InstructionOrder order_;
-  std::vector<Event> events_;  // per instruction, when awaited
+  Held made_{this};
+  std::size_t pieces_ = 0;
+
+  std::size_t most_held_ = std::numeric_limits<std::size_t>::max();
+  bool in_waves_ = false;
+  Held running_{this};           // the wave before
+  std::function<void()> drain_;  // between begin() and end()
   std::span<const std::unique_ptr<Stream>> streams_;
   std::atomic<bool> failed_ = false;  // some instruction of the run
 };

@@ -7,8 +7,8 @@
 #include <iostream>
 
 #include "patching/error.hpp"
-#include "pipeline/network/steps.hpp"
 #include "pipeline/running/executor_support.hpp"
+#include "pipeline/running/program.hpp"
 
 namespace halotile {
 namespace {
@@ -49,7 +49,8 @@ void run_ways(std::uint64_t seed_here, Draw& draw, const std::string& text, cons
   support::fill_input(*whole, 3);
   whole->run();
   for (int w = 0; w < ways; ++w) {
-    const Way way = support::random_way(draw, model.network(), batch, keep);
+    Way way = support::random_way(draw, model.network(), batch, keep);
+    if (w % 2 == 1) way.settings.wave = static_cast<std::size_t>(draw.integer(1, 12));
     SCOPED_TRACE("seed " + std::to_string(seed_here) + ", way " + std::to_string(w) + ": " + to_string(way) +
                  "\n" + text);
     const auto patched = make_executor(model, *engine, way);
@@ -89,6 +90,30 @@ Counts run_random(std::uint64_t from, int count, const support::ModelLimits& lim
 TEST(Executor, ReferenceHasTheBitsOfTheWholeForEveryPatching) {
   const Counts c = run_random(seed, networks, {}, make_reference_engine, true);
   EXPECT_EQ(c.equal, networks * ways);
+}
+
+// Their instructions are made anew in every run, 8192 at a time, instead of kept.
+TEST(Executor, AHundredThousandTilesAreMadeInWaves) {
+  const Model model(
+      "input: {channels: 1, height: 400, width: 500}\nlayers:\n"
+      "  - {type: conv, out_channels: 2, kernel: 3, padding: 1}\n"
+      "  - {type: max_pool, kernel: 2}\n");
+  const auto engine = make_reference_engine();
+  const auto whole = make_executor(model, *engine, support::whole_way(model.network(), 1, {}));
+  Way way = support::whole_way(model.network(), 1, {});
+  way.patch = {PatchSpec::Kind::size, {2, 1}};
+  way.settings.streams = 3;
+  const auto tiles = make_executor(model, *engine, way);
+  ASSERT_EQ(tiles->plan()[0].grid().area() + tiles->plan()[1].grid().area(), 200 * 500 + 200 * 250);
+  EXPECT_TRUE(tiles->program().in_waves());
+  EXPECT_TRUE(tiles->program().instructions().empty());
+  support::fill_input(*whole, 3);
+  whole->run();
+  support::fill_input(*tiles, 3);
+  for (int run = 0; run < 2; ++run) {
+    tiles->run();
+    EXPECT_TRUE(support::all_equal(compare_kept(model.network(), *whole, *tiles, {})));
+  }
 }
 
 // Values that several layers read, joins, several outputs.
