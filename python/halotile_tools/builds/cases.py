@@ -90,8 +90,8 @@ def bit_case(device: str, network: str, engine: str, precision: str, dispatch: s
     words["input.batch"] = batch
     if dispatch == "batched":
         words["streams"] = 1
-    # Behind the first batch's measuring on a GPU the last run is one whose pieces are timed, and never a replay: outputs of a
-    # replayed graph are those of a second batch.
+    # On a GPU the last run of the first batch's measuring is one whose pieces are timed, and never a replay; the
+    # batches that are passed over behind it are replayed, and their outputs saved.
     images = 2 * batch if device == "cuda" else batch
     name = f"bits/{network}/{engine}-{precision}/{dispatch}/{patch}"
     return Case(name, f"{network}.yaml", words, images, SMALL.get((network, engine)), maps=patch in PATCHES)
@@ -126,8 +126,8 @@ def cpu_works() -> Iterator[Work]:
 
 
 def cuda_works() -> Iterator[Work]:
-    """Both AlexNets from the device's memory at four batches, and their convolutional layers on one large image: the works
-    and keys of gpu_peers.py."""
+    """Both AlexNets from the device's memory at four batches, and their convolutional layers on one large image: the
+    works and keys of gpu_peers.py."""
     resident: Keys = {"device": "cuda", "sub_batch": "all", "measure.input": "device", "measure.output": "device"}
     arithmetic = {"bf16": "tensor_core", "tf32": "tensor_core", "fp32": "direct"}
     for network in ("alexnet", "single_tower"):

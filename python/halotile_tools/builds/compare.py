@@ -1,17 +1,19 @@
-"""Compares two builds of halotile: have their outputs the same bits, is the new one as fast, does it take as little memory?
+"""Compares two builds of halotile: have outputs the same bits, is the new one as fast, does it take as little memory?
 
-Both read this repository's configs. First every shipped network runs in every engine, precision, dispatch and way of cutting
-that the machine has, and the shipped configs as they are: logits, and maps at the end of each stage, must have equal bits.
-What both builds refuse is no difference. Then works are timed in rounds, A B then B A, each in a process of its own, after
-their bits were compared; a ratio is the median of the rounds' ratios, new over base. Preparation is a process's time but for
-its only run. Memory is what was planned for maps and for tiles in flight, each by itself, in every case and work.
+Both read this repository's configs. First every shipped network runs in every engine, precision, dispatch and way of
+cutting that the machine has, and the shipped configs as they are: logits, and maps at the end of each stage, must have
+equal bits. What both builds refuse is no difference. Then works are timed in rounds, A B then B A, each in a process of
+its own, after their bits were compared; a ratio is the median of the rounds' ratios, new over base. Preparation is a
+process's time but for its only run. Memory is what was planned for maps and for tiles in flight, each by itself, in
+every case and work.
 
 Without programs the commits are built, in worktrees that go away again, with --build-folder in ones that stay:
 
-    PYTHONPATH=python python3 experiments/compare_builds.py --base 38f450e --only 'bits/*'
-    PYTHONPATH=python python3 experiments/compare_builds.py --base-program a/halotile --program b/halotile --device cuda --jobs 8
+    python3 experiments/compare_builds.py --base 38f450e --only 'bits/*'
+    python3 experiments/compare_builds.py --base-program old/halotile --program new/halotile --device cuda --jobs 8
 
-The standard library is all that this needs. Exit status: 0 equal bits and within the limits, 1 otherwise, 2 trouble.
+PYTHONPATH=python and the standard library are all that this needs. Exit status: 0 equal bits and within the limits,
+1 otherwise, 2 trouble.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ def order(number: int) -> tuple[str, str]:
 
 
 def ratios(rounds: list[dict[str, Turn]], what: str) -> dict[str, Any]:
-    """The median of the rounds' ratios, new over base, and their spread. Each round has its own, so that a drifting clock
-    cancels."""
+    """The median of the rounds' ratios, new over base, and their spread. Each round has its own, so that a drifting
+    clock cancels."""
     each = [turns[NEW][what] / turns[BASE][what] for turns in rounds]
     medians = {side: median([turns[side][what] for turns in rounds]) for side in (BASE, NEW)}
     return {**medians, "ratio": median(each), "low": min(each), "high": max(each), "rounds": each}
