@@ -119,6 +119,8 @@ def test_a_ratio_is_the_rounds_median() -> None:
     found = ratios(rounds, "ms")
     assert found["ratio"] == pytest.approx(1.1)
     assert (found["low"], found["high"], found["base"], found["new"]) == (1, 2, 2, 4)
+    some = [{"base": {"s": 2.0}, "new": {"s": 3.0}}, {"base": {}, "new": {}}]
+    assert ratios(some, "s")["rounds"] == [1.5], "what a round has not measured takes no part"
     assert order(0) == ("base", "new") and order(1) == ("new", "base")
 
 
