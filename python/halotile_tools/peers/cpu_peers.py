@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,6 +35,7 @@ from halotile_tools.common import (
     results_folder,
     run_halotile,
 )
+from halotile_tools.machine_use import watched
 from halotile_tools.model_file import read_model
 
 PACKAGES = ("torch", "onnxruntime", "onnx", "numpy")
@@ -141,29 +140,6 @@ def works() -> list[Work]:
             ),
         ),
     ]
-
-
-def busy_seconds() -> float:
-    """Seconds that this machine's cores have worked so far, for anyone."""
-    fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
-    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(f) for f in fields)
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def own_seconds() -> float:
-    """Processor seconds of this process and of its finished children."""
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in usage)
-
-
-def watched(work: Callable[[], Timing]) -> Timing:
-    """Calls `work` and adds what share of the machine others used meanwhile."""
-    begin, busy, own = time.perf_counter(), busy_seconds(), own_seconds()
-    timing = work()
-    seconds = time.perf_counter() - begin
-    foreign = (busy_seconds() - busy) - (own_seconds() - own)
-    timing["foreign_cpu_share"] = round(max(0.0, foreign / seconds / (os.cpu_count() or 1)), 4)
-    return timing
 
 
 class Race:

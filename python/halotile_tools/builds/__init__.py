@@ -1,0 +1,1 @@
+"""Compares two builds of halotile: bits, time, preparation, planned memory."""
