@@ -469,7 +469,8 @@ std::vector<Case> cases_of(const std::vector<Subject>& subjects) {
   std::vector<Case> cases;
   for (const Subject& subject : subjects) {
     for (LayerCase& layer : layers(subject.fuses_lrn_and_pool)) {
-      if (layer.kind != Kind::conv || subject.own_convolutions) cases.push_back({subject, std::move(layer)});
+      const bool product = layer.kind == Kind::conv || layer.kind == Kind::fully_connected;
+      if (!product || subject.own_products) cases.push_back({subject, std::move(layer)});
     }
   }
   return cases;

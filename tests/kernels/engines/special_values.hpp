@@ -26,7 +26,7 @@ struct Subject {
   /// Convolutions and fully connected layers that turn an infinite input or weight into NaN.
   bool infinity_may_become_nan = false;
   bool winograd_infinity_may_become_nan = false;  ///< only those that Winograd suits
-  bool own_convolutions = true;                   ///< otherwise a library's, which are left out
+  bool own_products = true;                       ///< otherwise a library's, which are left out
   bool promises_bits = true;                      ///< otherwise tiles are not compared with the whole
 };
 

@@ -28,8 +28,8 @@ TEST(SmallKernelResources, OfEveryFamily) {
       EXPECT_GE(k.constant, 65536U) << k.name << " reads biases from the module's constant memory";
     }
   }
-  EXPECT_EQ(families, (std::set<std::string>{"conv", "fully_connected", "lrn", "lrn_pool", "pointwise",
-                                             "pool", "softmax"}));
+  EXPECT_EQ(families, (std::set<std::string>{"binary", "conv", "fully_connected", "lrn", "lrn_pool",
+                                             "pointwise", "pool", "softmax"}));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/engines/cpu/binary.hpp"
 #include "kernels/engines/cpu/pointwise.hpp"
 #include "kernels/engines/cuda/map_operations.hpp"
 #include "kernels/engines/cuda/support.hpp"
@@ -263,6 +264,39 @@ TEST(SmallPointwiseDirect, CopiesOfSeveralTilesEqualTheCpu) {
       for (TwinMap& out : outs) {
         EXPECT_TRUE(out.same_everywhere())
             << to_string(out.geometry().rect) << ", " << channels << " channels of " << to_string(type);
+      }
+    }
+  }
+}
+
+TEST(SmallPointwiseDirect, JoinsEqualTheCpuInEveryLayout) {
+  HALOTILE_NEEDS_GPU();
+  const Rect part{{2, 7}, {1, 4}};
+  const auto join = [&](std::int64_t channels, Layout layout, DType type, bool gate, bool mask) {
+    TwinMap a(2, channels, {{1, 8}, {0, 5}}, {9, 5}, layout, type);
+    TwinMap b = gate ? TwinMap(2, channels, Rect::whole({1, 1}), {1, 1}, layout, type)
+                     : TwinMap(2, mask ? 1 : channels, {{0, 9}, {0, 5}}, {9, 5}, Layout::dense, type);
+    TwinMap out(2, channels, part, {9, 5}, layout, type);
+    a.randomize(3);
+    b.randomize(4);
+    for (const BinaryKind kind : {BinaryKind::add, BinaryKind::subtract, BinaryKind::multiply}) {
+      for (const bool relu : {false, true}) {
+        binary({kind, relu}, a.host(), b.host(), out.host());
+        cuda::binary({kind, relu}, a.on_device(), b.on_device(), out.on_device(), stream().handle());
+        EXPECT_TRUE(out.same_everywhere()) << channels << " channels, " << to_string(layout) << ", "
+                                           << to_string(type) << ", gate " << gate << ", mask " << mask;
+        binary({kind, relu}, b.host(), a.host(), out.host());
+        cuda::binary({kind, relu}, b.on_device(), a.on_device(), out.on_device(), stream().handle());
+        EXPECT_TRUE(out.same_everywhere());
+      }
+    }
+  };
+  for (const std::int64_t channels : {1, 3, 8, 33, 64}) {
+    for (const Layout layout : all_layouts) {
+      for (const DType type : all_types) {
+        join(channels, layout, type, false, false);
+        join(channels, layout, type, true, false);
+        join(channels, layout, type, false, true);
       }
     }
   }

@@ -33,7 +33,7 @@ std::vector<Subject> cudnn_subjects() {
     Subject subject{.name = name, .make = [precision] { return make_cudnn_engine(0, precision); }};
     subject.keeps_subnormal_factors = false;
     subject.promises_bits = false;
-    subject.own_convolutions = false;
+    subject.own_products = false;
     subject.infinity_may_become_nan = true;  // Winograd and other transforms are its to choose
     subjects.push_back(subject);
   };
