@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 packages=(g++ cmake ninja-build git pkg-config libyaml-cpp-dev libfmt-dev libcli11-dev nlohmann-json3-dev libdnnl-dev libsqlite3-dev
-  libjpeg-dev libpng-dev libzip-dev libcairo2-dev fonts-dejavu-core)
+  libjpeg-dev libpng-dev libzip-dev libprotobuf-dev protobuf-compiler libcairo2-dev fonts-dejavu-core)
 if [[ "${1:-}" == "--tests" ]]; then
   packages+=(libgtest-dev clang clang-format libclang-rt-14-dev python3 chromium)
 fi

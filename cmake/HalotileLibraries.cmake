@@ -40,6 +40,10 @@ if(HALOTILE_CAIRO_INCLUDE AND HALOTILE_CAIRO_LIBRARY AND NOT HALOTILE_PORTABLE)
   target_link_libraries(halotile_cairo INTERFACE ${HALOTILE_CAIRO_LIBRARY})
 endif()
 
+# Reading ONNX files is optional as well.
+set(Protobuf_USE_STATIC_LIBS ${HALOTILE_PORTABLE})
+find_package(Protobuf QUIET)
+
 # Portable programs lie side by side and find the libraries that have no archive in lib/ beside them. RPATH, not RUNPATH:
 # it also holds for what those libraries need themselves.
 function(halotile_bundle target)

@@ -27,7 +27,8 @@ constexpr std::array kOtherFiles{
     OtherKind{"\x89HDF"sv, "is an HDF5 file; save the weights as safetensors or with numpy.savez"},
     OtherKind{"\x80\x02"sv, "is a Python pickle; save the weights with safetensors.torch.save_file"},
     OtherKind{"\x80\x04"sv, "is a Python pickle; save the weights as safetensors or with numpy.savez"},
-    OtherKind{"\x08"sv, "looks like an ONNX model; convert it with experiments/import_onnx.py"},
+    OtherKind{"\x08"sv,
+              "looks like an ONNX model; name it as the experiment's model, and its weights come with it"},
     OtherKind{"\x1f\x8b"sv, "is compressed with gzip; unpack it first"},
 };
 

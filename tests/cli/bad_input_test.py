@@ -67,8 +67,8 @@ class BadConfig(Case):
         for command in ("run", "verify", "plan", "sweep", "explain"):
             with self.subTest(command=command):
                 message = self.refused(command, "model.yaml", saying="model.yaml: is a model file; an experiment is needed", lines=3)
-                other = self.refused(command, "net.onnx", saying="net.onnx: is an ONNX network; an experiment is needed", lines=5)
-        self.assertIn("\nmodel: net.yaml\nweights:\n  file: net.safetensors\ninput: ", other)
+                other = self.refused(command, "net.onnx", saying="net.onnx: is an ONNX network; an experiment is needed", lines=3)
+        self.assertIn("\nmodel: net.onnx\ninput: ", other)
         self.write("pasted.yaml", message.partition("\n")[2])
         self.halotile("plan", "pasted.yaml")
 

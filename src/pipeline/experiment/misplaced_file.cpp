@@ -23,15 +23,10 @@ const char* const input_line = "input: {random: 1}  # or {images: [photos], batc
 void refuse_onnx(const fs::path& file) {
   std::error_code ignored;
   if (file.extension() != ".onnx" || !fs::is_regular_file(file, ignored)) return;
-  const auto beside = [&](const char* extension) {
-    return in_yaml(fs::path(file).replace_extension(extension));
-  };
   throw ConfigError(fmt::format(
-      "{}: is an ONNX network; an experiment is needed, which names a model file. Let "
-      "experiments/import_onnx.py "
-      "make one and its weights, and give a file with these lines, written to the current folder:\n"
-      "model: {}\nweights:\n  file: {}\n{}",
-      shown_path(file), beside(".yaml"), beside(".safetensors"), input_line));
+      "{}: is an ONNX network; an experiment is needed, which names it. Give a file with these lines, "
+      "written to the current folder:\nmodel: {}\n{}",
+      shown_path(file), in_yaml(file), input_line));
 }
 
 bool is_model(const YAML::Node& root) {

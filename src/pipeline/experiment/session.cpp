@@ -19,9 +19,9 @@ int available_cores() {
 
 namespace {
 
-Network network_of(const Experiment& experiment) {
+ModelFile model_of(const Experiment& experiment) {
   try {
-    return read_network(experiment.model, input_extent(experiment.input), experiment.until);
+    return read_model(experiment.model, input_extent(experiment.input), experiment.until);
   } catch (const ConfigError& e) {
     const std::string hint = layout_hint(experiment.input);
     if (hint.empty()) throw;
@@ -50,7 +50,9 @@ Experiment with_given_input(Experiment experiment) {
 
 }  // namespace
 
-Network load_network(const Experiment& experiment) { return sampling(network_of(experiment), experiment); }
+Network load_network(const Experiment& experiment) {
+  return sampling(model_of(experiment).network, experiment);
+}
 
 namespace {
 
@@ -132,11 +134,19 @@ Session::Session(Experiment experiment, Network network, std::unique_ptr<InputSo
   (void)saved_layers(experiment_, network_);
 }
 
-Session::Session(const Experiment& experiment) : Session(experiment, load_network(experiment), nullptr) {
+Session::Session(const Experiment& experiment) : Session(experiment, model_of(experiment)) {}
+
+Session::Session(const Experiment& experiment, ModelFile model)
+    : Session(experiment, sampling(std::move(model.network), experiment), nullptr) {
   const WeightsConfig& weights = experiment_.weights;
-  set_weights(weights.file.empty()
-                  ? Weights::random(network_, weights.seed)
-                  : Weights::from_file(network_, *open_weights(weights.file), weights.rename));
+  if (!weights.file.empty()) {
+    set_weights(Weights::from_file(network_, *open_weights(weights.file), weights.rename));
+  } else if (model.weights != nullptr) {
+    set_weights(Weights::from_file(network_, *model.weights, weights.rename));
+  } else {
+    random_weights_ = true;
+    set_weights(Weights::random(network_, weights.seed));
+  }
 }
 
 Session::Session(const Experiment& experiment, Network network, Weights weights,

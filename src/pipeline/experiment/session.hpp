@@ -50,7 +50,7 @@ class Session {
   /// Whether network, weights and input were given as values.
   [[nodiscard]] bool from_values() const { return from_values_; }
   /// Whether the weights were made up, and classes mean nothing.
-  [[nodiscard]] bool random_weights() const { return !from_values_ && experiment_.weights.file.empty(); }
+  [[nodiscard]] bool random_weights() const { return random_weights_; }
   /// Why device: auto took the CPU, for the user; empty when it did not.
   [[nodiscard]] const std::string& device_note() const { return device_note_; }
   /// Threads inside each of `streams` streams.
@@ -76,6 +76,7 @@ class Session {
                                                               const std::set<std::size_t>& keep) const;
 
  private:
+  Session(const Experiment& experiment, ModelFile model);
   // All but the weights; null: the input that the experiment names.
   Session(Experiment experiment, Network network, std::unique_ptr<InputSource> input);
   void set_weights(Weights weights);
@@ -89,6 +90,7 @@ class Session {
   std::string device_note_;
   std::int64_t batch_ = 1;
   bool from_values_ = false;
+  bool random_weights_ = false;
 };
 
 }  // namespace halotile

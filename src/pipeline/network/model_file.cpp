@@ -1,4 +1,4 @@
-// Model files in YAML.
+// Model files: YAML, or ONNX by its reader.
 #include <fmt/format.h>
 
 #include <set>
@@ -6,7 +6,9 @@
 #include "formats/home_path.hpp"
 #include "formats/printable.hpp"
 #include "patching/error.hpp"
+#include "pipeline/network/onnx/onnx_reader.hpp"
 #include "pipeline/network/op_table.hpp"
+#include "pipeline/network/weights.hpp"
 
 namespace halotile {
 namespace {
@@ -174,11 +176,21 @@ class ModelReader {
 
 }  // namespace
 
+ModelFile read_model(const std::filesystem::path& file, std::optional<Extent2> input_override,
+                     const std::string& until) {
+  ModelFile model;
+  if (is_onnx(file)) {
+    model = read_onnx(file, input_override);
+  } else {
+    model.network = ModelReader(file, input_override).take();
+  }
+  if (!until.empty()) model.network.end_at(model.network.index_of(until));
+  return model;
+}
+
 Network read_network(const std::filesystem::path& file, std::optional<Extent2> input_override,
                      const std::string& until) {
-  Network network = ModelReader(file, input_override).take();
-  if (!until.empty()) network.end_at(network.index_of(until));
-  return network;
+  return read_model(file, input_override, until).network;
 }
 
 }  // namespace halotile

@@ -119,8 +119,9 @@ struct Network {
   void renumber(const std::vector<std::size_t>& order);
 };
 
-/// Reads a model file. `input_override` replaces the file's input height and width; `until` (unless empty)
-/// names the last layer to keep. Throws ConfigError with every problem found, places included.
+/// Reads a model file, YAML or (by the ending .onnx) ONNX. `input_override` replaces the file's input height
+/// and width; `until` (unless empty) names the last layer to keep. Throws ConfigError with every problem
+/// found, places included; for ONNX also FormatError or UnsupportedError (onnx/onnx_reader.hpp).
 [[nodiscard]] Network read_network(const std::filesystem::path& file, std::optional<Extent2> input_override,
                                    const std::string& until);
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -35,5 +36,15 @@ class Weights {
  private:
   std::vector<std::vector<Parameter>> nodes_;  // of each node, those of its parameters_of()
 };
+
+/// What a model file says.
+struct ModelFile {
+  Network network;
+  std::unique_ptr<TensorFile> weights;  ///< that the file brings with it, as ONNX files do; else null
+};
+
+/// As read_network(), with the weights.
+[[nodiscard]] ModelFile read_model(const std::filesystem::path& file, std::optional<Extent2> input_override,
+                                   const std::string& until);
 
 }  // namespace halotile

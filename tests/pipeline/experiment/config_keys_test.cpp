@@ -238,7 +238,7 @@ TEST_F(ConfigKeys, ModelFilesAreAnsweredWithTheExperimentToWrite) {
   const std::string other = message_of<ConfigError>("/nowhere", [&] { (void)read_experiment(onnx, {}); });
   EXPECT_TRUE(other.starts_with(onnx.string() + ": is an ONNX network; an experiment is needed")) << other;
   const Experiment e = read_experiment(folder_.write("e.yaml", other.substr(other.find('\n') + 1)), {});
-  EXPECT_EQ(e.weights.file, folder_.path() / "net.safetensors");
+  EXPECT_EQ(e.model, onnx);
 }
 
 }  // namespace
