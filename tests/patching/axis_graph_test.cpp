@@ -6,12 +6,13 @@
 #include "brute_force.hpp"
 #include "patching/error.hpp"
 #include "random_graph.hpp"
+#include "rounds.hpp"
 
 namespace halotile {
 namespace {
 
 constexpr std::uint64_t graph_seed = 19980419;
-constexpr int graphs = 20000;
+constexpr int graphs = rounds(20000, 20);
 
 TEST(AxisGraphProperty, EveryValueIsNeededExactlyWhereTheCoresDependOnIt) {
   std::mt19937_64 random(graph_seed);

@@ -6,6 +6,7 @@
 #include "brute_force.hpp"
 #include "patching/error.hpp"
 #include "random_graph.hpp"
+#include "rounds.hpp"
 
 namespace halotile {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 using random_graph::Plane;
 
 constexpr std::uint64_t plane_seed = 20150905;
-constexpr int planes = 4000;
+constexpr int planes = rounds(4000, 20);
 
 // One axis of a stage: its cores and needs, tile by tile, from the plan.
 struct AxisView {

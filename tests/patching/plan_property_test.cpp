@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "brute_force.hpp"
+#include "rounds.hpp"
 
 namespace halotile {
 namespace {
@@ -15,7 +16,7 @@ using brute_force::Case;
 using brute_force::Positions;
 
 constexpr std::uint64_t seed = 20120930;
-constexpr int chains = 30000;
+constexpr int chains = rounds(30000, 20);
 
 // Per boundary of a stage's layers, the bounds of what the outputs `core` depend on along one axis.
 std::vector<Interval> needed_by(std::span<const LayerGeometry> layers, Interval core,
@@ -213,7 +214,7 @@ TEST(PlanProperty, EveryTileNeedsExactlyWhatItsCoreDependsOn) {
 TEST(PlanProperty, AxesAreIndependentInThePlane) {
   constexpr std::uint64_t plane_seed = seed + 1;
   std::mt19937_64 random(plane_seed);
-  for (int i = 0; i < 400; ++i) {
+  for (int i = 0; i < rounds(400, 4); ++i) {
     Case c = brute_force::random_case(random, {12, 3});
     c.stages = {{0, c.layers.size()}};
     SCOPED_TRACE("seed " + std::to_string(plane_seed) + ", chain " + std::to_string(i) + ":\n" +

@@ -57,8 +57,8 @@ struct ModelLimits {
 /// The text of a model file with random layers in a legal order: every kind of layer, window and group.
 [[nodiscard]] std::string random_model(Draw& draw, const ModelLimits& limits);
 
-/// The same with layers that read any values before them: sums, products and concatenations of several, values
-/// that are read twice, and several outputs. No vectors.
+/// The same with layers that read any values before them: sums, products and concatenations of several,
+/// values that are read twice, and several outputs. No vectors.
 [[nodiscard]] std::string random_graph_model(Draw& draw, const ModelLimits& limits);
 
 /// The message of the Error that `action` throws, with `folder` and the slash behind it left out; "" if none.

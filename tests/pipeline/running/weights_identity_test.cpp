@@ -5,6 +5,7 @@
 
 #include "kernels/engines/registry/registry.hpp"
 #include "pipeline/running/executor_support.hpp"
+#include "rounds.hpp"
 
 namespace halotile {
 namespace {
@@ -21,6 +22,7 @@ const char* const model_text =
     "  - {type: fully_connected, name: fc, out_features: 10}\n";
 
 TEST(WeightsIdentity, NetworksMadeAndDroppedOnOneEngineKeepTheirOwnWeights) {
+  constexpr int networks = rounds(12, 4);
   for (const EngineEntry& entry : all_engines()) {
     if (entry.device != DeviceKind::cpu) continue;
     for (const Precision precision : entry.precisions) {
@@ -30,7 +32,7 @@ TEST(WeightsIdentity, NetworksMadeAndDroppedOnOneEngineKeepTheirOwnWeights) {
       const auto engine = entry.make(options);
       std::set<const float*> seen;
       int reused = 0;
-      for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+      for (std::uint64_t seed = 1; seed <= networks; ++seed) {
         const Model model(model_text, seed);
         reused += seen.insert(model.network().nodes[1].as<Conv2d>()->weight.data()).second ? 0 : 1;
         const std::set<std::size_t> keep = model.all_layers();

@@ -42,8 +42,9 @@ KernelResources resources_of(const cuda::KernelEntry& kernel) {
 
 std::vector<KernelResources> kernel_resources() {
   std::vector<KernelResources> all;
-  for (const auto list : {direct::conv2d_kernels, direct::fully_connected_kernels, cuda::pool2d_kernels,
-                          cuda::lrn_kernels, cuda::lrn_pool_kernels, cuda::pointwise_kernels, cuda::binary_kernels}) {
+  for (const auto list :
+       {direct::conv2d_kernels, direct::fully_connected_kernels, cuda::pool2d_kernels, cuda::lrn_kernels,
+        cuda::lrn_pool_kernels, cuda::pointwise_kernels, cuda::binary_kernels}) {
     for (const cuda::KernelEntry& kernel : list()) all.push_back(resources_of(kernel));
   }
   return all;

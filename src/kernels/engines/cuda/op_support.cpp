@@ -4,7 +4,9 @@ namespace halotile::cuda {
 namespace {
 
 // Of the kernels that all of them share.
-bool is_shared(const Op& op) { return is_one_of<Pool2d, Lrn, Relu, LeakyRelu, Binary, Softmax, Copy, Normalize>(op); }
+bool is_shared(const Op& op) {
+  return is_one_of<Pool2d, Lrn, Relu, LeakyRelu, Binary, Softmax, Copy, Normalize>(op);
+}
 
 // Of engines that compute fully connected layers as products of whole matrices.
 std::string obstacle_to_whole_layers(const Op& op) {
