@@ -8,12 +8,12 @@
 namespace halotile {
 namespace {
 
-using Shapes = std::vector<OnnxShape>;
-using Rule = OnnxShape (*)(const NodeRules&, const Shapes&);
+using OnnxShapes = std::vector<OnnxShape>;
+using Rule = OnnxShape (*)(const NodeRules&, const OnnxShapes&);
 
-OnnxShape same(const NodeRules&, const Shapes& in) { return in.at(0); }
+OnnxShape same(const NodeRules&, const OnnxShapes& in) { return in.at(0); }
 
-OnnxShape broadcast(const NodeRules& rules, const Shapes& in) {
+OnnxShape broadcast(const NodeRules& rules, const OnnxShapes& in) {
   if (rules.opset < 7 && rules.integer("broadcast", 0) != 0) return in.at(0);
   return broadcast_shape(in);
 }
@@ -29,7 +29,7 @@ OnnxShape with_sizes(std::int64_t batch, std::int64_t channels, const OnnxShape&
   return out;
 }
 
-OnnxShape conv(const NodeRules& rules, const Shapes& in) {
+OnnxShape conv(const NodeRules& rules, const OnnxShapes& in) {
   const OnnxShape& x = in.at(0);
   const OnnxShape& weight = in.at(1);
   if (x.size() != weight.size() || x.size() < 3)
@@ -49,19 +49,19 @@ OnnxShape conv(const NodeRules& rules, const Shapes& in) {
   return with_sizes(x[0], weight[0], OnnxWindows(rules, behind_channels(x), kernel).outputs());
 }
 
-OnnxShape pool(const NodeRules& rules, const Shapes& in) {
+OnnxShape pool(const NodeRules& rules, const OnnxShapes& in) {
   const auto kernel = rules.integers("kernel_shape");
   if (!kernel) throw NodeProblem("lacks its kernel_shape");
   const OnnxShape& x = in.at(0);
   return with_sizes(x.at(0), x.at(1), OnnxWindows(rules, behind_channels(x), *kernel).outputs());
 }
 
-OnnxShape global_pool(const NodeRules&, const Shapes& in) {
+OnnxShape global_pool(const NodeRules&, const OnnxShapes& in) {
   const OnnxShape sizes = behind_channels(in.at(0));
   return with_sizes(in[0][0], in[0][1], OnnxShape(sizes.size(), 1));
 }
 
-OnnxShape reduce(const NodeRules& rules, const Shapes& in) {
+OnnxShape reduce(const NodeRules& rules, const OnnxShapes& in) {
   const std::set<std::size_t> axes = reduced_axes(rules, in.at(0).size());
   const bool keep = rules.integer("keepdims", 1) != 0;
   OnnxShape out;
@@ -75,7 +75,7 @@ OnnxShape reduce(const NodeRules& rules, const Shapes& in) {
   return out;
 }
 
-OnnxShape flatten(const NodeRules& rules, const Shapes& in) {
+OnnxShape flatten(const NodeRules& rules, const OnnxShapes& in) {
   const std::int64_t axis = rules.integer("axis", 1);
   const std::size_t rank = in.at(0).size();
   const std::size_t cut = axis == static_cast<std::int64_t>(rank) ? rank : axis_of(axis, rank);
@@ -84,7 +84,7 @@ OnnxShape flatten(const NodeRules& rules, const Shapes& in) {
 }
 
 // 0 copies a size (unless allowzero), -1 takes what is left.
-OnnxShape reshape(const NodeRules& rules, const Shapes& in) {
+OnnxShape reshape(const NodeRules& rules, const OnnxShapes& in) {
   const auto target = rules.integers("shape", 1);
   if (!target) throw NodeProblem("lacks its shape");
   const bool copies = rules.integer("allowzero", 0) == 0;
@@ -106,7 +106,7 @@ OnnxShape reshape(const NodeRules& rules, const Shapes& in) {
   return out;
 }
 
-OnnxShape squeeze(const NodeRules& rules, const Shapes& in) {
+OnnxShape squeeze(const NodeRules& rules, const OnnxShapes& in) {
   const OnnxShape& x = in.at(0);
   const auto axes = rules.integers("axes", 1);
   const std::set<std::size_t> chosen = axes ? axes_of(*axes, x.size()) : std::set<std::size_t>{};
@@ -120,7 +120,7 @@ OnnxShape squeeze(const NodeRules& rules, const Shapes& in) {
   return out;
 }
 
-OnnxShape unsqueeze(const NodeRules& rules, const Shapes& in) {
+OnnxShape unsqueeze(const NodeRules& rules, const OnnxShapes& in) {
   const auto axes = rules.integers("axes", 1);
   if (!axes) throw NodeProblem("lacks its axes");
   const std::size_t rank = in.at(0).size() + axes->size();
@@ -131,7 +131,7 @@ OnnxShape unsqueeze(const NodeRules& rules, const Shapes& in) {
   return out;
 }
 
-OnnxShape transpose(const NodeRules& rules, const Shapes& in) {
+OnnxShape transpose(const NodeRules& rules, const OnnxShapes& in) {
   OnnxShape reversed;
   for (std::size_t i = in.at(0).size(); i-- > 0;) reversed.push_back(static_cast<std::int64_t>(i));
   const OnnxShape order = rules.integers("perm").value_or(reversed);
@@ -146,7 +146,7 @@ OnnxShape transpose(const NodeRules& rules, const Shapes& in) {
   return out;
 }
 
-OnnxShape pad(const NodeRules& rules, const Shapes& in) {
+OnnxShape pad(const NodeRules& rules, const OnnxShapes& in) {
   OnnxShape out = in.at(0);
   const std::vector<AxisPadding> pads = pads_by_axis(rules, out.size());
   for (std::size_t i = 0; i < out.size(); ++i) {
@@ -156,7 +156,7 @@ OnnxShape pad(const NodeRules& rules, const Shapes& in) {
   return out;
 }
 
-OnnxShape gather(const NodeRules& rules, const Shapes& in) {
+OnnxShape gather(const NodeRules& rules, const OnnxShapes& in) {
   const OnnxShape& x = in.at(0);
   const std::size_t axis = axis_of(rules.integer("axis", 0), x.size());
   OnnxShape out(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(axis));
@@ -165,13 +165,13 @@ OnnxShape gather(const NodeRules& rules, const Shapes& in) {
   return out;
 }
 
-OnnxShape slice(const NodeRules& rules, const Shapes& in) {
+OnnxShape slice(const NodeRules& rules, const OnnxShapes& in) {
   OnnxShape out;
   for (const SliceRange& range : slice_ranges(rules, in.at(0))) out.push_back(range.count);
   return out;
 }
 
-OnnxShape concat(const NodeRules& rules, const Shapes& in) {
+OnnxShape concat(const NodeRules& rules, const OnnxShapes& in) {
   OnnxShape out = in.at(0);
   const std::size_t axis = axis_of(rules.integer("axis", 1), out.size());
   for (std::size_t k = 1; k < in.size(); ++k) {
@@ -186,7 +186,7 @@ OnnxShape concat(const NodeRules& rules, const Shapes& in) {
   return out;
 }
 
-OnnxShape gemm(const NodeRules& rules, const Shapes& in) {
+OnnxShape gemm(const NodeRules& rules, const OnnxShapes& in) {
   if (rules.integer("transA", 0) != 0) throw NodeProblem("has transA, which would mix the images of a batch");
   const OnnxShape& a = in.at(0);
   OnnxShape b = in.at(1);
@@ -196,7 +196,7 @@ OnnxShape gemm(const NodeRules& rules, const Shapes& in) {
   return {a[0], b[1]};
 }
 
-OnnxShape matmul(const NodeRules&, const Shapes& in) {
+OnnxShape matmul(const NodeRules&, const OnnxShapes& in) {
   const OnnxShape& a = in.at(0);
   const OnnxShape& b = in.at(1);
   if (a.size() < 2 || b.size() != 2 || a.back() != b[0])
