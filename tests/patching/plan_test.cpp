@@ -156,22 +156,32 @@ const std::vector<StageRange> one_stage{{0, 3}};
 
 INSTANTIATE_TEST_SUITE_P(
     Plans, RefusedPlan,
-    testing::Values(Refused{"patch_0",
-                            one_stage,
-                            {PatchSpec::Kind::size, {0, 0}},
-                            "a patch of 0x0 holds nothing; it must be at least 1x1"},
-                    Refused{"patch_width_0", one_stage, {PatchSpec::Kind::size, {4, 0}}, "a patch of 4x0"},
-                    Refused{"grid_0", one_stage, {PatchSpec::Kind::grid, {0, 1}}, "a patch of 0x1"},
-                    Refused{"negative_patch", one_stage, {PatchSpec::Kind::size, {-3, 1}}, "a patch of -3x1"},
-                    Refused{"gap", {{0, 1}, {2, 3}}, {}, "cover the layers in order"},
-                    Refused{"overlap", {{0, 2}, {1, 3}}, {}, "cover the layers in order"},
-                    Refused{"empty_stage", {{0, 1}, {1, 1}, {1, 3}}, {}, "each with at least one layer"},
-                    Refused{"beyond_the_layers", {{0, 4}}, {}, "cover the layers in order"},
-                    Refused{"not_to_the_end", {{0, 2}}, {}, "cover all spatial layers"},
-                    Refused{"no_stage", {}, {}, "cover all spatial layers"},
-                    Refused{"too_many_tile_rows", one_stage, {PatchSpec::Kind::size, {1, 4}}, "use larger"},
-                    Refused{
-                        "too_many_grid_rows", one_stage, {PatchSpec::Kind::grid, {300000, 1}}, "use larger"}),
+    testing::Values(
+        Refused{"patch_0",
+                one_stage,
+                {PatchSpec::Kind::size, {0, 0}},
+                "a patch of 0x0 holds nothing; it must be at least 1x1"},
+        Refused{"patch_width_0", one_stage, {PatchSpec::Kind::size, {4, 0}}, "a patch of 4x0"},
+        Refused{"grid_0", one_stage, {PatchSpec::Kind::grid, {0, 1}}, "a patch of 0x1"},
+        Refused{"negative_patch", one_stage, {PatchSpec::Kind::size, {-3, 1}}, "a patch of -3x1"},
+        Refused{
+            "gap", {{0, 1}, {2, 3}}, {}, "value 2 (layer1) is read by a stage, but no output of one before"},
+        Refused{"overlap",
+                {{0, 2}, {1, 3}},
+                {},
+                "value 2 (layer1) is made by a stage, but is a source, or made before"},
+        Refused{"empty_stage",
+                {{0, 1}, {1, 1}, {1, 3}},
+                {},
+                "a stage must make values of the graph and have outputs"},
+        Refused{"beyond_the_layers", {{0, 4}}, {}, "a stage must make values of the graph"},
+        Refused{"not_to_the_end",
+                {{0, 2}},
+                {},
+                "value 3 (layer2) is made by no stage; stages must cover the graph"},
+        Refused{"no_stage", {}, {}, "value 1 (layer0) is made by no stage; stages must cover the graph"},
+        Refused{"too_many_tile_rows", one_stage, {PatchSpec::Kind::size, {1, 4}}, "use larger"},
+        Refused{"too_many_grid_rows", one_stage, {PatchSpec::Kind::grid, {300000, 1}}, "use larger"}),
     [](const testing::TestParamInfo<Refused>& c) { return c.param.name; });
 
 TEST(Plan, TooManyTilesAreRefusedBeforeTheyAreMade) {
